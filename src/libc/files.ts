@@ -1,0 +1,337 @@
+import { constants } from 'node:fs';
+import type { Address } from './ffi.js';
+import { libcFunction, result } from './ffi.js';
+import { pinned } from './memory.js';
+import type { Stat } from './stat.js';
+
+/**
+ * File calls on directory descriptors. Names are latin1 strings of raw bytes (one character a byte). Each returns
+ * its result or -errno and never follows a symlink in the last component. Man pages: section 2 under the same name.
+ */
+export const open = {
+  O_RDONLY: constants.O_RDONLY,
+  O_WRONLY: constants.O_WRONLY,
+  O_RDWR: constants.O_RDWR,
+  O_CREAT: constants.O_CREAT,
+  O_EXCL: constants.O_EXCL,
+  O_TRUNC: constants.O_TRUNC,
+  O_APPEND: constants.O_APPEND,
+  O_DIRECTORY: constants.O_DIRECTORY,
+  O_NOFOLLOW: constants.O_NOFOLLOW,
+  O_NONBLOCK: constants.O_NONBLOCK,
+  O_CLOEXEC: 0o2000000,
+  O_PATH: 0o10000000,
+} as const;
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_REMOVEDIR = 0x200;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_BASIC_STATS = 0x7ff;
+const SYS_FCHMODAT2 = 452;
+
+const openatCall = libcFunction('openat', 'i', 'ipiu');
+const closeCall = libcFunction('close', 'i', 'i');
+const statxCall = libcFunction('statx', 'i', 'ipiup');
+const preadCall = libcFunction('pread', 'l', 'ippl');
+const pwriteCall = libcFunction('pwrite', 'l', 'ippl');
+const readCall = libcFunction('read', 'l', 'ipp');
+const writeCall = libcFunction('write', 'l', 'ipp');
+const fsyncCall = libcFunction('fsync', 'i', 'i');
+const fdatasyncCall = libcFunction('fdatasync', 'i', 'i');
+const ftruncateCall = libcFunction('ftruncate', 'i', 'il');
+const mkdiratCall = libcFunction('mkdirat', 'i', 'ipu');
+const unlinkatCall = libcFunction('unlinkat', 'i', 'ipi');
+const renameat2Call = libcFunction('renameat2', 'i', 'ipipu');
+const linkatCall = libcFunction('linkat', 'i', 'ipipi');
+const symlinkatCall = libcFunction('symlinkat', 'i', 'pip');
+const readlinkatCall = libcFunction('readlinkat', 'l', 'ippp');
+const fchownCall = libcFunction('fchown', 'i', 'iuu');
+const fchownatCall = libcFunction('fchownat', 'i', 'ipuui');
+const fchmodCall = libcFunction('fchmod', 'i', 'iu');
+const syscallFchmodat2 = libcFunction('syscall', 'l', 'llplu');
+const utimensatCall = libcFunction('utimensat', 'i', 'ippi');
+const futimensCall = libcFunction('futimens', 'i', 'ip');
+const getdentsCall = libcFunction('getdents64', 'l', 'ipp');
+const lseekCall = libcFunction('lseek', 'l', 'ili');
+const lgetxattrCall = libcFunction('lgetxattr', 'l', 'pppp');
+const lsetxattrCall = libcFunction('lsetxattr', 'i', 'ppppi');
+const fgetxattrCall = libcFunction('fgetxattr', 'l', 'ippp');
+const fsetxattrCall = libcFunction('fsetxattr', 'i', 'ipppi');
+const fstatfsCall = libcFunction('fstatfs', 'i', 'ip');
+const flockCall = libcFunction('flock', 'i', 'ii');
+
+// Scratch for names and structs. Every call fills what it passes and reads what it got before it returns, so no
+// nested call can overwrite it.
+const nameA = pinned(4608);
+const nameB = pinned(4608);
+const statBuffer = pinned(256);
+const timesBuffer = pinned(32);
+const direntBuffer = pinned(65536);
+const attributeName = pinned(256);
+const attributeValue = pinned(1024);
+const statfsBuffer = pinned(128);
+const emptyName = pinned(1);
+
+function cstring(buffer: typeof nameA, text: string): Address {
+  if (text.length > 4600) return cstring(buffer, text.slice(0, 4600));
+  const length = buffer.bytes.write(text, 0, 'latin1');
+  buffer.bytes[length] = 0;
+  return buffer.address;
+}
+
+export function openat(dir: number, name: string, flags: number, mode = 0): number {
+  return result(
+    openatCall(
+      dir,
+      cstring(nameA, name),
+      flags | open.O_CLOEXEC | open.O_NOFOLLOW,
+      mode,
+    ),
+  );
+}
+/** Opens a path of the host (not of a vault's tree): symlinks are followed. UTF-8. */
+export function openPath(path: string, flags: number, mode = 0): number {
+  return result(
+    openatCall(
+      AT_FDCWD,
+      cstring(nameA, Buffer.from(path).toString('latin1')),
+      flags | open.O_CLOEXEC,
+      mode,
+    ),
+  );
+}
+export function close(fd: number): number {
+  return result(closeCall(fd));
+}
+export function statAt(dir: number, name: string, into: Stat): number {
+  const done = result(
+    statxCall(
+      dir,
+      cstring(nameA, name),
+      AT_SYMLINK_NOFOLLOW,
+      STATX_BASIC_STATS,
+      statBuffer.address,
+    ),
+  );
+  if (done === 0) into.decode(statBuffer.bytes);
+  return done;
+}
+export function fstat(fd: number, into: Stat): number {
+  const done = result(
+    statxCall(fd, emptyName.address, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer.address),
+  );
+  if (done === 0) into.decode(statBuffer.bytes);
+  return done;
+}
+export function pread(fd: number, address: Address, length: number, offset: number): number {
+  return result(preadCall(fd, address, length, offset));
+}
+export function pwrite(fd: number, address: Address, length: number, offset: number): number {
+  return result(pwriteCall(fd, address, length, offset));
+}
+export function read(fd: number, address: Address, length: number): number {
+  return result(readCall(fd, address, length));
+}
+export function write(fd: number, address: Address, length: number): number {
+  return result(writeCall(fd, address, length));
+}
+export function fsync(fd: number): number {
+  return result(fsyncCall(fd));
+}
+export function fdatasync(fd: number): number {
+  return result(fdatasyncCall(fd));
+}
+export function ftruncate(fd: number, length: number): number {
+  return result(ftruncateCall(fd, length));
+}
+export function mkdirat(dir: number, name: string, mode: number): number {
+  return result(mkdiratCall(dir, cstring(nameA, name), mode));
+}
+export function unlinkat(dir: number, name: string): number {
+  return result(unlinkatCall(dir, cstring(nameA, name), 0));
+}
+export function rmdirat(dir: number, name: string): number {
+  return result(unlinkatCall(dir, cstring(nameA, name), AT_REMOVEDIR));
+}
+export function renameat2(
+  dir: number,
+  name: string,
+  newDir: number,
+  newName: string,
+  flags: number,
+): number {
+  return result(
+    renameat2Call(dir, cstring(nameA, name), newDir, cstring(nameB, newName), flags),
+  );
+}
+export function linkat(dir: number, name: string, newDir: number, newName: string): number {
+  return result(linkatCall(dir, cstring(nameA, name), newDir, cstring(nameB, newName), 0));
+}
+export function symlinkat(target: string, dir: number, name: string): number {
+  return result(symlinkatCall(cstring(nameB, target), dir, cstring(nameA, name)));
+}
+/** The target as latin1, or -errno. */
+export function readlinkat(dir: number, name: string): string | number {
+  const length = result(
+    readlinkatCall(dir, cstring(nameA, name), nameB.address, nameB.bytes.length),
+  );
+  return length < 0 ? length : nameB.bytes.toString('latin1', 0, length);
+}
+/** -1 leaves an id as it is. */
+export function fchownat(dir: number, name: string, uid: number, gid: number): number {
+  return result(
+    fchownatCall(dir, cstring(nameA, name), uid >>> 0, gid >>> 0, AT_SYMLINK_NOFOLLOW),
+  );
+}
+export function fchown(fd: number, uid: number, gid: number): number {
+  return result(fchownCall(fd, uid >>> 0, gid >>> 0));
+}
+export function fchmod(fd: number, mode: number): number {
+  return result(fchmodCall(fd, mode));
+}
+/** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink somebody planted in the vault. */
+export function fchmodat(dir: number, name: string, mode: number): number {
+  return result(
+    syscallFchmodat2(SYS_FCHMODAT2, dir, cstring(nameA, name), mode, AT_SYMLINK_NOFOLLOW),
+  );
+}
+
+/** A time for utimensat(2): seconds and nanoseconds, or one of its two magic values. */
+export const UTIME_NOW = 0x3fffffff;
+export const UTIME_OMIT = 0x3ffffffe;
+
+function times(atime: number, atimeNs: number, mtime: number, mtimeNs: number): Address {
+  const bytes = timesBuffer.bytes;
+  bytes.writeBigInt64LE(BigInt(atime), 0);
+  bytes.writeUInt32LE(atimeNs, 8);
+  bytes.writeUInt32LE(0, 12);
+  bytes.writeBigInt64LE(BigInt(mtime), 16);
+  bytes.writeUInt32LE(mtimeNs, 24);
+  bytes.writeUInt32LE(0, 28);
+  return timesBuffer.address;
+}
+export function utimensat(
+  dir: number,
+  name: string,
+  atime: number,
+  atimeNs: number,
+  mtime: number,
+  mtimeNs: number,
+): number {
+  return result(
+    utimensatCall(
+      dir,
+      cstring(nameA, name),
+      times(atime, atimeNs, mtime, mtimeNs),
+      AT_SYMLINK_NOFOLLOW,
+    ),
+  );
+}
+export function futimens(
+  fd: number,
+  atime: number,
+  atimeNs: number,
+  mtime: number,
+  mtimeNs: number,
+): number {
+  return result(futimensCall(fd, times(atime, atimeNs, mtime, mtimeNs)));
+}
+
+export interface DirectoryEntry {
+  readonly name: string;
+  readonly ino: number;
+  /** DT_* of dirent.h: the file type bits of the mode, shifted right by 12. */
+  readonly type: number;
+}
+/** All entries of an open directory from its start, without "." and "..", or -errno. */
+export function readDirectory(fd: number): DirectoryEntry[] | number {
+  const rewound = result(lseekCall(fd, 0, 0));
+  if (rewound < 0) return rewound;
+  const entries: DirectoryEntry[] = [];
+  const bytes = direntBuffer.bytes;
+  for (;;) {
+    const length = result(getdentsCall(fd, direntBuffer.address, bytes.length));
+    if (length < 0) return length;
+    if (length === 0) return entries;
+    for (let at = 0; at < length; ) {
+      const size = bytes.readUInt16LE(at + 16);
+      const name = bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19));
+      if (name !== '.' && name !== '..') {
+        entries.push({
+          name,
+          ino: bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 0x1_0000_0000,
+          type: bytes[at + 18] as number,
+        });
+      }
+      at += size;
+    }
+  }
+}
+
+function attribute(name: string): Address {
+  const length = attributeName.bytes.write(name, 0, 255, 'latin1');
+  attributeName.bytes[length] = 0;
+  return attributeName.address;
+}
+// The kernel's magic link to a descriptor: the only way to an xattr below a directory without opening the object.
+const below = (dir: number, name: string): Address => cstring(nameA, `/proc/self/fd/${dir}/${name}`);
+
+/** The value's length, its bytes in `into` (up to 1,024), or -errno (ENODATA where there is none). */
+export function getxattrAt(dir: number, name: string, attr: string, into: Buffer): number {
+  const length = result(
+    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, 1024),
+  );
+  if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
+  return length;
+}
+export function fgetxattr(fd: number, attr: string, into: Buffer): number {
+  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, 1024));
+  if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
+  return length;
+}
+export function setxattrAt(dir: number, name: string, attr: string, value: Buffer): number {
+  value.copy(attributeValue.bytes);
+  return result(
+    lsetxattrCall(
+      below(dir, name),
+      attribute(attr),
+      attributeValue.address,
+      value.length,
+      0,
+    ),
+  );
+}
+export function fsetxattr(fd: number, attr: string, value: Buffer): number {
+  value.copy(attributeValue.bytes);
+  return result(
+    fsetxattrCall(fd, attribute(attr), attributeValue.address, value.length, 0),
+  );
+}
+
+export interface FilesystemUsage {
+  blockSize: number;
+  blocks: number;
+  blocksFree: number;
+  blocksAvailable: number;
+  files: number;
+  filesFree: number;
+}
+/** fstatfs(2); sizes in units of `blockSize`. */
+export function fstatfs(fd: number): FilesystemUsage | number {
+  const done = result(fstatfsCall(fd, statfsBuffer.address));
+  if (done < 0) return done;
+  const word = (at: number): number => Number(statfsBuffer.bytes.readBigUInt64LE(at));
+  return {
+    blockSize: word(8),
+    blocks: word(16),
+    blocksFree: word(24),
+    blocksAvailable: word(32),
+    files: word(40),
+    filesFree: word(48),
+  };
+}
+/** LOCK_EX | LOCK_NB: 0, or -EAGAIN where somebody has it. */
+export function lockExclusive(fd: number): number {
+  return result(flockCall(fd, 2 | 4));
+}
