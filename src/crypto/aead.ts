@@ -46,4 +46,6 @@ export interface AeadSuite {
   readonly id: number;
   readonly name: string;
   key(secret: Secret): AeadKey;
+  /** Drops what deriving keys left in memory. Called when a scope is locked. */
+  forget(): void;
 }

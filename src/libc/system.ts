@@ -163,3 +163,9 @@ export function ring(fd: number): void {
 export function unring(fd: number): void {
   readCall(fd, structs.address + 40, 8);
 }
+
+const syncfsCall = libcFunction('syncfs', 'i', 'i');
+/** Writes everything of the filesystem that holds `fd`, and waits: syncfs(2). */
+export function syncfs(fd: number): number {
+  return result(syncfsCall(fd));
+}

@@ -1,0 +1,78 @@
+import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
+import type { Pinned } from '../libc/memory.js';
+import type { Stat } from '../libc/stat.js';
+
+/** An open object of the backing disk. */
+export type Handle = number;
+
+/**
+ * What may take long or is large, as data: an executor runs it, here or on another thread. `offset` and `length` are
+ * bytes. The result is what the system call returns, or -errno.
+ */
+export type Job =
+  | {
+      readonly op: 'pread' | 'pwrite';
+      readonly handle: Handle;
+      readonly buffer: Pinned;
+      readonly at: number;
+      readonly length: number;
+      readonly offset: number;
+    }
+  | { readonly op: 'ftruncate'; readonly handle: Handle; readonly length: number }
+  | { readonly op: 'fsync' | 'fdatasync' | 'syncfs'; readonly handle: Handle };
+
+/**
+ * The core's port to the disk. Directory-relative calls, no symlink is ever followed; each returns its result or
+ * -errno. Names are the stored ones. One implementation is libc, the other a disk in memory with a crash model.
+ */
+export interface Backing {
+  /** VAULT/tree. */
+  readonly root: Handle;
+  stat(dir: Handle, name: string, into: Stat): number;
+  fstat(handle: Handle, into: Stat): number;
+  openDirectory(dir: Handle, name: string): Handle;
+  /** Opens an existing regular file for reading and writing. */
+  openFile(dir: Handle, name: string): Handle;
+  /** Creates a regular file that must not exist, for reading and writing. */
+  createFile(dir: Handle, name: string, mode: number): Handle;
+  close(handle: Handle): void;
+  mkdir(dir: Handle, name: string, mode: number): number;
+  unlink(dir: Handle, name: string): number;
+  rmdir(dir: Handle, name: string): number;
+  /** renameat2(2); flag 1 is RENAME_NOREPLACE. */
+  rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number;
+  link(dir: Handle, name: string, newDir: Handle, newName: string): number;
+  symlink(target: string, dir: Handle, name: string): number;
+  readlink(dir: Handle, name: string): string | number;
+  list(dir: Handle): DirectoryEntry[] | number;
+  chmod(dir: Handle, name: string, mode: number): number;
+  fchmod(handle: Handle, mode: number): number;
+  chown(dir: Handle, name: string, uid: number, gid: number): number;
+  fchown(handle: Handle, uid: number, gid: number): number;
+  /** utimensat(2) with its UTIME_NOW and UTIME_OMIT. */
+  utimes(dir: Handle, name: string, a: number, aNs: number, m: number, mNs: number): number;
+  futimes(handle: Handle, a: number, aNs: number, m: number, mNs: number): number;
+  /** The value's length, its bytes in `into`. */
+  getxattr(dir: Handle, name: string, attribute: string, into: Buffer): number;
+  fgetxattr(handle: Handle, attribute: string, into: Buffer): number;
+  setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number;
+  fsetxattr(handle: Handle, attribute: string, value: Buffer): number;
+  usage(handle: Handle): FilesystemUsage | number;
+  perform(job: Job): number;
+}
+
+/** Runs jobs. `done` is called on the core's thread, before `run` returns or later, exactly once. */
+export interface Executor {
+  run(job: Job, done: (result: number) => void): void;
+}
+
+/** Runs each job at once on the calling thread. */
+export class InlineExecutor implements Executor {
+  readonly #backing: Backing;
+  constructor(backing: Backing) {
+    this.#backing = backing;
+  }
+  run(job: Job, done: (result: number) => void): void {
+    done(this.#backing.perform(job));
+  }
+}

@@ -1,0 +1,121 @@
+import type { Pinned } from '../libc/memory.js';
+
+/**
+ * What a transport (FUSE, the npm binding, the library) and the core say to each other. Plain values; names are
+ * latin1 strings of raw bytes; errors are positive errno. Every operation answers exactly once, now or later,
+ * through its {@link Reply}.
+ */
+
+/** A node as the kernel knows it. Never reused; 1 is the mount's root. */
+export type NodeId = number;
+
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  /** A thread id in the daemon's pid namespace; 0 for a foreign one. */
+  readonly pid: number;
+  /** Our own notifier: served while its scope is being locked. */
+  readonly trusted: boolean;
+}
+
+/** stat(2) of a node. Filled by the core and read by the reply at once; not kept. */
+export interface Attributes {
+  ino: number;
+  size: number;
+  /** Units of 512 bytes. */
+  blocks: number;
+  mode: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  rdev: number;
+  atime: number;
+  atimeNs: number;
+  mtime: number;
+  mtimeNs: number;
+  ctime: number;
+  ctimeNs: number;
+  /** Whether the kernel may cache them. */
+  cacheable: boolean;
+}
+
+export interface Usage {
+  blockSize: number;
+  blocks: number;
+  blocksFree: number;
+  blocksAvailable: number;
+  files: number;
+  filesFree: number;
+}
+
+/** What may be kept of an opened file's or directory's pages. */
+export interface OpenFlags {
+  readonly keepCache: boolean;
+  readonly cacheDirectory: boolean;
+}
+
+/** Collects directory entries for one reply; `false` means that the entry did not fit and was not taken. */
+export interface DirectorySink {
+  readonly plus: boolean;
+  /** `type` is DT_* (mode >> 12); `next` is the offset of the following entry. */
+  add(name: string, ino: number, type: number, next: number): boolean;
+  /** An entry with its attributes: takes a lookup reference on `node`. */
+  addNode(name: string, node: NodeId, attributes: Attributes, next: number): boolean;
+  /** Whether an entry with a name of this length would fit. */
+  fits(nameLength: number): boolean;
+  end(): void;
+}
+
+/** The answer to one operation. A second answer is ignored: a deadline may have answered before a job completed. */
+export interface Reply {
+  readonly done: boolean;
+  error(errno: number): void;
+  ok(): void;
+  entry(node: NodeId, attributes: Attributes): void;
+  /** The name does not exist. */
+  negative(cacheable: boolean): void;
+  attributes(attributes: Attributes): void;
+  opened(handle: number, flags: OpenFlags): void;
+  created(node: NodeId, attributes: Attributes, handle: number): void;
+  /** Where READ puts its bytes: at least `length` bytes from `at`. */
+  data(length: number): { buffer: Pinned; at: number };
+  /** Sends the first `length` bytes of {@link data}. */
+  read(length: number): void;
+  written(length: number): void;
+  target(target: string): void;
+  usage(usage: Usage): void;
+}
+
+/** SETATTR: only what is present changes. Times: seconds and nanoseconds, or 'now'. */
+export interface AttributeChange {
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  size?: number;
+  atime?: readonly [number, number] | 'now';
+  mtime?: readonly [number, number] | 'now';
+  /** Clear set-user-id and set-group-id, as write(2) and chown(2) by an ordinary user do. */
+  killPrivileges?: boolean;
+  handle?: number;
+}
+
+export interface OpenRequest {
+  readonly write: boolean;
+  readonly truncate: boolean;
+  readonly killPrivileges: boolean;
+}
+
+/** Orders to the kernel's caches. They may block, so another thread gives them; `done` runs on the core's thread. */
+export interface CachePort {
+  /**
+   * For each node: forget its attributes, then write its dirty pages and wait for writes under way. Results: 0,
+   * -ESTALE where the kernel has no such inode, or -errno.
+   */
+  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void;
+  /** Drops names and then all pages and attributes of nodes. */
+  invalidate(
+    entries: readonly { parent: NodeId; name: string }[],
+    nodes: readonly NodeId[],
+    done: (failures: number) => void,
+  ): void;
+}

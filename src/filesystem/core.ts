@@ -1,0 +1,422 @@
+import { randomBytes } from 'node:crypto';
+import { errno } from '../base/errno.js';
+import { idBytes, type ScopeId } from '../base/ids.js';
+import { placeMac, XATTR, XATTR_ROOT } from '../format/binding.js';
+import { NO_ID, sealDirectoryRecord } from '../format/directory-record.js';
+import { NAME_MAX } from '../format/names.js';
+import { ScopeKeys } from '../format/scope-keys.js';
+import type { Secret } from '../libc/memory.js';
+import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
+import type { Directory } from './directories.js';
+import { Files } from './files.js';
+import { Handles } from './handles.js';
+import { flag, NO_SLOT, ROOT_NODE, ROOT_SLOT, type Slot } from './inode-table.js';
+import { Listing } from './listing.js';
+import { type LockReceipt, LockRun } from './lock.js';
+import { Namespace } from './namespace.js';
+import { Nodes } from './nodes.js';
+import { Scope } from './scope.js';
+import { Volume, type VolumeOptions } from './volume.js';
+
+/** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
+export interface KnownScope {
+  readonly id: ScopeId;
+  readonly parent: ScopeId | undefined;
+  readonly path: string;
+}
+
+/** Why a control operation did not happen. */
+export type ControlResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly errno: number; readonly at?: string; readonly lockedScope?: ScopeId };
+
+const OK: ControlResult = { ok: true };
+const CONTROL: Caller = { uid: 0, gid: 0, pid: 0, trusted: true };
+
+interface TreeLock {
+  readonly runs: readonly LockRun[];
+  readonly deadline: number;
+}
+
+export interface CoreEvents {
+  /** A scope's root got another path below its parent scope. */
+  moved(scope: ScopeId, path: string): void;
+  /** A lock that nobody asked for: a lease ended. Children first. */
+  expired(receipts: readonly LockReceipt[]): void;
+  /** Keys are gone: buffers outside the core that held plaintext must go too. */
+  wiped(): void;
+}
+
+/**
+ * The filesystem: the single writer behind every transport. `files`, `namespace` and the methods here are the
+ * contract's operations; the rest is for the control plane.
+ */
+export class Core {
+  readonly volume: Volume;
+  readonly nodes: Nodes;
+  readonly namespace: Namespace;
+  readonly files: Files;
+  readonly #handles = new Handles();
+  readonly #events: CoreEvents;
+  #locks: TreeLock[] = [];
+  /** The next moment (CLOCK_BOOTTIME, ms) at which {@link tick} has something to do. */
+  due = Number.POSITIVE_INFINITY;
+
+  constructor(options: VolumeOptions, scopes: readonly KnownScope[], events: CoreEvents) {
+    this.volume = new Volume(options);
+    this.nodes = new Nodes(this.volume);
+    this.namespace = new Namespace(this.volume, this.nodes);
+    this.files = new Files(this.volume, this.nodes, this.namespace, this.#handles);
+    this.#events = events;
+    this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
+    for (const known of scopes) this.#addScope(known);
+    const root = this.volume.scopes[0];
+    if (root === undefined) throw new Error('a volume needs a root scope');
+    const { table, backing, stat } = this.volume;
+    const slot = table.allocate(0, NO_SLOT, '');
+    table.lookups[slot] = 1;
+    table.set(slot, flag.SCOPE_ROOT);
+    root.root = slot;
+    if (backing.fstat(backing.root, stat) < 0) throw new Error('the tree cannot be read');
+    table.fill(slot, stat, stat.size);
+    table.parent[slot] = ROOT_SLOT;
+  }
+
+  #addScope(known: KnownScope): Scope {
+    const { scopes } = this.volume;
+    const parent = scopes.find((scope) => scope.id === known.parent);
+    const scope = new Scope(scopes.length, known.id, parent, known.path);
+    scopes.push(scope);
+    return scope;
+  }
+
+  scope(id: ScopeId): Scope | undefined {
+    return this.volume.scopes.find((scope) => scope.id === id);
+  }
+  openHandles(scope: Scope): number {
+    return this.#handles.count(scope);
+  }
+
+  // Directories and the volume as a whole.
+
+  opendir(node: NodeId, caller: Caller, reply: Reply): void {
+    const directory = this.nodes.directory(node, caller);
+    if (typeof directory === 'number') {
+      reply.error(-directory);
+      return;
+    }
+    const { slot, scope } = directory;
+    const { table } = this.volume;
+    const listing = new Listing(this.volume, this.nodes, directory);
+    const handle = this.#handles.add({ slot, scope, file: undefined, listing, dead: false });
+    table.set(slot, flag.PAGES);
+    // Not for a scope's root: it keeps its node id over a lock, so an old handle would read the next caller's cache.
+    const cacheDirectory = !table.has(slot, flag.SCOPE_ROOT);
+    reply.opened(handle, { keepCache: cacheDirectory, cacheDirectory });
+  }
+
+  readdir(
+    node: NodeId,
+    number: number,
+    offset: number,
+    caller: Caller,
+    sink: DirectorySink,
+    reply: Reply,
+  ): void {
+    const handle = this.#handles.get(number);
+    const slot = handle?.dead === true ? -errno.ENOKEY : this.nodes.usable(node, caller, 'use');
+    if (slot < 0 || handle?.listing === undefined) {
+      reply.error(slot < 0 ? -slot : errno.EBADF);
+      return;
+    }
+    const done = handle.listing.fill(offset, sink);
+    if (done < 0) reply.error(-done);
+    else sink.end();
+  }
+
+  releasedir(number: number, reply: Reply): void {
+    this.#handles.remove(number);
+    reply.ok();
+  }
+
+  fsyncdir(node: NodeId, caller: Caller, reply: Reply): void {
+    const slot = this.nodes.usable(node, caller, 'drain');
+    const handle = slot < 0 ? slot : this.volume.directories.handle(slot);
+    if (handle < 0) {
+      reply.error(-handle);
+      return;
+    }
+    this.volume.executor.run({ op: 'fsync', handle }, (result) => {
+      if (result < 0) reply.error(-result);
+      else reply.ok();
+    });
+  }
+
+  statfs(reply: Reply): void {
+    const usage = this.volume.backing.usage(this.volume.backing.root);
+    if (typeof usage === 'number') reply.error(-usage);
+    else reply.usage(usage);
+  }
+
+  // Control.
+
+  /** Gives a locked scope its epoch secret (taken over, wiped on failure too). */
+  unlock(id: ScopeId, epoch: number, secret: Secret): ControlResult {
+    const scope = this.scope(id);
+    if (scope === undefined || scope.state !== 'locked') {
+      secret.wipe();
+      return { ok: false, errno: scope === undefined ? errno.ENOENT : errno.EBUSY };
+    }
+    if (scope.parent !== undefined && !scope.parent.isOpen) {
+      secret.wipe();
+      return { ok: false, errno: errno.ENOKEY, lockedScope: scope.parent.id };
+    }
+    const { suite, memory } = this.volume;
+    scope.keys = new ScopeKeys(suite, memory, scope.id, epoch, secret);
+    scope.state = 'open';
+    scope.generation++;
+    const opened = this.#openRoot(scope);
+    if (opened.ok) return opened;
+    scope.keys.close();
+    scope.keys = undefined;
+    scope.state = 'locked';
+    return opened;
+  }
+
+  #openRoot(scope: Scope): ControlResult {
+    if (scope.root === NO_SLOT) {
+      const walked = this.#walk(scope.parent as Scope, scope.path.split('/'));
+      if (typeof walked !== 'number') return walked;
+      if (scope.root === NO_SLOT) return { ok: false, errno: errno.EIO, at: scope.path };
+    }
+    if (this.volume.directories.get(scope.root)?.scope === scope) return OK;
+    const opened = this.nodes.openRoot(scope);
+    return opened < 0 ? { ok: false, errno: -opened, at: scope.path } : OK;
+  }
+
+  /** Follows names from a scope's root: the slot of the last, or which one stopped it. */
+  #walk(scope: Scope, names: readonly string[]): Slot | Extract<ControlResult, { ok: false }> {
+    let slot = scope.root;
+    for (const name of names) {
+      const here = this.volume.scopeOf(slot);
+      if (!here.isOpen) return { ok: false, errno: errno.ENOKEY, lockedScope: here.id, at: name };
+      const directory = this.volume.directories.get(slot);
+      if (directory === undefined) return { ok: false, errno: errno.ENOTDIR, at: name };
+      const next = this.nodes.find(directory, name);
+      if (next < 0) return { ok: false, errno: -next, at: name };
+      slot = next;
+    }
+    return slot;
+  }
+
+  /**
+   * Makes a new scope at `names` (latin1, from the mount's root): a new directory, or an empty one that is there.
+   * Its parent must be unlocked. Leaves it unlocked. `done` also says which scope is its parent and its path there.
+   */
+  createScope(
+    names: readonly string[],
+    id: ScopeId,
+    epoch: number,
+    secret: Secret,
+    owner: { uid: number; gid: number; mode: number },
+    done: (result: ControlResult, parent?: ScopeId, path?: string) => void,
+  ): void {
+    const refuse = (result: ControlResult): void => {
+      secret.wipe();
+      done(result);
+    };
+    const name = names.at(-1) ?? '';
+    const above = this.#walk(this.volume.scopes[0] as Scope, names.slice(0, -1));
+    if (typeof above !== 'number') {
+      refuse(above);
+      return;
+    }
+    const home = this.volume.scopeOf(above);
+    const directory = this.volume.directories.get(above);
+    if (!home.isOpen) {
+      refuse({ ok: false, errno: errno.ENOKEY, lockedScope: home.id });
+    } else if (directory === undefined) {
+      refuse({ ok: false, errno: errno.ENOTDIR, at: names.at(-2) ?? '/' });
+    } else if (name === '' || name === '.' || name === '..' || name.length > NAME_MAX) {
+      refuse({ ok: false, errno: errno.EINVAL, at: name });
+    } else {
+      const parentPath = this.volume.directories.pathInScope(above) ?? '';
+      const path = parentPath === '' ? name : `${parentPath}/${name}`;
+      const keys = new ScopeKeys(this.volume.suite, this.volume.memory, id, epoch, secret);
+      const made = this.#makeRoot(directory, name, id, keys, owner);
+      if (made < 0) {
+        keys.close();
+        done({ ok: false, errno: -made, at: name });
+        return;
+      }
+      const scope = this.#addScope({ id, parent: home.id, path });
+      scope.keys = keys;
+      scope.state = 'open';
+      scope.generation = 1;
+      const { table, cache } = this.volume;
+      table.set(directory.slot, flag.STALE);
+      const found = this.nodes.find(directory, name);
+      const parentNode = table.node(directory.slot);
+      // The kernel may remember that the name does not exist, or what it was before.
+      cache.invalidate([{ parent: parentNode, name }], [parentNode], () =>
+        done(found < 0 ? { ok: false, errno: -found, at: name } : OK, home.id, path),
+      );
+    }
+  }
+
+  #makeRoot(
+    parent: Directory,
+    name: string,
+    id: ScopeId,
+    keys: ScopeKeys,
+    owner: { uid: number; gid: number; mode: number },
+  ): number {
+    const { directories, backing, table } = this.volume;
+    const parentKeys = parent.scope.live;
+    const childScope = idBytes(id);
+    const mac = Buffer.alloc(16);
+    placeMac(parentKeys.binding, parent.id, childScope, name, mac, 0);
+    const edge = sealDirectoryRecord(parentKeys.directory, {
+      kind: 'edge',
+      epoch: parentKeys.epoch,
+      scope: parent.scope.id,
+      directoryId: NO_ID,
+      parentId: parent.id,
+      childScope,
+      places: [mac, NO_ID],
+    });
+    const root = rootRecord(keys);
+    const handle = directories.handle(parent.slot);
+    if (handle < 0) return handle;
+    const existing = this.nodes.find(parent, name);
+    const stored = directories.stored(parent, name);
+    if (existing === -errno.ENOENT) {
+      return this.namespace.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
+        [XATTR_ROOT, root],
+        [XATTR, edge],
+      ]);
+    }
+    if (existing < 0) return existing;
+    if (!table.isDirectory(existing)) return -errno.ENOTDIR;
+    if (table.has(existing, flag.SCOPE_ROOT)) return -errno.EEXIST;
+    const entries = backing.list(directories.handle(existing));
+    if (typeof entries === 'number') return entries;
+    if (entries.length > 0) return -errno.ENOTEMPTY;
+    let done = backing.setxattr(handle, stored.name, XATTR_ROOT, root);
+    if (done >= 0) done = backing.setxattr(handle, stored.name, XATTR, edge);
+    if (done < 0) return done;
+    // What the kernel has of the old directory is not the scope.
+    directories.remove(existing);
+    table.set(existing, flag.DEAD);
+    parent.children.delete(name);
+    return 0;
+  }
+
+  /** Sets when a scope's last lease ends (CLOCK_BOOTTIME, ms) and when its orderly lock begins. */
+  setDeadline(id: ScopeId, lockAt: number, deadline: number): void {
+    const scope = this.scope(id);
+    if (scope === undefined) return;
+    scope.lockAt = lockAt;
+    scope.deadline = deadline;
+    this.#plan();
+  }
+
+  /**
+   * Locks scopes and all unlocked ones below them, children first; one receipt each. At `deadline` (CLOCK_BOOTTIME,
+   * ms) they are locked, whatever is still to be written.
+   */
+  lock(
+    ids: readonly ScopeId[],
+    reason: string,
+    deadline: number,
+    done: (receipts: readonly LockReceipt[]) => void,
+  ): void {
+    const inside = (scope: Scope): boolean => {
+      for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) {
+        if (ids.includes(at.id)) return true;
+      }
+      return false;
+    };
+    // Parents stand before children in the list, so its reverse is the order of locking.
+    const scopes = this.volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
+    const receipts: LockReceipt[] = [];
+    const runs: LockRun[] = [];
+    const next = (): void => {
+      const run = runs[receipts.length];
+      if (run !== undefined) {
+        run.start();
+        return;
+      }
+      this.#locks = this.#locks.filter((lock) => lock.runs !== runs);
+      done(receipts);
+    };
+    for (const scope of scopes) {
+      runs.push(
+        new LockRun(
+          this.volume,
+          this.#handles,
+          this.files,
+          scope,
+          reason,
+          () => this.#events.wiped(),
+          (receipt) => {
+            receipts.push(receipt);
+            next();
+          },
+        ),
+      );
+    }
+    this.#locks.push({ runs, deadline });
+    next();
+    this.#plan();
+  }
+
+  /** Begins locks whose time has come and ends those whose deadline has. Call it often; cheap when nothing is due. */
+  tick(now: number): void {
+    for (const scope of this.volume.scopes) {
+      if (scope.isOpen && scope.lockAt <= now) {
+        const { deadline } = scope;
+        this.lock([scope.id], 'lease ended', deadline, (receipts) => {
+          this.#events.expired(receipts);
+        });
+      }
+    }
+    for (const lock of this.#locks) {
+      if (lock.deadline <= now) for (const run of lock.runs) run.expire();
+    }
+    this.#plan();
+  }
+
+  #plan(): void {
+    let next = Number.POSITIVE_INFINITY;
+    for (const scope of this.volume.scopes) {
+      if (scope.isOpen) next = Math.min(next, scope.lockAt);
+    }
+    for (const lock of this.#locks) {
+      if (lock.runs.some((run) => run.scope.state === 'locking')) {
+        next = Math.min(next, lock.deadline);
+      }
+    }
+    this.due = next;
+  }
+
+  /** The node of a scope's root, for tests and status. */
+  rootNode(scope: Scope): NodeId {
+    return scope.root === NO_SLOT ? ROOT_NODE : this.volume.table.node(scope.root);
+  }
+  /** The caller of control operations: ourselves. */
+  static readonly control = CONTROL;
+}
+
+/** A fresh root record of a scope, for `user.scopefs.root`. */
+export function rootRecord(keys: ScopeKeys): Buffer {
+  return sealDirectoryRecord(keys.directory, {
+    kind: 'root',
+    epoch: keys.epoch,
+    scope: keys.scope,
+    directoryId: randomBytes(16),
+    parentId: NO_ID,
+    childScope: NO_ID,
+    places: [NO_ID, NO_ID],
+  });
+}

@@ -1,0 +1,190 @@
+import { errno } from '../base/errno.js';
+import { readLongName, readName, SIDE_BYTES, sideName, type StoredName, storeName } from '../format/names.js';
+import { LONG_PREFIX } from '../format/names.js';
+import { pinned } from '../libc/memory.js';
+import type { Backing, Handle } from './backing.js';
+import { flag, type InodeTable, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
+import type { Scope } from './scope.js';
+
+/** Open directory descriptors kept at once. */
+const KEPT_HANDLES = 1024;
+
+/** What is known of a directory of an unlocked scope. */
+export class Directory {
+  readonly slot: Slot;
+  /** The scope whose key seals its names: for a scope's root that scope, not its parent. */
+  readonly scope: Scope;
+  /** 16 bytes. */
+  readonly id: Buffer;
+  readonly children = new Map<string, Slot>();
+  handle: Handle = -1;
+  used = false;
+
+  constructor(slot: Slot, scope: Scope, id: Buffer) {
+    this.slot = slot;
+    this.scope = scope;
+    this.id = id;
+  }
+}
+
+/** Directories by slot, their descriptors (bounded), and the way from a name to the stored one. */
+export class Directories {
+  readonly #backing: Backing;
+  readonly #table: InodeTable;
+  readonly #known: (Directory | undefined)[] = [];
+  /** Those with an open handle, in the order of opening: a second chance, then closed. */
+  readonly #open = new Set<Directory>();
+
+  constructor(backing: Backing, table: InodeTable) {
+    this.#backing = backing;
+    this.#table = table;
+  }
+
+  get(slot: Slot): Directory | undefined {
+    return this.#known[slot];
+  }
+  add(slot: Slot, scope: Scope, id: Buffer): Directory {
+    const directory = new Directory(slot, scope, id);
+    this.#known[slot] = directory;
+    return directory;
+  }
+  remove(slot: Slot): void {
+    const directory = this.#known[slot];
+    if (directory === undefined) return;
+    this.#close(directory);
+    this.#known[slot] = undefined;
+  }
+
+  stored(directory: Directory, name: string): StoredName {
+    return storeName(directory.scope.live.names, directory.id, name);
+  }
+
+  /** An open descriptor of a directory, or -errno. Valid until the next call of this method. */
+  handle(slot: Slot): Handle {
+    if (slot === ROOT_SLOT) return this.#backing.root;
+    const directory = this.#known[slot];
+    if (directory === undefined) return this.#openAt(slot);
+    if (directory.handle < 0) {
+      const handle = this.#openAt(slot);
+      if (handle < 0) return handle;
+      directory.handle = handle;
+      this.#open.add(directory);
+      if (this.#open.size > KEPT_HANDLES) this.#evict(directory);
+    }
+    directory.used = true;
+    return directory.handle;
+  }
+
+  /** Where an object is: its parent's descriptor and stored name; undefined where it has no name any more. */
+  place(slot: Slot): { handle: Handle; name: string } | undefined {
+    if (this.#table.has(slot, flag.UNLINKED)) return undefined;
+    const parent = this.#known[this.#table.parent[slot] as number];
+    if (parent === undefined) return undefined;
+    const handle = this.handle(parent.slot);
+    if (handle < 0) return undefined;
+    return { handle, name: this.stored(parent, this.#table.name[slot] as string).name };
+  }
+
+  #openAt(slot: Slot): Handle {
+    const place = this.place(slot);
+    if (place === undefined) return -errno.ENOENT;
+    const handle = this.#backing.openDirectory(place.handle, place.name);
+    if (handle !== -errno.EMFILE) return handle;
+    // Out of descriptors: ours are a cache, so give them all back and try once more.
+    for (const directory of [...this.#open]) this.#close(directory);
+    const again = this.place(slot);
+    return again === undefined
+      ? -errno.ENOENT
+      : this.#backing.openDirectory(again.handle, again.name);
+  }
+
+  #evict(keep: Directory): void {
+    for (const directory of this.#open) {
+      if (directory === keep) continue;
+      if (directory.used) {
+        directory.used = false;
+        this.#open.delete(directory);
+        this.#open.add(directory);
+      } else {
+        this.#close(directory);
+        return;
+      }
+    }
+  }
+
+  #close(directory: Directory): void {
+    if (directory.handle < 0) return;
+    this.#backing.close(directory.handle);
+    directory.handle = -1;
+    this.#open.delete(directory);
+  }
+
+  /** The name behind a stored one: undefined for the vault's own entries and for what is not authentic. */
+  reveal(directory: Directory, handle: Handle, stored: string): string | undefined {
+    const { names } = directory.scope.live;
+    if (!stored.startsWith('+')) return readName(names, directory.id, stored);
+    if (!stored.startsWith(LONG_PREFIX)) return undefined;
+    const content = this.#readSide(handle, sideName(stored));
+    return content === undefined
+      ? undefined
+      : readLongName(names, directory.id, stored, content);
+  }
+
+  #readSide(handle: Handle, name: string): Buffer | undefined {
+    const file = this.#backing.openFile(handle, name);
+    if (file < 0) return undefined;
+    const buffer = pinned(SIDE_BYTES + 1);
+    const length = this.#backing.perform({
+      op: 'pread',
+      handle: file,
+      buffer,
+      at: 0,
+      length: SIDE_BYTES + 1,
+      offset: 0,
+    });
+    this.#backing.close(file);
+    return length < 0 ? undefined : buffer.bytes.subarray(0, length);
+  }
+
+  /** Writes the side file of a long name, before the object gets that name. 0 or -errno. */
+  writeSide(handle: Handle, stored: StoredName): number {
+    const { side } = stored;
+    if (side === undefined) return 0;
+    let file = this.#backing.createFile(handle, side.name, 0o600);
+    // Left by an earlier object of this name: its content is the same, or a crash cut it short. Write it again.
+    if (file === -errno.EEXIST) file = this.#backing.openFile(handle, side.name);
+    if (file < 0) return file;
+    const buffer = pinned(side.content.length);
+    side.content.copy(buffer.bytes);
+    const length = buffer.bytes.length;
+    const written = this.#backing.perform({
+      op: 'pwrite',
+      handle: file,
+      buffer,
+      at: 0,
+      length,
+      offset: 0,
+    });
+    this.#backing.close(file);
+    if (written < 0) return written;
+    return written === length ? 0 : -errno.ENOSPC;
+  }
+
+  /** Removes the side file of a long name, after the object lost it. A leftover is harmless. */
+  removeSide(handle: Handle, stored: StoredName): void {
+    if (stored.side !== undefined) this.#backing.unlink(handle, stored.side.name);
+  }
+
+  /** The names from the scope's root down to a node, joined by `/`, or undefined where a parent is unknown. */
+  pathInScope(slot: Slot): string | undefined {
+    const names: string[] = [];
+    for (let at = slot; ; ) {
+      if (this.#known[at] !== undefined && this.#table.has(at, flag.SCOPE_ROOT)) break;
+      if (at === ROOT_SLOT) break;
+      names.push(this.#table.name[at] as string);
+      at = this.#table.parent[at] as number;
+      if (at === NO_SLOT) return undefined;
+    }
+    return names.reverse().join('/');
+  }
+}

@@ -1,0 +1,270 @@
+import { errno } from '../base/errno.js';
+import type { FileHeader } from '../format/file-header.js';
+import { HEADER_REGION, MAX_SIZE } from '../format/geometry.js';
+import { copyMemory, type Pinned } from '../libc/memory.js';
+import type { IoBuffers } from './io-buffers.js';
+import type { OpenFile } from './open-file.js';
+
+/** Until the hole map exists, skipped chunks are stored as sealed zeros: at most so many bytes at once. */
+export const MAX_GAP = 64 << 20;
+
+/**
+ * One write under way. Chunks from the first that changes to the last are sealed and written in segments that fit
+ * the buffer. What a partly covered chunk held before is fetched first.
+ */
+class Write {
+  readonly file: OpenFile;
+  readonly io: IoBuffers;
+  readonly offset: number;
+  readonly end: number;
+  readonly source: Pinned;
+  readonly sourceAt: number;
+  readonly done: (result: number) => void;
+  readonly header: FileHeader;
+  readonly oldSize: number;
+  readonly newSize: number;
+  readonly first: number;
+  readonly last: number;
+  /** Which chunk each edge buffer holds, composed of old bytes and new. */
+  readonly edges: number[] = [];
+
+  constructor(
+    file: OpenFile,
+    io: IoBuffers,
+    offset: number,
+    source: Pinned,
+    sourceAt: number,
+    length: number,
+    done: (result: number) => void,
+  ) {
+    const { geometry } = file.volume;
+    this.file = file;
+    this.io = io;
+    this.offset = offset;
+    this.end = offset + length;
+    this.source = source;
+    this.sourceAt = sourceAt;
+    this.done = done;
+    this.header = file.header as FileHeader;
+    this.oldSize = file.size;
+    this.newSize = Math.max(this.oldSize, this.end);
+    this.last = geometry.chunkOf(this.end - 1);
+    const target = geometry.chunkOf(offset);
+    // Chunks between the highest one written and this write stop being holes.
+    let first = Math.min(target, this.header.chunks);
+    const tail = geometry.chunksOf(this.oldSize) - 1;
+    const tailGrows =
+      tail >= 0 &&
+      tail < this.header.chunks &&
+      geometry.extent(tail, this.oldSize) < geometry.extent(tail, this.newSize);
+    if (tailGrows) first = Math.min(first, tail);
+    this.first = first;
+  }
+
+  run(): void {
+    const { geometry } = this.file.volume;
+    const gap = (geometry.chunkOf(this.offset) - this.header.chunks) * geometry.chunkSize;
+    if (gap > MAX_GAP) {
+      this.done(-errno.EFBIG);
+      return;
+    }
+    // The chunks whose old bytes matter: the first (grown or partly covered) and both ends of the data.
+    const candidates = [this.first, geometry.chunkOf(this.offset), this.last];
+    const wanted = candidates.filter(
+      (index, i) => candidates.indexOf(index) === i && !this.#covered(index) && this.#touched(index),
+    );
+    this.#fetch(wanted, 0);
+  }
+
+  /** The new data covers all of this chunk. */
+  #covered(index: number): boolean {
+    const { geometry } = this.file.volume;
+    const start = index * geometry.chunkSize;
+    return this.offset <= start && this.end >= start + geometry.extent(index, this.newSize);
+  }
+  /** The chunk has old bytes or gets new ones; else it is a chunk of zeros. */
+  #touched(index: number): boolean {
+    const start = index * this.file.volume.geometry.chunkSize;
+    const stored = index < this.header.chunks;
+    return stored || (start < this.end && start + this.file.volume.geometry.chunkSize > this.offset);
+  }
+
+  #fetch(wanted: readonly number[], at: number): void {
+    const index = wanted[at];
+    if (index === undefined) {
+      this.#segment(this.first);
+      return;
+    }
+    const { geometry } = this.file.volume;
+    const old = index < this.header.chunks ? geometry.extent(index, this.oldSize) : 0;
+    const compose = (result: number): void => {
+      if (result < 0) {
+        this.done(result);
+        return;
+      }
+      const start = index * geometry.chunkSize;
+      const area = at * geometry.chunkSize;
+      const extent = geometry.extent(index, this.newSize);
+      if (extent > old) this.io.edges.bytes.fill(0, area + old, area + extent);
+      const from = Math.max(this.offset, start);
+      const until = Math.min(this.end, start + extent);
+      if (until > from) {
+        const source = this.source.address + this.sourceAt + from - this.offset;
+        copyMemory(this.io.edges.address + area + from - start, source, until - from);
+      }
+      this.edges[at] = index;
+      this.#fetch(wanted, at + 1);
+    };
+    if (old === 0) compose(0);
+    else this.file.fetch(this.io, index, old, at, compose);
+  }
+
+  /** Address of a chunk's new plaintext. */
+  #plaintext(index: number): number {
+    const { geometry, zeros } = this.file.volume;
+    const edge = this.edges.indexOf(index);
+    if (edge >= 0) return this.io.edges.address + edge * geometry.chunkSize;
+    if (!this.#touched(index)) return zeros.address;
+    return this.source.address + this.sourceAt + index * geometry.chunkSize - this.offset;
+  }
+
+  #segment(from: number): void {
+    const { file, io } = this;
+    const { geometry, executor } = file.volume;
+    const count = Math.min(io.frames, this.last - from + 1);
+    // A new file's header goes out with its first frames: one call for a small file.
+    const withHeader = from === 0 && this.header.version === 0;
+    const base = withHeader ? HEADER_REGION : 0;
+    file.key.nonces(io.sealed, base, geometry.stride, count);
+    for (let i = 0; i < count; i++) {
+      const index = from + i;
+      const extent = geometry.extent(index, this.newSize);
+      const at = base + i * geometry.stride;
+      file.sealFrame(io.sealed, at, index, extent, this.#plaintext(index));
+    }
+    if (withHeader) {
+      this.header.size = this.newSize;
+      this.header.chunks = Math.max(this.header.chunks, this.last + 1);
+      file.sealHeader(io.sealed);
+    }
+    const lastExtent = geometry.extent(from + count - 1, this.newSize);
+    const length = base + count * geometry.stride - (geometry.chunkSize - lastExtent);
+    const offset = withHeader ? 0 : geometry.frameOffset(from);
+    executor.run(
+      { op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset },
+      (wrote) => {
+        if (file.dead) this.done(-errno.ENOKEY);
+        else if (wrote < length) this.#fail(from, wrote - base, wrote < 0 ? wrote : -errno.ENOSPC);
+        else if (from + count > this.last) this.#succeed(withHeader);
+        else this.#segment(from + count);
+      },
+    );
+  }
+
+  #succeed(headerIsWritten: boolean): void {
+    const { file, header } = this;
+    const { geometry, chunks, table } = file.volume;
+    const stored = Math.max(header.chunks, this.last + 1);
+    const changed = header.size !== this.newSize || header.chunks !== stored;
+    header.size = this.newSize;
+    header.chunks = stored;
+    if (headerIsWritten) file.headerDirty = false;
+    else if (changed) file.headerDirty = true;
+    table.size[file.slot] = this.newSize;
+    // Keep the chunk that the next small write or append will need.
+    const extent = geometry.extent(this.last, this.newSize);
+    const partial = this.edges.includes(this.last) || extent < geometry.chunkSize;
+    if (partial) chunks.put(file, this.last, this.#plaintext(this.last), extent);
+    else chunks.drop(file);
+    this.done(this.end - this.offset);
+  }
+
+  /**
+   * The disk took only part of a segment. Whole frames count; the frame at the break may be torn, so what it held
+   * is sealed and written again at the size that remains (its place exists already).
+   */
+  #fail(from: number, wrote: number, error: number): void {
+    const { file, header, io } = this;
+    const { geometry, executor, chunks, table } = file.volume;
+    chunks.drop(file);
+    const good = from + Math.max(0, Math.floor(wrote / geometry.stride));
+    const reached = Math.min(this.newSize, good * geometry.chunkSize);
+    const size = Math.max(this.oldSize, reached);
+    const known = Math.max(Math.min(header.chunks, geometry.chunksOf(this.oldSize)), good);
+    header.size = size;
+    header.chunks = Math.min(known, geometry.chunksOf(size));
+    file.headerDirty = header.version > 0 || size > 0;
+    table.size[file.slot] = size;
+    const finish = (): void => {
+      if (size === 0) file.reset();
+      const result = Math.min(this.end, reached) - this.offset;
+      this.done(result > 0 ? result : error);
+    };
+    const cut = (): void => {
+      executor.run(
+        { op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) },
+        (result) => {
+          if (result < 0) file.failed ||= -result;
+          finish();
+        },
+      );
+    };
+    const extent = geometry.extent(good, size);
+    if (extent === 0 || good >= header.chunks) {
+      cut();
+      return;
+    }
+    file.key.nonces(io.sealed, 0, geometry.stride, 1);
+    file.sealFrame(io.sealed, 0, good, extent, this.#plaintext(good));
+    const length = extent + geometry.stride - geometry.chunkSize;
+    executor.run(
+      {
+        op: 'pwrite',
+        handle: file.handle,
+        buffer: io.sealed,
+        at: 0,
+        length,
+        offset: geometry.frameOffset(good),
+      },
+      (again) => {
+        if (again < length) file.failed ||= errno.EIO;
+        cut();
+      },
+    );
+  }
+}
+
+/**
+ * Writes `length` bytes from `source.bytes[sourceAt]`, which must stay until `done`: bytes written or -errno. The
+ * file must be loaded.
+ */
+export function writeFile(
+  file: OpenFile,
+  io: IoBuffers,
+  offset: number,
+  source: Pinned,
+  sourceAt: number,
+  length: number,
+  done: (result: number) => void,
+): void {
+  if (length === 0) {
+    done(0);
+    return;
+  }
+  if (offset + length > MAX_SIZE) {
+    done(-errno.EFBIG);
+    return;
+  }
+  if (file.header === undefined) {
+    const begun = file.begin();
+    if (begun < 0) {
+      done(begun);
+      return;
+    }
+  }
+  new Write(file, io, offset, source, sourceAt, length, (result) => {
+    // A file that got no byte stays empty, without an identity.
+    if (result < 0 && !file.dead && file.size === 0) file.reset();
+    done(result);
+  }).run();
+}

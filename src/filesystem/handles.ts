@@ -1,0 +1,48 @@
+import type { OpenFile } from './open-file.js';
+import type { Slot } from './inode-table.js';
+import type { Listing } from './listing.js';
+import type { Scope } from './scope.js';
+
+/** What a transport's handle number stands for. `dead`: its scope was locked since; it answers ENOKEY for ever. */
+export interface OpenHandle {
+  readonly slot: Slot;
+  readonly scope: Scope;
+  readonly file: OpenFile | undefined;
+  listing: Listing | undefined;
+  dead: boolean;
+}
+
+/** Handle numbers, small and reused only after RELEASE. */
+export class Handles {
+  readonly #open: (OpenHandle | undefined)[] = [];
+  readonly #free: number[] = [];
+
+  add(handle: OpenHandle): number {
+    const number = this.#free.pop() ?? this.#open.length;
+    this.#open[number] = handle;
+    return number;
+  }
+  get(number: number): OpenHandle | undefined {
+    return this.#open[number];
+  }
+  remove(number: number): void {
+    if (this.#open[number] === undefined) return;
+    this.#open[number] = undefined;
+    this.#free.push(number);
+  }
+  /** Marks every handle of a scope dead; says how many there were. */
+  cut(scope: Scope): number {
+    let cut = 0;
+    for (const handle of this.#open) {
+      if (handle?.scope === scope && !handle.dead) {
+        handle.dead = true;
+        handle.listing = undefined;
+        cut++;
+      }
+    }
+    return cut;
+  }
+  count(scope: Scope): number {
+    return this.#open.filter((handle) => handle?.scope === scope && !handle.dead).length;
+  }
+}

@@ -1,0 +1,125 @@
+import { errno } from '../base/errno.js';
+import * as libc from '../libc/files.js';
+import type { Stat } from '../libc/stat.js';
+import { syncfs } from '../libc/system.js';
+import type { Backing, Handle, Job } from './backing.js';
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK } = libc.open;
+
+/** The real disk. */
+export class LibcBacking implements Backing {
+  readonly root: Handle;
+  /** `root`: an open descriptor of VAULT/tree, taken over. */
+  constructor(root: Handle) {
+    this.root = root;
+  }
+  stat(dir: Handle, name: string, into: Stat): number {
+    return libc.statAt(dir, name, into);
+  }
+  fstat(handle: Handle, into: Stat): number {
+    return libc.fstat(handle, into);
+  }
+  openDirectory(dir: Handle, name: string): Handle {
+    return libc.openat(dir, name, O_RDONLY | O_DIRECTORY);
+  }
+  openFile(dir: Handle, name: string): Handle {
+    // O_NONBLOCK: a fifo planted in the vault must not stop the daemon.
+    return libc.openat(dir, name, O_RDWR | O_NONBLOCK);
+  }
+  createFile(dir: Handle, name: string, mode: number): Handle {
+    return libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL, mode);
+  }
+  close(handle: Handle): void {
+    libc.close(handle);
+  }
+  mkdir(dir: Handle, name: string, mode: number): number {
+    return libc.mkdirat(dir, name, mode);
+  }
+  unlink(dir: Handle, name: string): number {
+    return libc.unlinkat(dir, name);
+  }
+  rmdir(dir: Handle, name: string): number {
+    return libc.rmdirat(dir, name);
+  }
+  rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number {
+    return libc.renameat2(dir, name, newDir, newName, flags);
+  }
+  link(dir: Handle, name: string, newDir: Handle, newName: string): number {
+    return libc.linkat(dir, name, newDir, newName);
+  }
+  symlink(target: string, dir: Handle, name: string): number {
+    return libc.symlinkat(target, dir, name);
+  }
+  readlink(dir: Handle, name: string): string | number {
+    return libc.readlinkat(dir, name);
+  }
+  list(dir: Handle): libc.DirectoryEntry[] | number {
+    return libc.readDirectory(dir);
+  }
+  chmod(dir: Handle, name: string, mode: number): number {
+    return libc.fchmodat(dir, name, mode);
+  }
+  fchmod(handle: Handle, mode: number): number {
+    return libc.fchmod(handle, mode);
+  }
+  chown(dir: Handle, name: string, uid: number, gid: number): number {
+    return libc.fchownat(dir, name, uid, gid);
+  }
+  fchown(handle: Handle, uid: number, gid: number): number {
+    return libc.fchown(handle, uid, gid);
+  }
+  utimes(dir: Handle, name: string, a: number, aNs: number, m: number, mNs: number): number {
+    return libc.utimensat(dir, name, a, aNs, m, mNs);
+  }
+  futimes(handle: Handle, a: number, aNs: number, m: number, mNs: number): number {
+    return libc.futimens(handle, a, aNs, m, mNs);
+  }
+  getxattr(dir: Handle, name: string, attribute: string, into: Buffer): number {
+    return libc.getxattrAt(dir, name, attribute, into);
+  }
+  fgetxattr(handle: Handle, attribute: string, into: Buffer): number {
+    return libc.fgetxattr(handle, attribute, into);
+  }
+  setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number {
+    return libc.setxattrAt(dir, name, attribute, value);
+  }
+  fsetxattr(handle: Handle, attribute: string, value: Buffer): number {
+    return libc.fsetxattr(handle, attribute, value);
+  }
+  usage(handle: Handle): libc.FilesystemUsage | number {
+    return libc.fstatfs(handle);
+  }
+
+  perform(job: Job): number {
+    switch (job.op) {
+      case 'pread':
+        return transfer(libc.pread, job);
+      case 'pwrite':
+        return transfer(libc.pwrite, job);
+      case 'ftruncate':
+        return libc.ftruncate(job.handle, job.length);
+      case 'fsync':
+        return libc.fsync(job.handle);
+      case 'fdatasync':
+        return libc.fdatasync(job.handle);
+      case 'syncfs':
+        return syncfs(job.handle);
+    }
+  }
+}
+
+type Transfer = Extract<Job, { op: 'pread' | 'pwrite' }>;
+
+/** Repeats short transfers: only end of file (0) or an error ends one early. Bytes done, or -errno if none. */
+function transfer(call: typeof libc.pread, job: Transfer): number {
+  const address = job.buffer.address + job.at;
+  let done = 0;
+  while (done < job.length) {
+    const now = call(job.handle, address + done, job.length - done, job.offset + done);
+    if (now === -errno.EINTR) continue;
+    if (now < 0) return done > 0 ? done : now;
+    if (now === 0) break;
+    done += now;
+  }
+  return done;
+}

@@ -1,0 +1,269 @@
+import { errno, errnoName } from '../base/errno.js';
+import type { ScopeId } from '../base/ids.js';
+import type { NodeId } from './contract.js';
+import type { Files } from './files.js';
+import type { Handles } from './handles.js';
+import { flag, NO_SLOT, type Slot } from './inode-table.js';
+import type { OpenFile } from './open-file.js';
+import type { Scope } from './scope.js';
+import type { Volume } from './volume.js';
+
+/** What one lock did (PRODUCT.md, "lock receipt"). */
+export interface LockReceipt {
+  readonly scope: ScopeId;
+  readonly generation: number;
+  readonly reason: string;
+  /** Handles that were open and answer ENOKEY from now on. */
+  readonly handlesCut: number;
+  /** Inodes whose cached pages, names and attributes the kernel was told to drop. */
+  readonly inodesInvalidated: number;
+  /** Bytes of dirty pages that the kernel wrote because of the lock. */
+  readonly bytesFlushed: number;
+  /** Files whose data could not be written back, and why; `*` stands for the whole scope. */
+  readonly errors: readonly { readonly file: string; readonly error: string }[];
+  readonly seconds: number;
+}
+
+/** A file's chunks may be written again while others are checked: look so often before the wipe. */
+const CHECKPOINTS = 3;
+
+type Phase = 'waiting' | 'drain' | 'flush' | 'invalidate' | 'checkpoint' | 'wiped' | 'done';
+
+/**
+ * One scope on its way from open to locked, in the order that loses no data (DESIGN.md, "Lock protocol"): drain,
+ * flush, invalidate, checkpoint, wipe, invalidate again. While it runs the scope is `locking`. `expire` may be
+ * called at any moment (a deadline): then the rest is skipped and what was not written is named.
+ */
+export class LockRun {
+  readonly scope: Scope;
+  readonly #volume: Volume;
+  readonly #handles: Handles;
+  readonly #files: Files;
+  readonly #reason: string;
+  readonly #started: number;
+  readonly #bytesBefore: number;
+  readonly #errors: { file: string; error: string }[] = [];
+  readonly #done: (receipt: LockReceipt) => void;
+  readonly #onWiped: () => void;
+  #phase: Phase = 'waiting';
+  #cut = 0;
+  #flushed = 0;
+  /** Slots whose dirty pages were asked for and have not been confirmed. */
+  #unconfirmed: Slot[] = [];
+  #entries: { parent: NodeId; name: string }[] = [];
+  #nodes: NodeId[] = [];
+
+  constructor(
+    volume: Volume,
+    handles: Handles,
+    files: Files,
+    scope: Scope,
+    reason: string,
+    onWiped: () => void,
+    done: (receipt: LockReceipt) => void,
+  ) {
+    this.#volume = volume;
+    this.#handles = handles;
+    this.#files = files;
+    this.scope = scope;
+    this.#reason = reason;
+    this.#onWiped = onWiped;
+    this.#done = done;
+    this.#started = volume.clock.boottime();
+    this.#bytesBefore = files.bytesWritten;
+    scope.state = 'locking';
+  }
+
+  #open(): OpenFile[] {
+    return [...this.#volume.files.values()].filter(
+      (file) => file.scope === this.scope && !file.dead,
+    );
+  }
+
+  #slots(bits: number): Slot[] {
+    const { table } = this.#volume;
+    const found: Slot[] = [];
+    for (let slot = 1; slot < table.end; slot++) {
+      const mine = table.scope[slot] === this.scope.index && table.lookups[slot] !== 0;
+      if (mine && !table.has(slot, flag.DEAD) && table.has(slot, bits)) found.push(slot);
+    }
+    return found;
+  }
+
+  start(): void {
+    if (this.#phase !== 'waiting') {
+      // The deadline was faster than the scopes before this one.
+      if (this.#phase === 'wiped') this.#invalidateAgain();
+      return;
+    }
+    this.#phase = 'drain';
+    const busy = this.#open().filter((file) => file.busy);
+    let left = busy.length;
+    const one = (): void => {
+      if (--left === 0 && this.#phase === 'drain') this.#flush();
+    };
+    if (left === 0) this.#flush();
+    else for (const file of busy) file.whenIdle(one);
+  }
+
+  #flush(): void {
+    this.#phase = 'flush';
+    const { table, cache } = this.#volume;
+    const slots = this.#slots(flag.WRITABLE);
+    this.#unconfirmed = slots;
+    if (slots.length === 0) {
+      this.#invalidate();
+      return;
+    }
+    cache.flush(
+      slots.map((slot) => table.node(slot)),
+      (results) => {
+        if (this.#phase !== 'flush') return;
+        slots.forEach((slot, i) => {
+          const result = results[i] as number;
+          // ESTALE: the kernel has no such inode any more, so no pages either.
+          if (result < 0 && result !== -errno.ESTALE) {
+            this.#errors.push({ file: this.#nameOf(slot), error: errnoName(-result) });
+          }
+        });
+        this.#unconfirmed = [];
+        this.#invalidate();
+      },
+    );
+  }
+
+  #collect(): void {
+    const { table, directories } = this.#volume;
+    const slots = this.#slots(flag.PAGES | flag.WRITABLE);
+    this.#nodes = slots.map((slot) => table.node(slot));
+    const { root } = this.scope;
+    if (root === NO_SLOT) return;
+    const rootNode = table.node(root);
+    if (!this.#nodes.includes(rootNode)) this.#nodes.push(rootNode);
+    const children = directories.get(root)?.children.keys() ?? [];
+    this.#entries = [...children].map((name) => ({ parent: rootNode, name }));
+  }
+
+  #invalidate(): void {
+    this.#phase = 'invalidate';
+    this.#collect();
+    this.#volume.cache.invalidate(this.#entries, this.#nodes, () => {
+      if (this.#phase === 'invalidate') this.#checkpoint(CHECKPOINTS);
+    });
+  }
+
+  #checkpoint(times: number): void {
+    this.#phase = 'checkpoint';
+    const files = this.#open();
+    const next = (i: number): void => {
+      if (this.#phase !== 'checkpoint') return;
+      const file = files[i];
+      if (file === undefined) {
+        this.#syncAll(times);
+        return;
+      }
+      file.enter(undefined, () => {
+        const io = this.#volume.io.take();
+        file.flushHeader(io, (result) => {
+          this.#volume.io.give(io);
+          file.leave();
+          if (result < 0 && !file.dead) {
+            this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(-result) });
+          }
+          next(i + 1);
+        });
+      });
+    };
+    next(0);
+  }
+
+  #syncAll(times: number): void {
+    const { executor, backing } = this.#volume;
+    executor.run({ op: 'syncfs', handle: backing.root }, (result) => {
+      if (this.#phase !== 'checkpoint') return;
+      if (result < 0) this.#errors.push({ file: '*', error: errnoName(-result) });
+      const again = this.#open().some((file) => file.busy || file.headerDirty);
+      if (again && times > 1) {
+        this.#checkpoint(times - 1);
+        return;
+      }
+      for (const file of this.#open()) {
+        if (file.failed !== 0) {
+          this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(file.failed) });
+        }
+      }
+      this.#wipe(false);
+      this.#invalidateAgain();
+    });
+  }
+
+  /** The moment after which the scope is locked: no key, no plaintext, every handle and node of it dead. */
+  #wipe(early: boolean): void {
+    for (const slot of this.#unconfirmed) {
+      this.#errors.push({ file: this.#nameOf(slot), error: errnoName(errno.ETIMEDOUT) });
+    }
+    this.#unconfirmed = [];
+    if (this.#phase !== 'invalidate' && this.#phase !== 'checkpoint') this.#collect();
+    this.#phase = 'wiped';
+    const { scope } = this;
+    const { table, directories, hardLinks, io, suite } = this.#volume;
+    for (const file of this.#open()) {
+      if (early && file.headerDirty) {
+        this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(errno.ETIMEDOUT) });
+      }
+      file.kill();
+    }
+    this.#cut = this.#handles.cut(scope);
+    this.#flushed = this.#files.bytesWritten - this.#bytesBefore;
+    for (let slot = 1; slot < table.end; slot++) {
+      if (table.scope[slot] !== scope.index || table.has(slot, flag.FREE)) continue;
+      directories.remove(slot);
+      if (slot === scope.root) {
+        table.clear(slot, flag.PAGES);
+        continue;
+      }
+      hardLinks.drop(slot);
+      // What only we looked up has nobody who would forget it.
+      if (table.lookups[slot] === 0) table.release(slot);
+      else table.set(slot, flag.DEAD);
+    }
+    scope.keys?.close();
+    scope.keys = undefined;
+    scope.state = 'locked';
+    scope.lockAt = Number.POSITIVE_INFINITY;
+    scope.deadline = Number.POSITIVE_INFINITY;
+    suite.forget();
+    io.wipe();
+    this.#onWiped();
+  }
+
+  /** Runs after {@link wipe}: what came into the kernel's cache in the meantime goes too. */
+  #invalidateAgain(): void {
+    this.#volume.cache.invalidate(this.#entries, this.#nodes, () => {
+      if (this.#phase !== 'wiped') return;
+      this.#phase = 'done';
+      this.#done({
+        scope: this.scope.id,
+        generation: this.scope.generation,
+        reason: this.#reason,
+        handlesCut: this.#cut,
+        inodesInvalidated: this.#nodes.length,
+        bytesFlushed: this.#flushed,
+        errors: this.#errors,
+        seconds: (this.#volume.clock.boottime() - this.#started) / 1000,
+      });
+    });
+  }
+
+  /** The deadline: wipes now, whatever is under way, and goes on from there. */
+  expire(): void {
+    const running = this.#phase !== 'waiting';
+    if (this.#phase === 'wiped' || this.#phase === 'done') return;
+    this.#wipe(true);
+    if (running) this.#invalidateAgain();
+  }
+
+  #nameOf(slot: Slot): string {
+    return this.#volume.directories.pathInScope(slot) ?? `inode ${this.#volume.table.ino[slot]}`;
+  }
+}

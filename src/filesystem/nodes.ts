@@ -1,0 +1,284 @@
+import { errno } from '../base/errno.js';
+import { scopeId } from '../base/ids.js';
+import { XATTR, XATTR_ROOT, placeMatches } from '../format/binding.js';
+import { type DirectoryRecord, NO_ID, openDirectoryRecord } from '../format/directory-record.js';
+import { targetLength } from '../format/symlink.js';
+import type { Stat } from '../libc/stat.js';
+import type { Handle } from './backing.js';
+import type { Attributes, Caller, NodeId } from './contract.js';
+import type { Directory } from './directories.js';
+import { flag, NO_SLOT, ROOT_SLOT, type Slot, UNKNOWN_NODE } from './inode-table.js';
+import type { Scope } from './scope.js';
+import type { Volume } from './volume.js';
+
+/** What a request does to a node of a scope that is being locked. */
+export type Access =
+  /** Serves dirty pages or gives something back: allowed until the wipe. */
+  | 'drain'
+  /** Everything else. */
+  | 'use';
+
+const value = Buffer.alloc(1024);
+
+/** Nodes: finding them, judging whether they may be touched, their attributes. */
+export class Nodes {
+  readonly volume: Volume;
+  readonly #shown: Attributes = {
+    ino: 0,
+    size: 0,
+    blocks: 0,
+    mode: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    atime: 0,
+    atimeNs: 0,
+    mtime: 0,
+    mtimeNs: 0,
+    ctime: 0,
+    ctimeNs: 0,
+    cacheable: true,
+  };
+  /** A scope's root was found elsewhere than its label says. */
+  onMoved: (scope: Scope, path: string) => void = () => {};
+
+  constructor(volume: Volume) {
+    this.volume = volume;
+  }
+
+  /** The slot of a node whose content may be used, or -errno: ESTALE for an unknown one, ENOKEY for a locked one. */
+  usable(node: NodeId, caller: Caller, access: Access): Slot {
+    const { table } = this.volume;
+    const slot = table.slot(node);
+    if (slot === NO_SLOT) return -UNKNOWN_NODE;
+    if (table.has(slot, flag.DEAD)) return -errno.ENOKEY;
+    const { state } = this.volume.scopeOf(slot);
+    if (state === 'open') return slot;
+    if (state === 'locking' && (access === 'drain' || caller.trusted)) return slot;
+    return -errno.ENOKEY;
+  }
+
+  /** The directory behind a node, usable; or -errno. */
+  directory(node: NodeId, caller: Caller): Directory | number {
+    const slot = this.usable(node, caller, 'use');
+    if (slot < 0) return slot;
+    return this.volume.directories.get(slot) ?? -errno.ENOTDIR;
+  }
+
+  /** The attributes of a slot, in one shared object: use it at once. Asks the backing where they are stale. */
+  attributes(slot: Slot): Attributes | number {
+    const { table } = this.volume;
+    if (table.has(slot, flag.STALE)) {
+      const done = this.#refresh(slot);
+      if (done < 0) return done;
+    }
+    const shown = this.#shown;
+    const scope = this.volume.scopeOf(slot);
+    shown.ino = table.ino[slot] as number;
+    shown.size = table.size[slot] as number;
+    shown.blocks = table.blocks[slot] as number;
+    shown.mode = table.mode[slot] as number;
+    shown.nlink = table.nlink[slot] as number;
+    shown.uid = table.uid[slot] as number;
+    shown.gid = table.gid[slot] as number;
+    shown.rdev = table.rdev[slot] as number;
+    shown.atime = table.atime[slot] as number;
+    shown.atimeNs = table.atimeNs[slot] as number;
+    shown.mtime = table.mtime[slot] as number;
+    shown.mtimeNs = table.mtimeNs[slot] as number;
+    shown.ctime = table.ctime[slot] as number;
+    shown.ctimeNs = table.ctimeNs[slot] as number;
+    shown.cacheable = scope.state !== 'locking';
+    return shown;
+  }
+
+  #refresh(slot: Slot): number {
+    const { table, backing, directories, files, stat } = this.volume;
+    const file = files.get(slot);
+    let done: number;
+    if (file !== undefined) {
+      done = backing.fstat(file.handle, stat);
+    } else if (slot === ROOT_SLOT) {
+      done = backing.fstat(backing.root, stat);
+    } else {
+      const place = directories.place(slot);
+      // Unlinked, not open: what we know is all there is.
+      if (place === undefined) return 0;
+      done = backing.stat(place.handle, place.name, stat);
+    }
+    if (done < 0) return done;
+    table.fill(slot, stat, this.plainSize(stat));
+    return 0;
+  }
+
+  plainSize(stat: Stat): number {
+    // A size that no plaintext gives is EIO at the first read; until then the object can be seen and deleted.
+    if (stat.isRegular) return this.volume.geometry.plainSizeTrimmed(stat.size);
+    if (stat.isSymlink) return targetLength(stat.size);
+    return stat.size;
+  }
+
+  /** Finds a name: its slot (without a new lookup reference), or -errno. */
+  find(directory: Directory, name: string): Slot {
+    const known = directory.children.get(name);
+    if (known !== undefined) return known;
+    if (name.length > 255) return -errno.ENAMETOOLONG;
+    const { directories, backing, stat } = this.volume;
+    const handle = directories.handle(directory.slot);
+    if (handle < 0) return handle;
+    const stored = directories.stored(directory, name);
+    const done = backing.stat(handle, stored.name, stat);
+    return done < 0 ? done : this.adopt(directory, handle, name, stored.name, stat);
+  }
+
+  /** Gives an object of the backing a slot. `stat` is its state now. */
+  adopt(directory: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
+    const { table, hardLinks } = this.volume;
+    if (stat.isDirectory) return this.#adoptDirectory(directory, handle, name, stored, stat);
+    const several = stat.isRegular && stat.nlink > 1;
+    const other = several ? hardLinks.find(stat.ino) : undefined;
+    if (other !== undefined && !table.has(other, flag.DEAD)) {
+      table.fill(other, stat, this.plainSize(stat));
+      directory.children.set(name, other);
+      hardLinks.add(other, directory, name);
+      return other;
+    }
+    const slot = table.allocate(directory.scope.index, directory.slot, name);
+    if (slot === NO_SLOT) return -errno.ENOMEM;
+    table.fill(slot, stat, this.plainSize(stat));
+    directory.children.set(name, slot);
+    if (several) hardLinks.add(slot, directory, name);
+    return slot;
+  }
+
+  #adoptDirectory(
+    parent: Directory,
+    handle: Handle,
+    name: string,
+    stored: string,
+    stat: Stat,
+  ): Slot {
+    const { table, backing, directories, scopes } = this.volume;
+    const keys = parent.scope.live;
+    const length = backing.getxattr(handle, stored, XATTR, value);
+    const record =
+      length < 0
+        ? undefined
+        : openDirectoryRecord(keys.directory, parent.scope.id, value.subarray(0, length));
+    if (record === undefined || !this.#placed(parent, record, name)) return -errno.EIO;
+    if (record.kind === 'directory') {
+      const slot = table.allocate(parent.scope.index, parent.slot, name);
+      if (slot === NO_SLOT) return -errno.ENOMEM;
+      table.fill(slot, stat, stat.size);
+      directories.add(slot, parent.scope, record.directoryId);
+      parent.children.set(name, slot);
+      return slot;
+    }
+    const id = scopeId(record.childScope.toString('hex'));
+    const scope = scopes.find((candidate) => candidate.id === id);
+    if (scope === undefined) return -errno.EIO;
+    let slot = scope.root;
+    if (slot === NO_SLOT) {
+      slot = table.allocate(scope.index, parent.slot, name);
+      if (slot === NO_SLOT) return -errno.ENOMEM;
+      scope.root = slot;
+      table.set(slot, flag.SCOPE_ROOT);
+    }
+    table.fill(slot, stat, stat.size);
+    table.parent[slot] = parent.slot;
+    table.name[slot] = name;
+    parent.children.set(name, slot);
+    this.#noteMoved(scope, parent, name);
+    if (scope.isOpen && directories.get(slot) === undefined) {
+      const opened = this.openRoot(scope);
+      if (opened < 0) {
+        parent.children.delete(name);
+        return opened;
+      }
+    }
+    return slot;
+  }
+
+  #placed(parent: Directory, record: DirectoryRecord, name: string): boolean {
+    if (record.kind === 'root') return false;
+    const tag = record.kind === 'edge' ? record.childScope : record.directoryId;
+    const { binding } = parent.scope.live;
+    // The MAC covers the parent's id; the record's own copy of it is the old parent's during a rename.
+    return record.places.some(
+      (mac) => !mac.equals(NO_ID) && placeMatches(binding, parent.id, tag, name, mac),
+    );
+  }
+
+  #noteMoved(scope: Scope, parent: Directory, name: string): void {
+    const above = this.volume.directories.pathInScope(parent.slot);
+    if (above === undefined) return;
+    const path = above === '' ? name : `${above}/${name}`;
+    if (path !== scope.path) {
+      scope.path = path;
+      this.onMoved(scope, path);
+    }
+  }
+
+  /** Reads an unlocked scope's root record and makes its root a directory of its own. 0 or -errno. */
+  openRoot(scope: Scope): number {
+    const { backing, directories } = this.volume;
+    let length: number;
+    if (scope.root === ROOT_SLOT) {
+      length = backing.fgetxattr(backing.root, XATTR_ROOT, value);
+    } else {
+      const place = directories.place(scope.root);
+      if (place === undefined) return -errno.EIO;
+      length = backing.getxattr(place.handle, place.name, XATTR_ROOT, value);
+    }
+    if (length < 0) return -errno.EIO;
+    const record = openDirectoryRecord(
+      scope.live.directory,
+      scope.id,
+      value.subarray(0, length),
+    );
+    if (record?.kind !== 'root') return -errno.EIO;
+    directories.add(scope.root, scope, record.directoryId);
+    return 0;
+  }
+
+  /** Takes lookup references back; the last one frees the slot. */
+  forget(node: NodeId, count: number): void {
+    const { table } = this.volume;
+    const slot = table.slot(node);
+    if (slot === NO_SLOT || slot === ROOT_SLOT) return;
+    const left = (table.lookups[slot] as number) - count;
+    if (left > 0) {
+      table.lookups[slot] = left;
+      return;
+    }
+    this.#free(slot);
+  }
+
+  #free(slot: Slot): void {
+    const { table, directories, files, hardLinks } = this.volume;
+    if (files.has(slot)) {
+      // The kernel releases handles before it forgets; keep the slot if it ever should not.
+      table.lookups[slot] = 1;
+      return;
+    }
+    const parent = directories.get(table.parent[slot] as number);
+    const name = table.name[slot] as string;
+    if (parent?.children.get(name) === slot) parent.children.delete(name);
+    hardLinks.drop(slot);
+    const directory = directories.get(slot);
+    if (directory !== undefined) {
+      // Left are files known under another name as well, and what only we looked up.
+      for (const [child, childSlot] of directory.children) {
+        if (table.lookups[childSlot] === 0) this.#free(childSlot);
+        else hardLinks.remove(childSlot, directory, child);
+      }
+      directories.remove(slot);
+    }
+    if (table.has(slot, flag.SCOPE_ROOT)) {
+      const scope = this.volume.scopeOf(slot);
+      if (scope.root === slot) scope.root = NO_SLOT;
+    }
+    table.release(slot);
+  }
+}

@@ -1,0 +1,404 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { errno } from '../base/errno.js';
+import type { AeadKey } from '../crypto/aead.js';
+import { encodeBinding, encodeUnbound, judgeBinding, XATTR } from '../format/binding.js';
+import {
+  type FileHeader,
+  type HeaderContext,
+  openHeaderPair,
+  sealHeader,
+} from '../format/file-header.js';
+import { FRAME_OVERHEAD, FRAME_PREFIX, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
+import { UTIME_OMIT } from '../libc/files.js';
+import { type Pinned, pinned, type Secret } from '../libc/memory.js';
+import { Stat } from '../libc/stat.js';
+import type { Handle } from './backing.js';
+import type { Reply } from './contract.js';
+import { flag, type Slot } from './inode-table.js';
+import type { IoBuffers } from './io-buffers.js';
+import type { Scope } from './scope.js';
+import type { Volume } from './volume.js';
+
+const associated = pinned(16);
+const xattr = Buffer.alloc(1024);
+const stat = new Stat();
+
+interface Waiting {
+  readonly reply: Reply | undefined;
+  readonly start: () => void;
+}
+
+/**
+ * A regular file with open handles: header, key and order of operations. Operations on one file run one after
+ * another (`enter` to `leave`); whoever is inside owns every field.
+ */
+export class OpenFile {
+  readonly volume: Volume;
+  readonly slot: Slot;
+  readonly scope: Scope;
+  readonly handle: Handle;
+  /** Handles that the transport has. */
+  opens = 0;
+  cacheEntry = -1;
+  /** Undefined: not read yet, or the file is empty. */
+  header: FileHeader | undefined;
+  /** The header on disk is behind the one here. */
+  headerDirty = false;
+  /** The first error of a write-back that nobody was told of; fsync reports it, and goes on reporting it. */
+  failed = 0;
+  /** Its scope was wiped: nothing here works any more. */
+  dead = false;
+  #loaded = false;
+  #key: AeadKey | undefined;
+  #secret: Secret | undefined;
+  #inside: Waiting | undefined;
+  readonly #waiting: Waiting[] = [];
+  #idle: (() => void) | undefined;
+
+  constructor(volume: Volume, slot: Slot, scope: Scope, handle: Handle) {
+    this.volume = volume;
+    this.slot = slot;
+    this.scope = scope;
+    this.handle = handle;
+  }
+
+  get size(): number {
+    return this.volume.table.size[this.slot] as number;
+  }
+  get key(): AeadKey {
+    if (this.#key === undefined) throw new Error('file has no key');
+    return this.#key;
+  }
+
+  /** Runs `start` once the operations before it have left. A dead file answers ENOKEY. */
+  enter(reply: Reply | undefined, start: () => void): void {
+    if (this.dead) {
+      reply?.error(errno.ENOKEY);
+      return;
+    }
+    const entry = { reply, start };
+    if (this.#inside !== undefined) {
+      this.#waiting.push(entry);
+    } else {
+      this.#inside = entry;
+      start();
+    }
+  }
+  leave(): void {
+    this.#inside = undefined;
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      this.#inside = next;
+      next.start();
+      return;
+    }
+    const idle = this.#idle;
+    this.#idle = undefined;
+    idle?.();
+  }
+  /** Calls `then` once no operation is inside or waiting. */
+  whenIdle(then: () => void): void {
+    if (this.#inside === undefined) then();
+    else this.#idle = then;
+  }
+  get busy(): boolean {
+    return this.#inside !== undefined;
+  }
+
+  /** Answers all that is under way with ENOKEY and forgets key and plaintext. A late job finds the file dead. */
+  kill(): void {
+    this.dead = true;
+    this.#inside?.reply?.error(errno.ENOKEY);
+    for (const waiting of this.#waiting.splice(0)) waiting.reply?.error(errno.ENOKEY);
+    this.#dropKey();
+    this.header = undefined;
+  }
+
+  #dropKey(): void {
+    this.volume.chunks.drop(this);
+    this.#key?.close();
+    this.#secret?.wipe();
+    this.#key = undefined;
+    this.#secret = undefined;
+  }
+
+  get #context(): HeaderContext {
+    return {
+      scope: this.scope.id,
+      suite: this.volume.suite.id,
+      chunkSize: this.volume.geometry.chunkSize,
+    };
+  }
+
+  /**
+   * Reads and verifies header and binding, once. `done`: 0 or -errno. A small file's only chunk comes along in the
+   * same read and is cached.
+   */
+  load(io: IoBuffers, done: (result: number) => void): void {
+    if (this.#loaded) {
+      done(0);
+      return;
+    }
+    this.volume.backing.fstat(this.handle, stat);
+    if (stat.size === 0) {
+      this.#loaded = true;
+      done(0);
+      return;
+    }
+    const backingSize = stat.size;
+    const length = HEADER_REGION + this.volume.geometry.stride;
+    this.volume.executor.run(
+      { op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset: 0 },
+      (got) => {
+        if (this.dead) done(-errno.ENOKEY);
+        else if (got < 0) done(got);
+        else if (got <= HEADER_REGION) done(-errno.EIO);
+        else this.#judge(io, backingSize, got, done);
+      },
+    );
+  }
+
+  #judge(io: IoBuffers, backingSize: number, got: number, done: (result: number) => void): void {
+    const { geometry, unclean, table } = this.volume;
+    const keys = this.scope.live;
+    const pair = openHeaderPair(keys.header, this.#context, io.sealed.bytes, 0);
+    if (pair.state === 'bad' || (pair.state === 'torn' && !unclean)) {
+      done(-errno.EIO);
+      return;
+    }
+    const { header } = pair;
+    const { secret, tag } = keys.file(header.fileId);
+    if (!timingSafeEqual(tag, header.tag) || !this.#bound(header.tag)) {
+      secret.wipe();
+      done(-errno.EIO);
+      return;
+    }
+    const size = geometry.plainSize(backingSize);
+    if (size !== header.size && !unclean) {
+      secret.wipe();
+      done(-errno.EIO);
+      return;
+    }
+    this.header = header;
+    this.#secret = secret;
+    this.#key = keys.suite.key(secret);
+    const finish = (): void => {
+      this.#loaded = true;
+      table.size[this.slot] = header.size;
+      const single = header.size <= geometry.chunkSize && header.chunks === 1;
+      if (single && got === HEADER_REGION + FRAME_OVERHEAD + header.size) {
+        if (this.openFrame(io.sealed, HEADER_REGION, 0, header.size, io.edges.address)) {
+          this.volume.chunks.put(this, 0, io.edges.address, header.size);
+        }
+      }
+      done(0);
+    };
+    if (size === header.size) {
+      this.headerDirty = pair.state === 'torn';
+      finish();
+    } else {
+      this.#recover(io, header, backingSize, (result) => {
+        if (result < 0) done(result);
+        else finish();
+      });
+    }
+  }
+
+  /** After an unclean stop: keeps what opens, from the synced size on, and cuts off the rest. */
+  #recover(
+    io: IoBuffers,
+    header: FileHeader,
+    backingSize: number,
+    done: (result: number) => void,
+  ): void {
+    const { geometry, executor } = this.volume;
+    const limit = geometry.plainSizeTrimmed(backingSize);
+    if (limit < header.syncedSize) {
+      done(-errno.EIO);
+      return;
+    }
+    const cutTo = (size: number): void => {
+      header.size = size;
+      header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
+      this.headerDirty = true;
+      executor.run(
+        { op: 'ftruncate', handle: this.handle, length: geometry.backingSize(size) },
+        done,
+      );
+    };
+    let chunk = geometry.chunkOf(Math.min(header.size, header.syncedSize));
+    const next = (): void => {
+      const extent = geometry.extent(chunk, limit);
+      if (extent === 0) {
+        cutTo(limit);
+        return;
+      }
+      this.fetch(io, chunk, extent, 0, (result) => {
+        if (result < 0) {
+          const size = Math.min(limit, chunk * geometry.chunkSize);
+          if (size < header.syncedSize) done(-errno.EIO);
+          else cutTo(size);
+        } else {
+          chunk++;
+          next();
+        }
+      });
+    };
+    next();
+  }
+
+  #bound(tag: Buffer): boolean {
+    const { table, backing, directories } = this.volume;
+    const length = backing.fgetxattr(this.handle, XATTR, xattr);
+    if (length < 0) return false;
+    const named = Buffer.alloc(16);
+    const parent = directories.get(table.parent[this.slot] as number);
+    const unlinked = table.has(this.slot, flag.UNLINKED) || parent === undefined;
+    const verdict = judgeBinding(
+      this.scope.live.binding,
+      xattr.subarray(0, length),
+      parent?.id ?? Buffer.alloc(16),
+      table.name[this.slot] as string,
+      named,
+    );
+    return timingSafeEqual(named, tag) && (verdict !== 'mismatch' || unlinked);
+  }
+
+  /** Makes a fresh identity for an empty file that gets its first byte; binds it to its name. 0 or -errno. */
+  begin(): number {
+    const { table, backing, directories } = this.volume;
+    const keys = this.scope.live;
+    const fileId = randomBytes(16);
+    const { secret, tag } = keys.file(fileId);
+    const parent = directories.get(table.parent[this.slot] as number);
+    let bound = 0;
+    if (!table.has(this.slot, flag.UNLINKED) && parent !== undefined) {
+      const several = (table.nlink[this.slot] as number) > 1;
+      const place = { directory: parent.id, name: table.name[this.slot] as string };
+      bound = backing.fsetxattr(
+        this.handle,
+        XATTR,
+        several ? encodeUnbound(keys.binding, tag) : encodeBinding(keys.binding, tag, [place]),
+      );
+    } else {
+      bound = backing.fsetxattr(this.handle, XATTR, encodeUnbound(keys.binding, tag));
+    }
+    if (bound < 0) {
+      secret.wipe();
+      return bound;
+    }
+    this.#secret = secret;
+    this.#key = keys.suite.key(secret);
+    this.header = { epoch: keys.epoch, fileId, tag, size: 0, syncedSize: 0, version: 0, chunks: 0 };
+    this.headerDirty = true;
+    return 0;
+  }
+
+  /** The file is empty again: its next byte begins a new identity. */
+  reset(): void {
+    this.#dropKey();
+    this.header = undefined;
+    this.headerDirty = false;
+    this.#loaded = true;
+  }
+
+  /** Opens the frame at `from.bytes[at]` into `out`; false where it is not the authentic chunk `index`. */
+  openFrame(from: Pinned, at: number, index: number, length: number, out: number): boolean {
+    if (from.bytes.readUInt32LE(at + FRAME_PREFIX - 4) !== length) return false;
+    setAssociated(index, length);
+    const body = from.address + at + FRAME_PREFIX;
+    return this.key.open(from, at, associated.address, 16, body, length, out);
+  }
+
+  /** Seals a chunk into the frame at `into.bytes[at]`, whose nonce is there already. */
+  sealFrame(into: Pinned, at: number, index: number, length: number, plaintext: number): void {
+    into.bytes.writeUInt32LE(length, at + FRAME_PREFIX - 4);
+    setAssociated(index, length);
+    const body = into.address + at + FRAME_PREFIX;
+    this.key.seal(into, at, associated.address, 16, plaintext, length, body);
+  }
+
+  /** Brings the plaintext of a stored chunk into edge `edge` (0 to 2). Uses the sealed buffer's start. */
+  fetch(
+    io: IoBuffers,
+    index: number,
+    extent: number,
+    edge: number,
+    done: (result: number) => void,
+  ): void {
+    const { geometry, chunks, executor } = this.volume;
+    const at = edge * geometry.chunkSize;
+    if (chunks.has(this, index, extent)) {
+      chunks.copyTo(this, io.edges.address + at);
+      done(0);
+      return;
+    }
+    const length = FRAME_OVERHEAD + extent;
+    const offset = geometry.frameOffset(index);
+    executor.run(
+      { op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset },
+      (got) => {
+        if (this.dead) done(-errno.ENOKEY);
+        else if (got < 0) done(got);
+        else if (got < length) done(-errno.EIO);
+        else if (this.openFrame(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
+        else done(-errno.EIO);
+      },
+    );
+  }
+
+  /** Seals the header as it is now, both copies, to the start of `into`. */
+  sealHeader(into: Pinned): void {
+    const header = this.header as FileHeader;
+    header.version++;
+    sealHeader(this.scope.live.header, this.#context, header, into, 0);
+    into.bytes.copy(into.bytes, HEADER_BYTES, 0, HEADER_BYTES);
+  }
+
+  /** Writes the header if it is behind, and puts the modification time back. 0 or -errno (kept in `failed`). */
+  flushHeader(io: IoBuffers, done: (result: number) => void): void {
+    if (!this.headerDirty || this.header === undefined) {
+      done(0);
+      return;
+    }
+    const { backing, executor } = this.volume;
+    backing.fstat(this.handle, stat);
+    const { mtime, mtimeNs } = stat;
+    this.sealHeader(io.sealed);
+    executor.run(
+      {
+        op: 'pwrite',
+        handle: this.handle,
+        buffer: io.sealed,
+        at: 0,
+        length: HEADER_REGION,
+        offset: 0,
+      },
+      (wrote) => {
+        backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
+        if (wrote === HEADER_REGION) {
+          this.headerDirty = false;
+          done(0);
+        } else {
+          const result = wrote < 0 ? wrote : -errno.EIO;
+          this.failed ||= -result;
+          done(result);
+        }
+      },
+    );
+  }
+
+  /** Drops keys and descriptor. Nobody may be inside. */
+  close(): void {
+    this.#dropKey();
+    this.volume.backing.close(this.handle);
+  }
+}
+
+function setAssociated(index: number, length: number): void {
+  const { bytes } = associated;
+  bytes.writeUInt32LE(index % 0x1_0000_0000, 0);
+  bytes.writeUInt32LE(Math.floor(index / 0x1_0000_0000), 4);
+  bytes.writeUInt32LE(length, 8);
+  bytes.writeUInt32LE(0, 12);
+}

@@ -1,0 +1,399 @@
+import { errnoName } from '../base/errno.js';
+import { freshId, type ScopeId } from '../base/ids.js';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { XATTR_ROOT } from '../format/binding.js';
+import { ScopeKeys } from '../format/scope-keys.js';
+import { copyMemory, pinned, type Pinned, type Secret, SecretMemory } from '../libc/memory.js';
+import { systemClock } from '../libc/system.js';
+import type { Backing, Executor, Job } from './backing.js';
+import { InlineExecutor } from './backing.js';
+import type {
+  Attributes,
+  AttributeChange,
+  CachePort,
+  Caller,
+  DirectorySink,
+  NodeId,
+  OpenFlags,
+  Reply,
+  Usage,
+} from './contract.js';
+import { Core, type KnownScope, rootRecord } from './core.js';
+import { InodeTable, ROOT_NODE } from './inode-table.js';
+import type { LockReceipt } from './lock.js';
+
+/** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
+
+export type Answer =
+  | { error: string }
+  | {
+      error?: undefined;
+      node?: NodeId;
+      attributes?: Attributes;
+      handle?: number;
+      flags?: OpenFlags;
+      data?: Buffer;
+      written?: number;
+      target?: string;
+      usage?: Usage;
+      negative?: boolean;
+    };
+
+class RigReply implements Reply {
+  answers: Answer[] = [];
+  readonly #buffer: Pinned;
+  constructor(buffer: Pinned) {
+    this.#buffer = buffer;
+  }
+  get done(): boolean {
+    return this.answers.length > 0;
+  }
+  // A second answer is ignored by contract; the rig counts to catch one that is not meant.
+  #answer(answer: Answer): void {
+    if (!this.done) this.answers.push(answer);
+  }
+  error(number: number): void {
+    this.#answer({ error: errnoName(number) });
+  }
+  ok(): void {
+    this.#answer({});
+  }
+  entry(node: NodeId, attributes: Attributes): void {
+    this.#answer({ node, attributes: { ...attributes } });
+  }
+  negative(): void {
+    this.#answer({ negative: true });
+  }
+  attributes(attributes: Attributes): void {
+    this.#answer({ attributes: { ...attributes } });
+  }
+  opened(handle: number, flags: OpenFlags): void {
+    this.#answer({ handle, flags });
+  }
+  created(node: NodeId, attributes: Attributes, handle: number): void {
+    this.#answer({ node, attributes: { ...attributes }, handle });
+  }
+  data(): { buffer: Pinned; at: number } {
+    return { buffer: this.#buffer, at: 16 };
+  }
+  read(length: number): void {
+    this.#answer({ data: Buffer.from(this.#buffer.bytes.subarray(16, 16 + length)) });
+  }
+  written(length: number): void {
+    this.#answer({ written: length });
+  }
+  target(target: string): void {
+    this.#answer({ target });
+  }
+  usage(usage: Usage): void {
+    this.#answer({ usage });
+  }
+}
+
+/** Completes jobs when told to, in an order that the test chooses. */
+export class LateExecutor implements Executor {
+  readonly #backing: Backing;
+  readonly waiting: { job: Job; done: (result: number) => void }[] = [];
+  constructor(backing: Backing) {
+    this.#backing = backing;
+  }
+  run(job: Job, done: (result: number) => void): void {
+    this.waiting.push({ job, done });
+  }
+  /** Completes one; true if there was one. */
+  step(pick: (waiting: number) => number = () => 0): boolean {
+    if (this.waiting.length === 0) return false;
+    const [entry] = this.waiting.splice(pick(this.waiting.length), 1);
+    if (entry !== undefined) entry.done(this.#backing.perform(entry.job));
+    return true;
+  }
+}
+
+export interface CacheCall {
+  kind: 'flush' | 'invalidate';
+  nodes: readonly NodeId[];
+  entries: readonly { parent: NodeId; name: string }[];
+}
+
+/** A kernel that has no pages. `hold` keeps answers back until {@link TestCache.answer}. */
+export class TestCache implements CachePort {
+  readonly calls: CacheCall[] = [];
+  hold = false;
+  /** What the kernel does while it flushes: writes of dirty pages. */
+  onFlush: (nodes: readonly NodeId[]) => void = () => {};
+  readonly #held: (() => void)[] = [];
+  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void {
+    this.calls.push({ kind: 'flush', nodes, entries: [] });
+    this.onFlush(nodes);
+    this.#later(() => done(nodes.map(() => 0)));
+  }
+  invalidate(
+    entries: readonly { parent: NodeId; name: string }[],
+    nodes: readonly NodeId[],
+    done: (failures: number) => void,
+  ): void {
+    this.calls.push({ kind: 'invalidate', nodes, entries });
+    this.#later(() => done(0));
+  }
+  #later(then: () => void): void {
+    if (this.hold) this.#held.push(then);
+    else then();
+  }
+  answer(): boolean {
+    const held = this.#held.shift();
+    held?.();
+    return held !== undefined;
+  }
+}
+
+export const memory = new SecretMemory(4096);
+const io = pinned((1 << 20) + 64);
+
+/** A secret with given bytes: only a test has keys in ordinary memory. */
+export function secretOf(bytes: Buffer): Secret {
+  const secret = memory.allocate(bytes.length);
+  const from = pinned(bytes.length);
+  bytes.copy(from.bytes);
+  copyMemory(secret.address, from.address, bytes.length);
+  return secret;
+}
+
+export const user: Caller = { uid: 1000, gid: 1000, pid: 4242, trusted: false };
+
+export interface RigOptions {
+  chunkSize?: number;
+  executor?: Executor;
+  cache?: CachePort;
+  unclean?: boolean;
+  known?: readonly KnownScope[];
+  fresh?: boolean;
+  now?: () => number;
+}
+
+const CAPACITY = 4096;
+export const ROOT_SECRET = Buffer.alloc(32, 7);
+export const ROOT_SCOPE = '11'.repeat(16) as ScopeId;
+
+export class Rig {
+  readonly core: Core;
+  readonly backing: Backing;
+  readonly cache: TestCache;
+  readonly moved: [ScopeId, string][] = [];
+  readonly expired: LockReceipt[] = [];
+  wipes = 0;
+
+  constructor(backing: Backing, options: RigOptions = {}) {
+    this.backing = backing;
+    const suite = new Xaes256Gcm(memory);
+    this.cache = (options.cache as TestCache | undefined) ?? new TestCache();
+    if (options.fresh !== false) {
+      const keys = new ScopeKeys(suite, memory, ROOT_SCOPE, 1, secretOf(ROOT_SECRET));
+      backing.fsetxattr(backing.root, XATTR_ROOT, rootRecord(keys));
+      keys.close();
+    }
+    const now = options.now ?? (() => systemClock.boottime());
+    this.core = new Core(
+      {
+        backing,
+        executor: options.executor ?? new InlineExecutor(backing),
+        suite,
+        memory,
+        clock: { boottime: now, wall: () => 0 },
+        cache: this.cache,
+        chunkSize: options.chunkSize ?? 4096,
+        table: new ArrayBuffer(InodeTable.bytesFor(CAPACITY)),
+        capacity: CAPACITY,
+        unclean: options.unclean ?? false,
+      },
+      options.known ?? [{ id: ROOT_SCOPE, parent: undefined, path: '' }],
+      {
+        moved: (scope, path) => this.moved.push([scope, path]),
+        expired: (receipts) => this.expired.push(...receipts),
+        wiped: () => this.wipes++,
+      },
+    );
+    this.core.unlock(ROOT_SCOPE, 1, secretOf(ROOT_SECRET));
+  }
+
+  /** Starts an operation: its reply, answered now or later. */
+  start(operation: (reply: Reply) => void): { answers: Answer[] } {
+    const reply = new RigReply(io);
+    operation(reply);
+    return reply;
+  }
+  #now(operation: (reply: Reply) => void): Answer {
+    const [answer] = this.start(operation).answers;
+    if (answer === undefined) throw new Error('no answer yet');
+    return answer;
+  }
+
+  lookup(parent: NodeId, name: string, caller = user): Answer {
+    return this.#now((reply) => this.core.namespace.lookup(parent, name, caller, reply));
+  }
+  /** Follows names from the root: the node, or throws. */
+  walk(...names: string[]): NodeId {
+    let node: NodeId = ROOT_NODE;
+    for (const name of names) node = nodeOf(this.lookup(node, name));
+    return node;
+  }
+  create(parent: NodeId, name: string, mode = 0o644, caller = user): Answer {
+    return this.#now((reply) => this.core.files.create(parent, name, mode, caller, reply));
+  }
+  mkdir(parent: NodeId, name: string, mode = 0o755): Answer {
+    return this.#now((reply) => this.core.namespace.mkdir(parent, name, mode, user, reply));
+  }
+  open(node: NodeId, write = false, truncate = false): Answer {
+    return this.#now((reply) =>
+      this.core.files.open(node, { write, truncate, killPrivileges: false }, user, reply),
+    );
+  }
+  startWrite(node: NodeId, handle: number, offset: number, data: Buffer): { answers: Answer[] } {
+    const source = pinned(Math.max(1, data.length));
+    data.copy(source.bytes);
+    const options = { fromCache: false, killPrivileges: false };
+    return this.start((reply) =>
+      this.core.files.write(node, handle, offset, source, 0, data.length, options, user, reply),
+    );
+  }
+  write(node: NodeId, handle: number, offset: number, data: Buffer | string): Answer {
+    return this.startWrite(node, handle, offset, Buffer.from(data)).answers[0] as Answer;
+  }
+  read(node: NodeId, handle: number, offset: number, length: number): Answer {
+    return this.#now((reply) =>
+      this.core.files.read(node, handle, offset, length, user, reply),
+    );
+  }
+  fsync(node: NodeId, handle: number): Answer {
+    return this.#now((reply) => this.core.files.fsync(node, handle, false, user, reply));
+  }
+  release(handle: number): Answer {
+    return this.#now((reply) => this.core.files.release(handle, reply));
+  }
+  getattr(node: NodeId): Answer {
+    return this.#now((reply) => this.core.files.getattr(node, false, user, reply));
+  }
+  setattr(node: NodeId, change: AttributeChange): Answer {
+    return this.#now((reply) => this.core.files.setattr(node, change, user, reply));
+  }
+  rename(parent: NodeId, name: string, newParent: NodeId, newName: string, flags = 0): Answer {
+    return this.#now((reply) =>
+      this.core.namespace.rename(parent, name, newParent, newName, flags, user, reply),
+    );
+  }
+  unlink(parent: NodeId, name: string): Answer {
+    return this.#now((reply) => this.core.namespace.unlink(parent, name, user, reply));
+  }
+  rmdir(parent: NodeId, name: string): Answer {
+    return this.#now((reply) => this.core.namespace.rmdir(parent, name, user, reply));
+  }
+  link(node: NodeId, parent: NodeId, name: string): Answer {
+    return this.#now((reply) => this.core.namespace.link(node, parent, name, user, reply));
+  }
+  symlink(parent: NodeId, name: string, target: string): Answer {
+    return this.#now((reply) => this.core.namespace.symlink(parent, name, target, user, reply));
+  }
+  readlink(node: NodeId): Answer {
+    return this.#now((reply) => this.core.namespace.readlink(node, user, reply));
+  }
+  opendir(node: NodeId): Answer {
+    return this.#now((reply) => this.core.opendir(node, user, reply));
+  }
+  /** All names of a directory, in pages of at most `page` entries. */
+  names(node: NodeId, page = 3, plus = false): string[] | Answer {
+    const opened = this.opendir(node);
+    if (opened.error !== undefined) return opened;
+    const handle = opened.handle as number;
+    const names: string[] = [];
+    for (let offset = 0; ; ) {
+      let taken = 0;
+      const take = (name: string, next: number): boolean => {
+        if (taken === page) return false;
+        taken++;
+        offset = next;
+        if (name !== '.' && name !== '..') names.push(name);
+        return true;
+      };
+      const sink: DirectorySink = {
+        plus,
+        add: (name, _ino, _type, next) => take(name, next),
+        addNode: (name, _node, _attributes, next) => take(name, next),
+        fits: () => taken < page,
+        end: () => {},
+      };
+      const failed = this.start((reply) =>
+        this.core.readdir(node, handle, offset, user, sink, reply),
+      ).answers[0];
+      if (failed?.error !== undefined) return failed;
+      if (taken === 0) break;
+    }
+    this.start((reply) => this.core.releasedir(handle, reply));
+    return names.sort();
+  }
+
+  /** Writes a whole new file and closes it. */
+  put(parent: NodeId, name: string, data: Buffer | string): NodeId {
+    const made = this.create(parent, name);
+    const node = nodeOf(made);
+    const handle = (made as { handle: number }).handle;
+    const bytes = Buffer.from(data);
+    for (let at = 0; at < bytes.length; at += 1 << 17) {
+      const piece = bytes.subarray(at, at + (1 << 17));
+      const answer = this.write(node, handle, at, piece);
+      if (answer.error !== undefined) throw new Error(`write: ${answer.error}`);
+    }
+    this.release(handle);
+    return node;
+  }
+  /** Opens, reads all and closes; the error's name where that fails. */
+  get(node: NodeId): Buffer | string {
+    const opened = this.open(node);
+    if (opened.error !== undefined) return opened.error;
+    const handle = opened.handle as number;
+    const parts: Buffer[] = [];
+    for (let at = 0; ; ) {
+      const answer = this.read(node, handle, at, 1 << 17);
+      if (answer.error !== undefined) {
+        this.release(handle);
+        return answer.error;
+      }
+      const data = answer.data as Buffer;
+      if (data.length === 0) break;
+      parts.push(data);
+      at += data.length;
+    }
+    this.release(handle);
+    return Buffer.concat(parts);
+  }
+
+  createScope(path: string, fill: number): ScopeId {
+    const id = freshId<ScopeId>();
+    let error = -1;
+    this.core.createScope(
+      path.split('/'),
+      id,
+      1,
+      secretOf(Buffer.alloc(32, fill)),
+      { uid: 0, gid: 0, mode: 0o755 },
+      (result) => {
+        error = result.ok ? 0 : result.errno;
+      },
+    );
+    if (error !== 0) throw new Error(`createScope ${path}: ${errnoName(error)}`);
+    return id;
+  }
+  lock(id: ScopeId, deadline = Number.POSITIVE_INFINITY): LockReceipt[] {
+    const receipts: LockReceipt[] = [];
+    this.core.lock([id], 'test', deadline, (got) => receipts.push(...got));
+    return receipts;
+  }
+  unlock(id: ScopeId, fill: number): string {
+    const result = this.core.unlock(id, 1, secretOf(Buffer.alloc(32, fill)));
+    return result.ok ? 'ok' : errnoName(result.errno);
+  }
+}
+
+export function nodeOf(answer: Answer): NodeId {
+  if (answer.error !== undefined) throw new Error(answer.error);
+  if (answer.node === undefined) throw new Error('no node');
+  return answer.node;
+}

@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../base/clock.js';
+import type { AeadSuite } from '../crypto/aead.js';
+import { Geometry } from '../format/geometry.js';
+import { type Pinned, pinned, type SecretMemory } from '../libc/memory.js';
+import { Stat } from '../libc/stat.js';
+import type { Backing, Executor } from './backing.js';
+import { ChunkCache } from './chunk-cache.js';
+import type { CachePort } from './contract.js';
+import { Directories } from './directories.js';
+import { HardLinks } from './hard-links.js';
+import { InodeTable } from './inode-table.js';
+import { IoPool } from './io-buffers.js';
+import type { OpenFile } from './open-file.js';
+import type { Scope } from './scope.js';
+
+export interface VolumeOptions {
+  readonly backing: Backing;
+  readonly executor: Executor;
+  readonly suite: AeadSuite;
+  readonly memory: SecretMemory;
+  readonly clock: Clock;
+  readonly cache: CachePort;
+  readonly chunkSize: number;
+  /** Zeroed memory of the inode table; its length decides how many inodes fit. */
+  readonly table: ArrayBuffer;
+  readonly capacity: number;
+  /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
+  readonly unclean: boolean;
+}
+
+/** Everything that the operations of one mount share. Owned by the filesystem worker, the single writer. */
+export class Volume {
+  readonly backing: Backing;
+  readonly executor: Executor;
+  readonly suite: AeadSuite;
+  readonly memory: SecretMemory;
+  readonly clock: Clock;
+  readonly cache: CachePort;
+  readonly geometry: Geometry;
+  readonly unclean: boolean;
+  readonly table: InodeTable;
+  readonly directories: Directories;
+  readonly io: IoPool;
+  readonly chunks: ChunkCache;
+  readonly scopes: Scope[] = [];
+  /** Open files by slot. */
+  readonly files = new Map<number, OpenFile>();
+  readonly hardLinks: HardLinks;
+  /** A chunk of zeros, to seal where a write skipped one. */
+  readonly zeros: Pinned;
+  /** Scratch for one call. */
+  readonly stat = new Stat();
+
+  constructor(options: VolumeOptions) {
+    this.backing = options.backing;
+    this.executor = options.executor;
+    this.suite = options.suite;
+    this.memory = options.memory;
+    this.clock = options.clock;
+    this.cache = options.cache;
+    this.unclean = options.unclean;
+    this.geometry = new Geometry(options.chunkSize);
+    this.table = new InodeTable(options.table, options.capacity);
+    this.hardLinks = new HardLinks(this.table);
+    this.directories = new Directories(this.backing, this.table);
+    this.io = new IoPool(this.geometry);
+    this.chunks = new ChunkCache(options.chunkSize);
+    this.zeros = pinned(options.chunkSize);
+  }
+
+  /** The scope whose key seals a node's content. */
+  scopeOf(slot: number): Scope {
+    return this.scopes[this.table.scope[slot] as number] as Scope;
+  }
+
+  /** A name of the vault's own for something under way. */
+  temporaryName(): string {
+    return `+t${randomBytes(16).toString('base64url')}`;
+  }
+}

@@ -1,0 +1,124 @@
+import { ByteReader, ByteWriter } from '../base/cursor.js';
+import type { ScopeId } from '../base/ids.js';
+import { idBytes } from '../base/ids.js';
+import type { AeadKey } from '../crypto/aead.js';
+import { type Pinned, pinned } from '../libc/memory.js';
+import { HEADER_BYTES, MAX_SIZE } from './geometry.js';
+import { openRecord, sealRecord } from './sealed-record.js';
+
+const MAGIC = Buffer.from('SCOPEFSF');
+const VERSION = 1;
+const CLEAR = 64;
+const SEALED = HEADER_BYTES - CLEAR - 40;
+
+/** The facts of one file. `fileId` and `tag` have 16 bytes. */
+export interface FileHeader {
+  readonly epoch: number;
+  readonly fileId: Buffer;
+  readonly tag: Buffer;
+  size: number;
+  syncedSize: number;
+  version: number;
+  /** Chunks ever written: the highest chunk number plus one. All from here on are holes. */
+  chunks: number;
+}
+
+/** What all headers of a scope share. */
+export interface HeaderContext {
+  readonly scope: ScopeId;
+  readonly suite: number;
+  readonly chunkSize: number;
+}
+
+const scratch = pinned(HEADER_BYTES);
+
+/** Writes the 512 bytes of a sealed header at `into.bytes[at]`. */
+export function sealHeader(
+  key: AeadKey,
+  context: HeaderContext,
+  header: FileHeader,
+  into: Pinned,
+  at: number,
+): void {
+  new ByteWriter(scratch.bytes)
+    .bytes(MAGIC)
+    .u16(VERSION)
+    .u8(context.suite)
+    .u8(Math.log2(context.chunkSize))
+    .u32(header.epoch)
+    .bytes(idBytes(context.scope))
+    .bytes(header.tag)
+    .zeros(16 + 24)
+    .bytes(header.fileId)
+    .u64(header.size)
+    .u64(header.syncedSize)
+    .u64(header.version)
+    .u64(header.chunks)
+    .u32(0)
+    .zeros(HEADER_BYTES - 140);
+  sealRecord(key, scratch, 0, CLEAR, SEALED);
+  scratch.bytes.copy(into.bytes, at, 0, HEADER_BYTES);
+}
+
+/** Reads one header copy, or undefined where it is not authentic, not of this scope, or out of range. */
+export function openHeader(
+  key: AeadKey,
+  context: HeaderContext,
+  from: Buffer,
+  at: number,
+): FileHeader | undefined {
+  if (at + HEADER_BYTES > from.length) return undefined;
+  from.copy(scratch.bytes, 0, at, at + HEADER_BYTES);
+  const clear = new ByteReader(scratch.bytes, 0, CLEAR);
+  if (!clear.bytes(8).equals(MAGIC) || clear.u16() !== VERSION) return undefined;
+  if (clear.u8() !== context.suite || 2 ** clear.u8() !== context.chunkSize) return undefined;
+  const epoch = clear.u32();
+  if (!clear.bytes(16).equals(idBytes(context.scope))) return undefined;
+  const tag = Buffer.from(clear.bytes(16));
+  if (!openRecord(key, scratch, 0, CLEAR, SEALED)) return undefined;
+  const sealed = new ByteReader(scratch.bytes, CLEAR + 24, CLEAR + 24 + SEALED);
+  const header: FileHeader = {
+    epoch,
+    tag,
+    fileId: Buffer.from(sealed.bytes(16)),
+    size: sealed.u64(),
+    syncedSize: sealed.u64(),
+    version: sealed.u64(),
+    chunks: sealed.u64(),
+  };
+  const flags = sealed.u32();
+  const sane =
+    flags === 0 &&
+    header.size > 0 &&
+    header.size <= MAX_SIZE &&
+    header.syncedSize <= MAX_SIZE &&
+    Number.isSafeInteger(header.version) &&
+    header.chunks <= Math.ceil(header.size / context.chunkSize);
+  return sane ? header : undefined;
+}
+
+export type HeaderPair =
+  | { state: 'good'; header: FileHeader }
+  /** One copy is bad, or they differ: the newer good one, for recovery after an unclean stop only. */
+  | { state: 'torn'; header: FileHeader }
+  | { state: 'bad' };
+
+/** Judges both copies of a header region. */
+export function openHeaderPair(
+  key: AeadKey,
+  context: HeaderContext,
+  from: Buffer,
+  at: number,
+): HeaderPair {
+  const first = openHeader(key, context, from, at);
+  const second = openHeader(key, context, from, at + HEADER_BYTES);
+  if (first !== undefined && second !== undefined) {
+    const same = from
+      .subarray(at, at + HEADER_BYTES)
+      .equals(from.subarray(at + HEADER_BYTES, at + 2 * HEADER_BYTES));
+    if (same) return { state: 'good', header: first };
+    return { state: 'torn', header: first.version >= second.version ? first : second };
+  }
+  const header = first ?? second;
+  return header === undefined ? { state: 'bad' } : { state: 'torn', header };
+}
