@@ -35,7 +35,9 @@ const CONTROL: Caller = { uid: 0, gid: 0, pid: 0, trusted: true };
 
 interface TreeLock {
   readonly runs: readonly LockRun[];
-  readonly deadline: number;
+  deadline: number;
+  /** Whoever asked for the same while it ran. */
+  readonly after: ((receipts: readonly LockReceipt[]) => void)[];
 }
 
 export interface CoreEvents {
@@ -337,18 +339,32 @@ export class Core {
       }
       return false;
     };
+    const covers = (run: LockRun): boolean => inside(run.scope);
+    const running = this.#locks.find((lock) => lock.runs.some(covers));
+    if (running !== undefined) {
+      // Already on its way: a receipt for everybody, and the nearer deadline counts.
+      running.deadline = Math.min(running.deadline, deadline);
+      running.after.push((first) => {
+        const mine = first.filter(({ scope }) => inside(this.scope(scope) as Scope));
+        this.lock(ids, reason, deadline, (rest) => done([...mine, ...rest]));
+      });
+      this.#plan();
+      return;
+    }
     // Parents stand before children in the list, so its reverse is the order of locking.
     const scopes = this.volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
     const receipts: LockReceipt[] = [];
     const runs: LockRun[] = [];
+    const lock: TreeLock = { runs, deadline, after: [] };
     const next = (): void => {
       const run = runs[receipts.length];
       if (run !== undefined) {
         run.start();
         return;
       }
-      this.#locks = this.#locks.filter((lock) => lock.runs !== runs);
+      this.#locks = this.#locks.filter((other) => other !== lock);
       done(receipts);
+      for (const then of lock.after) then(receipts);
     };
     for (const scope of scopes) {
       runs.push(
@@ -366,7 +382,7 @@ export class Core {
         ),
       );
     }
-    this.#locks.push({ runs, deadline });
+    this.#locks.push(lock);
     next();
     this.#plan();
   }

@@ -1,6 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { errno } from '../base/errno.js';
-import { check } from '../base/errno.js';
+import { check, errno } from '../base/errno.js';
 import { type Address, addressOf, arrayBufferAt, libcFunction, result, viewAt } from './ffi.js';
 
 const mmapCall = libcFunction('mmap', 'p', 'ppiiil');
@@ -94,6 +93,24 @@ export function cachedPages(fd: number, length: number): number {
 
 export type SecretBacking = 'memfd_secret' | 'mlock';
 
+function mapSecret(length: number): { address: Address; backing: SecretBacking } {
+  const fd = result(syscall1(SYS_MEMFD_SECRET, 0o2000000));
+  if (fd >= 0 && result(ftruncateCall(fd, length)) >= 0) {
+    const address = mapped(mmapCall(0, length, PROT_READ_WRITE, MAP_SHARED, fd, 0), 'secrets');
+    // An open descriptor would let another root process map the keys (pidfd_getfd).
+    closeCall(fd);
+    return { address, backing: 'memfd_secret' };
+  }
+  if (fd >= 0) closeCall(fd);
+  const address = mapped(
+    mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0),
+    'secrets',
+  );
+  check(result(mlockCall(address, length)), 'mlock', 'secret memory');
+  check(result(madviseCall(address, length, MADV_DONTDUMP)), 'madvise');
+  return { address, backing: 'mlock' };
+}
+
 /**
  * Memory for keys: memfd_secret(2) (not readable through /proc, ptrace, a core or by the kernel's direct map), or
  * where the kernel has none, an mlocked mapping outside core dumps. Divided into slots of 64 bytes.
@@ -109,24 +126,9 @@ export class SecretMemory {
 
   constructor(slots: number) {
     const length = Math.ceil((slots * SecretMemory.slotBytes) / 4096) * 4096;
-    const fd = result(syscall1(SYS_MEMFD_SECRET, 0o2000000));
-    if (fd >= 0 && result(ftruncateCall(fd, length)) >= 0) {
-      this.#address = mapped(
-        mmapCall(0, length, PROT_READ_WRITE, MAP_SHARED, fd, 0),
-        'secret memory',
-      );
-      this.backing = 'memfd_secret';
-    } else {
-      this.#address = mapped(
-        mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0),
-        'secret memory',
-      );
-      check(result(mlockCall(this.#address, length)), 'mlock', 'secret memory');
-      check(result(madviseCall(this.#address, length, MADV_DONTDUMP)), 'madvise');
-      this.backing = 'mlock';
-    }
-    // An open descriptor would let another root process map the keys (pidfd_getfd).
-    if (fd >= 0) closeCall(fd);
+    const { address, backing } = mapSecret(length);
+    this.#address = address;
+    this.backing = backing;
     this.#bytes = viewAt(this.#address, length);
     for (let slot = Math.floor(length / SecretMemory.slotBytes) - 1; slot >= 0; slot--) {
       this.#free.push(slot);
@@ -179,6 +181,78 @@ export class Secret {
     this.#release = undefined;
     this.#address = 0;
     release?.();
+  }
+  toString(): string {
+    return '[secret]';
+  }
+  toJSON(): string {
+    return '[secret]';
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[secret]';
+  }
+}
+
+/** What a person or a program gives as a secret: up to 4,096 bytes and a newline, in secret memory. */
+export class SecretInput {
+  static readonly capacity = 8192;
+  static readonly #idle: { bytes: Buffer; address: Address }[] = [];
+  readonly #region: { bytes: Buffer; address: Address };
+  #length = 0;
+  #wiped = false;
+
+  constructor() {
+    let region = SecretInput.#idle.pop();
+    if (region === undefined) {
+      const { address } = mapSecret(SecretInput.capacity);
+      region = { address, bytes: viewAt(address, SecretInput.capacity) };
+    }
+    this.#region = region;
+  }
+  get length(): number {
+    return this.#length;
+  }
+  get address(): Address {
+    if (this.#wiped) throw new Error('secret was wiped');
+    return this.#region.address;
+  }
+  /** A view of the bytes, to hand to a socket: secret memory itself, not a copy. */
+  get view(): Buffer {
+    if (this.#wiped) throw new Error('secret was wiped');
+    return this.#region.bytes.subarray(0, this.#length);
+  }
+  /** Takes bytes over and overwrites where they came from. False: too many. */
+  append(bytes: Buffer): boolean {
+    const fits = this.#length + bytes.length <= SecretInput.capacity;
+    if (fits) {
+      bytes.copy(this.#region.bytes, this.#length);
+      this.#length += bytes.length;
+    }
+    bytes.fill(0);
+    return fits;
+  }
+  /** Lets a call write bytes directly; passes on what it returns, the count of bytes or -errno. */
+  fill(reader: (address: Address, room: number) => number): number {
+    const got = reader(this.#region.address + this.#length, SecretInput.capacity - this.#length);
+    if (got > 0) this.#length += got;
+    return got;
+  }
+  /** Takes the last bytes back, as a person at a terminal does. */
+  erase(count: number): void {
+    const from = Math.max(0, this.#length - count);
+    this.#region.bytes.fill(0, from, this.#length);
+    this.#length = from;
+  }
+  /** Length without one trailing newline: how a passphrase is read. */
+  get lengthWithoutNewline(): number {
+    const last = this.#length > 0 ? this.#region.bytes[this.#length - 1] : 0;
+    return last === 0x0a ? this.#length - 1 : this.#length;
+  }
+  wipe(): void {
+    if (this.#wiped) return;
+    this.#wiped = true;
+    randomFillSync(this.#region.bytes);
+    SecretInput.#idle.push(this.#region);
   }
   toString(): string {
     return '[secret]';

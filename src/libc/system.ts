@@ -1,5 +1,6 @@
 import { openSync, readSync } from 'node:fs';
 import type { Clock } from '../base/clock.js';
+import { Errno } from '../base/errno.js';
 import { libcFunction, result } from './ffi.js';
 import { pinned } from './memory.js';
 
@@ -168,4 +169,12 @@ const syncfsCall = libcFunction('syncfs', 'i', 'i');
 /** Writes everything of the filesystem that holds `fd`, and waits: syncfs(2). */
 export function syncfs(fd: number): number {
   return result(syncfsCall(fd));
+}
+
+const pipe2Call = libcFunction('pipe2', 'i', 'pi');
+/** A pipe: [read end, write end], close-on-exec. */
+export function pipe(): [number, number] {
+  const done = result(pipe2Call(structs.address + 48, 0o2000000));
+  if (done < 0) throw new Errno(-done, 'pipe2');
+  return [structs.bytes.readInt32LE(48), structs.bytes.readInt32LE(52)];
 }

@@ -1,0 +1,55 @@
+import { parseDuration } from '../base/duration.js';
+import { Failure } from '../base/failure.js';
+import type { Client } from '../control/client.js';
+import type { SecretInput } from '../libc/memory.js';
+import { findClient } from './host.js';
+import { Output } from './output.js';
+import { type SecretSource, secretSource } from './secret-source.js';
+
+export interface GlobalOptions {
+  host?: string;
+  json?: boolean;
+  quiet?: boolean;
+  yes?: boolean;
+  input?: boolean;
+  timeout?: string;
+}
+
+/** What every verb gets: its output, the daemon, and a way to ask for a secret. */
+export class CommandContext {
+  readonly options: GlobalOptions;
+  readonly output: Output;
+  /** What the command ends with when nothing failed. */
+  exitStatus = 0;
+
+  constructor(options: GlobalOptions) {
+    this.options = options;
+    this.output = new Output({ json: options.json === true, quiet: options.quiet === true });
+  }
+
+  client(): Promise<Client> {
+    const timeout = this.options.timeout === undefined ? 60_000 : parseDuration(this.options.timeout);
+    return findClient(this.options.host, timeout);
+  }
+
+  /** `--with SRC`, or what an operator at a terminal expects: to be asked. */
+  source(text: string | undefined): SecretSource {
+    if (text !== undefined) return secretSource(text);
+    throw new Failure('input_required', 'a secret is needed', {
+      hint: 'name its source: --with prompt, --with file:PATH, --with fd:N or --with -',
+    });
+  }
+
+  read(source: SecretSource, what: string, confirm = false): Promise<SecretInput> {
+    return source.read({ confirm, what, allowPrompt: this.options.input !== false });
+  }
+
+  /** The slot type of a new secret. */
+  slotType(source: SecretSource, named: string | undefined): 'passphrase' | 'keyfile' {
+    if (named === undefined) return source.impliedSlot;
+    if (named === 'passphrase' || named === 'keyfile') return named;
+    throw new Failure('usage', `the slot type ${named} is not built yet`, {
+      hint: 'use passphrase or keyfile',
+    });
+  }
+}

@@ -1,0 +1,57 @@
+import { readdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { Failure } from '../base/failure.js';
+import { Client } from '../control/client.js';
+import { RUN_DIRECTORY } from '../daemon/launch.js';
+
+/** The path in `unix:///PATH`. */
+export function socketPath(host: string): string {
+  if (!host.startsWith('unix:///')) {
+    throw new Failure('usage', `not a host: ${host}`, { hint: 'write unix:///PATH' });
+  }
+  return host.slice('unix://'.length);
+}
+
+function isLive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+async function liveSockets(): Promise<string[]> {
+  let names: string[];
+  try {
+    names = readdirSync(RUN_DIRECTORY).filter((name) => name.endsWith('.sock'));
+  } catch {
+    return [];
+  }
+  const paths = names.map((name) => join(RUN_DIRECTORY, name));
+  const live = await Promise.all(paths.map(isLive));
+  return paths.filter((_path, i) => live[i]);
+}
+
+/** The daemon to talk to: `--host`, SCOPEFS_HOST, or the only live one. */
+export async function findClient(host: string | undefined, timeout: number): Promise<Client> {
+  const named = host ?? process.env.SCOPEFS_HOST;
+  if (named !== undefined && named !== '') return new Client(socketPath(named), timeout);
+  const live = await liveSockets();
+  const [only] = live;
+  if (only === undefined) {
+    throw new Failure('unreachable', 'no vault is mounted here', {
+      hint: 'mount one: scopefs mount VAULT MOUNT --with SRC',
+    });
+  }
+  if (live.length > 1) {
+    throw new Failure('usage', `${live.length} vaults are mounted: say which`, {
+      hint: live.map((path) => `--host unix://${path}`).join(' or '),
+      details: { hosts: live.map((path) => `unix://${path}`) },
+    });
+  }
+  return new Client(only, timeout);
+}

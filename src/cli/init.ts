@@ -1,0 +1,52 @@
+import { Failure } from '../base/failure.js';
+import { initVault } from '../daemon/vault.js';
+import type { Verb } from './verbs.js';
+
+interface Options {
+  with?: string;
+  slot?: string;
+  suite: string;
+  chunkSize: string;
+  store?: string;
+}
+
+/** `16K`, `1M` or plain bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d{1,9})([KM]?)$/.exec(text);
+  if (match === null) throw new Failure('usage', `not a size: ${text}`, { hint: 'write 4K, 16K or 1M' });
+  return Number(match[1]) * { '': 1, K: 1024, M: 1 << 20 }[match[2] as '' | 'K' | 'M'];
+}
+
+export const init: Verb = (program, run) => {
+  program
+    .command('init')
+    .argument('<vault>', 'directory to make, or an empty one')
+    .description('make a new vault with a root scope')
+    .option('--with <src>', 'where the secret of the root scope comes from')
+    .option('--slot <type>', 'passphrase or keyfile (from the source where not given)')
+    .option('--suite <name>', 'cipher suite: xaes', 'xaes')
+    .option('--chunk-size <size>', 'plaintext bytes sealed together, 4K to 1M', '16K')
+    .option('--store <path>', 'put the metadata store here instead of in the vault')
+    .addHelpText('after', '\nExample:\n  head -c 32 /dev/urandom > key\n  scopefs init /srv/vault --with file:key')
+    .action(
+      run(async (context, vault: string, options: Options) => {
+        if (options.suite !== 'xaes') {
+          throw new Failure('usage', `the suite ${options.suite} is not built yet`, { hint: 'use xaes' });
+        }
+        const chunkSize = parseSize(options.chunkSize);
+        const source = context.source(options.with);
+        const slot = context.slotType(source, options.slot);
+        const input = await context.read(source, 'passphrase of the root scope', true);
+        try {
+          const made = await initVault({ vault, input, slot, chunkSize, store: options.store });
+          context.output.result(
+            { vault: made.path, volume: made.volume, root_scope: made.root, slot, chunk_size: chunkSize },
+            () =>
+              `made the vault ${made.path}\n  mount it: scopefs mount ${vault} MOUNT --with ${source.text}`,
+          );
+        } finally {
+          input.wipe();
+        }
+      }),
+    );
+};

@@ -1,0 +1,82 @@
+import { Command, CommanderError } from 'commander';
+import { Errno } from '../base/errno.js';
+import { Failure } from '../base/failure.js';
+import { version } from '../daemon/version.js';
+import { endProcess } from '../libc/process-end.js';
+import { CommandContext, type GlobalOptions } from './context.js';
+import { Output } from './output.js';
+import { verbs } from './verbs.js';
+
+const USAGE = 2;
+
+/** Writes what is left in the streams, then ends the process. */
+function end(status: number): void {
+  process.exitCode = status;
+  process.stdout.write('', () => process.stderr.write('', () => endProcess(status)));
+}
+
+function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  if (error instanceof Errno) {
+    return new Failure(error.code === 'ENOSPC' ? 'no_space' : 'io', error.message, { cause: error });
+  }
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (typeof code === 'string' && code.startsWith('E')) return new Failure('io', message);
+  return new Failure('internal', error instanceof Error ? (error.stack ?? message) : String(error));
+}
+
+/** The admin command line. `args` without interpreter and script. */
+export async function main(args: readonly string[]): Promise<void> {
+  const program = new Command('scopefs')
+    .description('an encrypted overlay filesystem: a key for every directory scope')
+    .version(version, '-V, --version')
+    .option('-H, --host <unix:///PATH>', "the daemon's socket (also SCOPEFS_HOST)")
+    .option('--json', 'output for scripts')
+    .option('-q, --quiet', 'no output but errors')
+    .option('-y, --yes', 'answer yes')
+    .option('--no-input', 'never ask (implied off a terminal)')
+    .option('--timeout <duration>', 'how long to wait for the daemon')
+    .showHelpAfterError('(see --help)')
+    .configureHelp({ sortSubcommands: false })
+    .exitOverride();
+
+  const run =
+    <A extends unknown[]>(action: (context: CommandContext, ...args: A) => Promise<void>) =>
+    async (...given: unknown[]): Promise<void> => {
+      // commander passes arguments, then the verb's options, then the command.
+      const command = given.at(-1) as Command;
+      const options = command.optsWithGlobals() as GlobalOptions;
+      const context = new CommandContext(options);
+      try {
+        await action(context, ...(given.slice(0, -1) as A));
+        end(context.exitStatus);
+      } catch (error) {
+        const failure = asFailure(error);
+        context.output.failure(failure);
+        end(failure.exitStatus);
+      }
+    };
+  for (const verb of verbs) verb(program, run);
+  // Global options are accepted behind the verb too, as people write them.
+  for (const command of program.commands) {
+    command.exitOverride();
+    for (const option of program.options) {
+      const taken = command.options.some((own) => own.long === option.long);
+      if (!taken && option.long !== '--version') command.addOption(option);
+    }
+  }
+
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    if (args.length === 0) program.help();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      const fine = error.exitCode === 0;
+      end(fine ? 0 : USAGE);
+      return;
+    }
+    const failure = asFailure(error);
+    new Output({ json: args.includes('--json'), quiet: false }).failure(failure);
+    end(failure.exitStatus);
+  }
+}

@@ -1,0 +1,85 @@
+import { Failure } from '../base/failure.js';
+import { launch } from '../daemon/launch.js';
+import { readVault } from '../daemon/vault.js';
+import { socketPath } from './host.js';
+import type { Verb } from './verbs.js';
+
+interface Options {
+  with?: string;
+  foreground?: boolean;
+  store?: string;
+  suid?: boolean;
+  dev?: boolean;
+  transport: string;
+}
+
+export const mount: Verb = (program, run) => {
+  program
+    .command('mount')
+    .argument('<vault>', 'the vault')
+    .argument('<mount>', 'directory where plaintext appears')
+    .description('mount a vault and unlock its root scope')
+    .option('--with <src>', 'where the secret of the root scope comes from')
+    .option('--foreground', 'stay until the vault is unmounted')
+    .option('--store <path>', 'the metadata store, where it is not in the vault')
+    .option('--suid', 'honour set-user-id bits')
+    .option('--dev', 'honour device nodes')
+    .option('--transport <name>', 'kernel', 'kernel')
+    .addHelpText('after', '\nExample:\n  scopefs mount /srv/vault /mnt/data --with file:key')
+    .action(
+      run(async (context, vault: string, mountPoint: string, options: Options) => {
+        if (options.transport !== 'kernel') {
+          throw new Failure('usage', `the transport ${options.transport} is not built yet`, {
+            hint: 'use kernel',
+          });
+        }
+        if (process.getuid?.() !== 0) {
+          throw new Failure('not_root', 'mounting needs root', {
+            hint: 'run it with sudo, or from a systemd unit',
+          });
+        }
+        // Before anybody is asked for a secret.
+        readVault(vault);
+        const { host } = context.options;
+        const input = await context.read(context.source(options.with), 'passphrase of the root scope');
+        try {
+          const mounted = await launch({
+            vault,
+            mountPoint,
+            input,
+            socket: host === undefined ? undefined : socketPath(host),
+            store: options.store,
+            suid: options.suid === true,
+            dev: options.dev === true,
+            foreground: options.foreground === true,
+          });
+          if (mounted.clearedDeadMount) {
+            context.output.note('a dead mount of an earlier daemon was removed first');
+          }
+          if (mounted.unclean) {
+            context.output.note('the vault was not unmounted cleanly: files are checked as they are opened');
+          }
+          const { ended, ...facts } = mounted;
+          context.output.result(
+            {
+              vault: facts.vault,
+              mount: facts.mount,
+              volume: facts.volume,
+              socket: facts.socket,
+              pid: facts.pid,
+              unclean: facts.unclean,
+            },
+            () => `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})`,
+          );
+          if (options.foreground === true) {
+            for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+              process.on(signal, () => process.kill(facts.pid, 'SIGTERM'));
+            }
+            context.exitStatus = await ended;
+          }
+        } finally {
+          input.wipe();
+        }
+      }),
+    );
+};

@@ -1,0 +1,95 @@
+import { styleText } from 'node:util';
+import type { Failure } from '../base/failure.js';
+import type { ReceiptView } from '../control/schemas.js';
+
+type Style = Parameters<typeof styleText>[0];
+
+/** What a command says: people on a terminal get tables and colours, scripts get JSON with `--json`. */
+export class Output {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly #colour: boolean;
+
+  constructor(options: { json: boolean; quiet: boolean }) {
+    this.json = options.json;
+    this.quiet = options.quiet;
+    this.#colour = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+  }
+
+  paint(style: Style, text: string): string {
+    return this.#colour ? styleText(style, text) : text;
+  }
+  /** The result of a command: `text` for people, `value` for scripts. */
+  result(value: unknown, text: () => string): void {
+    if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    else if (!this.quiet) process.stdout.write(`${text()}\n`);
+  }
+  /** Something a person should know, beside the result. */
+  note(text: string): void {
+    if (!this.quiet) process.stderr.write(`${text}\n`);
+  }
+  failure(failure: Failure): void {
+    if (this.json) {
+      const { code, message, hint, details, exitStatus } = failure;
+      const value = { error: { code, message, hint, exit_status: exitStatus, ...details } };
+      process.stderr.write(`${JSON.stringify(value)}\n`);
+      return;
+    }
+    const colour = process.stderr.isTTY === true && process.env.NO_COLOR === undefined;
+    const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
+    process.stderr.write(`${label} ${failure.message}\n`);
+    const holders = failure.details?.holders as { pid: number; command: string; files: string[] }[] | undefined;
+    for (const holder of holders ?? []) {
+      process.stderr.write(`  pid ${holder.pid} (${holder.command}): ${holder.files.join(', ')}\n`);
+    }
+    if (failure.hint !== undefined) process.stderr.write(`  hint: ${failure.hint}\n`);
+  }
+
+  /** Columns as wide as their widest cell. */
+  table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+    const widths = header.map((title, i) =>
+      Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)),
+    );
+    const line = (cells: readonly string[]): string =>
+      cells
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd();
+    return [this.paint('bold', line(header)), ...rows.map(line)].join('\n');
+  }
+
+  receipts(receipts: readonly ReceiptView[]): void {
+    this.result({ receipts }, () =>
+      receipts.length === 0
+        ? 'nothing was unlocked'
+        : receipts.map((receipt) => this.#receipt(receipt)).join('\n'),
+    );
+    for (const receipt of receipts) {
+      for (const { file, error } of receipt.errors) {
+        process.stderr.write(`scopefs: ${receipt.path}: ${file} could not be written (${error})\n`);
+      }
+    }
+  }
+  #receipt(receipt: ReceiptView): string {
+    const facts = [
+      `leases ended ${receipt.leases_ended}`,
+      `handles cut ${receipt.handles_cut}`,
+      `inodes invalidated ${receipt.inodes_invalidated}`,
+      `flushed ${bytes(receipt.bytes_flushed)}`,
+      `errors ${receipt.errors.length}`,
+    ];
+    const head = `${this.paint('green', 'locked')} ${receipt.path}`;
+    return `${head}  (generation ${receipt.generation}, ${receipt.seconds.toFixed(3)} s)\n  ${facts.join(', ')}`;
+  }
+}
+
+export function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = count;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}

@@ -1,0 +1,137 @@
+import { closeSync } from 'node:fs';
+import { errnoName } from '../base/errno.js';
+import { Failure } from '../base/failure.js';
+import { close, open, openPath, read } from '../libc/files.js';
+import { SecretInput } from '../libc/memory.js';
+
+/** What `--with SRC` says: a type where the source implies one (PRODUCT.md, "Meanings that scripts rely on"). */
+export interface SecretSource {
+  readonly text: string;
+  /** New slots of this source are of this type unless `--slot` says otherwise. */
+  readonly impliedSlot: 'passphrase' | 'keyfile';
+  /** Reads it, into secret memory. `confirm`: a person must type it twice. */
+  read(options: { confirm: boolean; what: string; allowPrompt: boolean }): Promise<SecretInput>;
+}
+
+const later = ['cred:', 'unix:', 'age:', 'share:', 'cmd:', 'parent'];
+
+export function secretSource(text: string): SecretSource {
+  if (text === 'prompt') {
+    return { text, impliedSlot: 'passphrase', read: (options) => prompt(options) };
+  }
+  if (text === '-') {
+    return { text, impliedSlot: 'passphrase', read: async () => fromDescriptor(0, 'standard input') };
+  }
+  const fd = /^fd:(\d{1,6})$/.exec(text);
+  if (fd !== null) {
+    const number = Number(fd[1]);
+    return { text, impliedSlot: 'keyfile', read: async () => fromDescriptor(number, text, true) };
+  }
+  if (text.startsWith('file:') && text.length > 5) {
+    return { text, impliedSlot: 'keyfile', read: async () => fromFile(text.slice(5)) };
+  }
+  if (later.some((prefix) => text === prefix || text.startsWith(prefix))) {
+    throw new Failure('usage', `the source ${text.split(':')[0]} is not built yet`, {
+      hint: 'use prompt, -, fd:N or file:PATH',
+    });
+  }
+  // Never repeat the text: somebody may have typed the secret itself.
+  throw new Failure('usage', 'not a source of secrets', {
+    hint: '--with takes prompt, -, fd:N or file:PATH, never the secret itself',
+  });
+}
+
+function fromDescriptor(fd: number, name: string, closeAfter = false): SecretInput {
+  const secret = new SecretInput();
+  for (;;) {
+    const got = secret.fill((address, room) => read(fd, address, room));
+    if (got === 0) break;
+    if (got < 0) {
+      secret.wipe();
+      throw new Failure('input_required', `${name} cannot be read (${errnoName(-got)})`);
+    }
+    if (secret.length === SecretInput.capacity) {
+      secret.wipe();
+      throw new Failure('usage', `${name} has more than ${SecretInput.capacity} bytes`);
+    }
+  }
+  if (closeAfter) closeSync(fd);
+  if (secret.length > 0) return secret;
+  secret.wipe();
+  throw new Failure('input_required', `${name} is empty`);
+}
+
+function fromFile(path: string): SecretInput {
+  const fd = openPath(path, open.O_RDONLY);
+  if (fd < 0) throw new Failure('input_required', `${path} cannot be opened (${errnoName(-fd)})`);
+  try {
+    return fromDescriptor(fd, path);
+  } finally {
+    close(fd);
+  }
+}
+
+async function prompt(options: {
+  confirm: boolean;
+  what: string;
+  allowPrompt: boolean;
+}): Promise<SecretInput> {
+  if (!options.allowPrompt || !process.stdin.isTTY) {
+    throw new Failure('input_required', `a ${options.what} is needed, and nobody can be asked`, {
+      hint: 'name another source: --with file:PATH, --with fd:N or --with -',
+    });
+  }
+  const first = await ask(`${options.what}: `);
+  if (!options.confirm) return first;
+  const second = await ask(`${options.what} again: `);
+  const same = first.length === second.length && first.view.equals(second.view);
+  second.wipe();
+  if (same) return first;
+  first.wipe();
+  throw new Failure('usage', 'the two did not match');
+}
+
+const key = { enter: 13, newline: 10, interrupt: 3, end: 4, backspace: 127, erase: 8, killLine: 21 };
+
+/** Reads a line without echo. Bytes go to secret memory; the terminal's buffers are overwritten. */
+function ask(question: string): Promise<SecretInput> {
+  return new Promise((resolve, reject) => {
+    const { stdin } = process;
+    const secret = new SecretInput();
+    process.stderr.write(question);
+    const done = (failure?: Failure): void => {
+      stdin.off('data', take);
+      stdin.setRawMode(false);
+      stdin.pause();
+      process.stderr.write('\n');
+      if (failure === undefined) {
+        resolve(secret);
+      } else {
+        secret.wipe();
+        reject(failure);
+      }
+    };
+    const take = (bytes: Buffer): void => {
+      for (let i = 0; i < bytes.length; i++) {
+        const byte = bytes[i] as number;
+        if (byte === key.enter || byte === key.newline || byte === key.end) {
+          bytes.fill(0);
+          done();
+          return;
+        }
+        if (byte === key.interrupt) {
+          bytes.fill(0);
+          done(new Failure('input_required', 'interrupted'));
+          return;
+        }
+        if (byte === key.backspace || byte === key.erase) secret.erase(1);
+        else if (byte === key.killLine) secret.erase(secret.length);
+        else secret.append(Buffer.of(byte));
+      }
+      bytes.fill(0);
+    };
+    stdin.setRawMode(true);
+    stdin.on('data', take);
+    stdin.resume();
+  });
+}

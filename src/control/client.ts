@@ -1,0 +1,163 @@
+import { request } from 'node:http';
+import type { z } from 'zod';
+import { Failure, isFailureCode } from '../base/failure.js';
+import type { SecretInput } from '../libc/memory.js';
+import {
+  leaseSchema,
+  leasesSchema,
+  problemSchema,
+  receiptsSchema,
+  scopeSchema,
+  scopesSchema,
+  unmountSchema,
+  versionSchema,
+} from './schemas.js';
+
+/** Nobody needs a reply longer than a listing of many scopes. */
+const REPLY_LIMIT = 64 << 20;
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly query?: Record<string, string | undefined>;
+  readonly secret?: SecretInput;
+}
+
+/** The typed client of the daemon's Unix socket. Every failure is a `Failure` with the daemon's code and hint. */
+export class Client {
+  readonly #socket: string;
+  readonly #timeout: number;
+
+  /** `timeout` in milliseconds, for a whole call. */
+  constructor(socket: string, timeout = 60_000) {
+    this.#socket = socket;
+    this.#timeout = timeout;
+  }
+
+  #send(call: Call): Promise<{ status: number; body: Buffer }> {
+    const query = new URLSearchParams();
+    for (const [key, value] of Object.entries(call.query ?? {})) {
+      if (value !== undefined) query.set(key, value);
+    }
+    const suffix = query.size > 0 ? `?${query}` : '';
+    return new Promise((resolve, reject) => {
+      const outgoing = request(
+        {
+          socketPath: this.#socket,
+          method: call.method,
+          path: call.path + suffix,
+          headers:
+            call.secret === undefined
+              ? {}
+              : {
+                  'content-type': 'application/octet-stream',
+                  'content-length': call.secret.length,
+                },
+        },
+        (incoming) => {
+          const parts: Buffer[] = [];
+          let length = 0;
+          incoming.on('data', (part: Buffer) => {
+            length += part.length;
+            if (length > REPLY_LIMIT) incoming.destroy();
+            parts.push(part);
+          });
+          incoming.on('end', () =>
+            resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts) }),
+          );
+          incoming.on('error', reject);
+        },
+      );
+      const timer = setTimeout(() => {
+        outgoing.destroy(
+          new Failure('unreachable', `the daemon did not answer within ${this.#timeout / 1000} s`, {
+            hint: 'give it more time with --timeout',
+          }),
+        );
+      }, this.#timeout);
+      outgoing.on('close', () => clearTimeout(timer));
+      outgoing.on('error', (error: NodeJS.ErrnoException) =>
+        reject(error instanceof Failure ? error : this.#unreachable(error)),
+      );
+      outgoing.end(call.secret?.view);
+    });
+  }
+
+  #unreachable(error: NodeJS.ErrnoException): Failure {
+    const gone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+    return new Failure(
+      'unreachable',
+      `no daemon answers on ${this.#socket} (${error.code ?? error.message})`,
+      { hint: gone ? 'mount the vault first: scopefs mount VAULT MOUNT --with SRC' : 'are you root?' },
+    );
+  }
+
+  async #call<T extends z.ZodType>(call: Call, schema: T): Promise<z.infer<T>> {
+    const { status, body } = await this.#send(call);
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(body.toString('utf8'));
+    } catch {
+      throw new Failure('unreachable', `the daemon's answer is not JSON (status ${status})`);
+    }
+    if (status < 200 || status > 299) throw failureOf(parsed, status);
+    const checked = schema.safeParse(parsed);
+    if (checked.success) return checked.data;
+    throw new Failure('unreachable', 'the daemon speaks another version of the interface', {
+      hint: 'unmount and mount again with this version',
+    });
+  }
+
+  version() {
+    return this.#call({ method: 'GET', path: '/v1/version' }, versionSchema);
+  }
+  async scopes() {
+    return (await this.#call({ method: 'GET', path: '/v1/scopes' }, scopesSchema)).scopes;
+  }
+  scope(reference: string) {
+    return this.#call({ method: 'GET', path: `/v1/scopes/${encode(reference)}` }, scopeSchema);
+  }
+  createScope(path: string, slot: string, secret: SecretInput) {
+    const query = { path, slot };
+    return this.#call({ method: 'POST', path: '/v1/scopes', query, secret }, scopeSchema);
+  }
+  async leases() {
+    return (await this.#call({ method: 'GET', path: '/v1/leases' }, leasesSchema)).leases;
+  }
+  createLease(
+    scope: string,
+    options: { ttl?: string | undefined; purpose?: string | undefined },
+    secret: SecretInput,
+  ) {
+    const query = { scope, ...options };
+    return this.#call({ method: 'POST', path: '/v1/leases', query, secret }, leaseSchema);
+  }
+  async lock(reference: string, options: { reason?: string | undefined; wait?: string | undefined }) {
+    const path = `/v1/scopes/${encode(reference)}/lock`;
+    const call = { method: 'POST', path, query: options } as const;
+    return (await this.#call(call, receiptsSchema)).receipts;
+  }
+  async lockAll(options: { reason?: string | undefined; wait?: string | undefined }) {
+    const call = { method: 'POST', path: '/v1/lock', query: options } as const;
+    return (await this.#call(call, receiptsSchema)).receipts;
+  }
+  async endLease(id: string) {
+    const call = { method: 'DELETE', path: `/v1/leases/${encode(id)}` } as const;
+    return (await this.#call(call, receiptsSchema)).receipts;
+  }
+  unmount() {
+    return this.#call({ method: 'POST', path: '/v1/unmount' }, unmountSchema);
+  }
+}
+
+const encode = (reference: string): string => encodeURIComponent(reference);
+
+function failureOf(body: unknown, status: number): Failure {
+  const parsed = problemSchema.safeParse(body);
+  if (!parsed.success) return new Failure('internal', `the daemon answered with status ${status}`);
+  const { code, detail, hint, type: _type, title: _title, status: _status, ...details } = parsed.data;
+  return new Failure(isFailureCode(code) ? code : 'internal', detail, {
+    ...(hint === undefined ? {} : { hint }),
+    details,
+  });
+}

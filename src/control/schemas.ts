@@ -1,0 +1,102 @@
+import { z } from 'zod';
+
+/**
+ * The shapes of the HTTP interface (PRODUCT.md): snake_case, times RFC 3339 with `*_seconds` beside them, bytes in
+ * base64. Requests refuse unknown fields; these schemas validate them and type both ends.
+ */
+export const scopeStates = ['locked', 'unlocked', 'locking'] as const;
+
+export const scopeSchema = z.object({
+  id: z.string(),
+  /** From the mount's root, with a leading `/`. */
+  path: z.string(),
+  parent: z.string().nullable(),
+  state: z.enum(scopeStates),
+  /** How often it was unlocked since the mount. */
+  generation: z.number().int(),
+  leases: z.number().int(),
+  /** When the last lease ends by itself; null: not while it is held, or locked. */
+  expires: z.string().nullable(),
+  expires_seconds: z.number().nullable(),
+  open_handles: z.number().int(),
+  slots: z.number().int(),
+  created: z.string(),
+});
+export type ScopeView = z.infer<typeof scopeSchema>;
+
+export const leaseSchema = z.object({
+  id: z.string(),
+  scope: z.string(),
+  path: z.string(),
+  purpose: z.string(),
+  holder: z.object({ uid: z.number().int(), pid: z.number().int() }),
+  created: z.string(),
+  expires: z.string().nullable(),
+  expires_seconds: z.number().nullable(),
+});
+export type LeaseView = z.infer<typeof leaseSchema>;
+
+export const receiptSchema = z.object({
+  scope: z.string(),
+  path: z.string(),
+  generation: z.number().int(),
+  reason: z.string(),
+  leases_ended: z.number().int(),
+  handles_cut: z.number().int(),
+  inodes_invalidated: z.number().int(),
+  bytes_flushed: z.number().int(),
+  errors: z.array(z.object({ file: z.string(), error: z.string() })),
+  locked_at: z.string(),
+  seconds: z.number(),
+});
+export type ReceiptView = z.infer<typeof receiptSchema>;
+
+export const versionSchema = z.object({
+  version: z.string(),
+  volume: z.string(),
+  vault: z.string(),
+  mount: z.string(),
+  pid: z.number().int(),
+  /** Minor number of the FUSE protocol that was negotiated. */
+  fuse_minor: z.number().int(),
+  secret_memory: z.string(),
+  inodes: z.number().int(),
+  requests: z.number().int(),
+  /** The request that kept the filesystem worker longest. */
+  longest_request: z.object({ operation: z.string(), milliseconds: z.number() }),
+});
+export type VersionView = z.infer<typeof versionSchema>;
+
+export const scopesSchema = z.object({ scopes: z.array(scopeSchema) });
+export const leasesSchema = z.object({ leases: z.array(leaseSchema) });
+export const receiptsSchema = z.object({ receipts: z.array(receiptSchema) });
+export const unmountSchema = z.object({ unmounted: z.boolean() });
+
+/** RFC 9457 problem details. */
+export const problemSchema = z.looseObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.number().int(),
+  code: z.string(),
+  detail: z.string(),
+  hint: z.string().optional(),
+  request_id: z.string(),
+});
+export type Problem = z.infer<typeof problemSchema>;
+
+/** Query parameters: strings on the wire. */
+const duration = z.string().regex(/^[0-9]{1,9}[smhd]$/, 'a duration like 30s, 15m, 2h or 1d');
+const reason = z.string().max(200);
+export const queries = {
+  none: z.strictObject({}),
+  createScope: z.strictObject({
+    path: z.string().min(1).max(4096),
+    slot: z.enum(['passphrase', 'keyfile']),
+  }),
+  createLease: z.strictObject({
+    scope: z.string().min(1).max(4096),
+    ttl: duration.optional(),
+    purpose: reason.optional(),
+  }),
+  lock: z.strictObject({ reason: reason.optional(), wait: duration.optional() }),
+};

@@ -1,0 +1,217 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import type { z } from 'zod';
+import { parseDuration } from '../base/duration.js';
+import { Failure } from '../base/failure.js';
+import { SecretInput } from '../libc/memory.js';
+import { peerCredentials } from '../libc/system.js';
+import { type Problem, queries } from './schemas.js';
+import type { ControlService, Peer } from './service.js';
+
+/** A body is a secret of at most 4,096 bytes and perhaps a newline. */
+const BODY_LIMIT = 4097;
+const HEADERS_MS = 5_000;
+const REQUEST_MS = 30_000;
+const CONNECTIONS = 256;
+
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; peer: Peer } };
+
+function problem(failure: Failure, requestId: string): Problem {
+  return {
+    type: `urn:scopefs:problem:${failure.code}`,
+    title: failure.title,
+    status: failure.httpStatus,
+    code: failure.code,
+    detail: failure.message,
+    ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+    ...(failure.details ?? {}),
+    request_id: requestId,
+  };
+}
+
+/** SO_PEERCRED of the connection. Node has no call for it: the descriptor lies in the socket's handle. */
+function peerOf(incoming: IncomingMessage): Peer {
+  const handle = (incoming.socket as Socket & { _handle?: { fd?: number } })._handle;
+  const peer = peerCredentials(handle?.fd ?? -1);
+  if (typeof peer === 'number') throw new Failure('forbidden', 'the caller cannot be identified');
+  return peer;
+}
+
+/** The raw body, into secret memory; every chunk is overwritten. */
+function readSecret(incoming: IncomingMessage): Promise<SecretInput> {
+  return new Promise((resolve, reject) => {
+    const secret = new SecretInput();
+    const fail = (failure: Failure): void => {
+      secret.wipe();
+      reject(failure);
+    };
+    incoming.on('data', (chunk: Buffer) => {
+      if (secret.length + chunk.length > BODY_LIMIT) {
+        chunk.fill(0);
+        incoming.removeAllListeners('data');
+        incoming.resume();
+        fail(new Failure('too_large', `the secret is longer than ${BODY_LIMIT - 1} bytes`));
+      } else {
+        secret.append(chunk);
+      }
+    });
+    incoming.on('end', () => resolve(secret));
+    incoming.on('error', () => fail(new Failure('io', 'the request was cut short')));
+    incoming.on('aborted', () => fail(new Failure('io', 'the request was cut short')));
+  });
+}
+
+function query<T extends z.ZodType>(c: Context<Env>, schema: T): z.infer<T> {
+  const parsed = schema.safeParse(c.req.query());
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where = issue?.path.join('.') ?? '';
+  const what = `${where === '' ? '' : `${where}: `}${issue?.message ?? 'not valid'}`;
+  throw new Failure('usage', `wrong query parameter: ${what}`);
+}
+
+async function withSecret<T>(
+  c: Context<Env>,
+  use: (secret: SecretInput) => Promise<T>,
+): Promise<T> {
+  if (c.req.header('content-type') !== 'application/octet-stream') {
+    throw new Failure('usage', 'a secret is sent as application/octet-stream');
+  }
+  const secret = await readSecret(c.env.incoming);
+  try {
+    return await use(secret);
+  } finally {
+    secret.wipe();
+  }
+}
+
+const wait = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : parseDuration(text);
+
+/** The routes of PRODUCT.md that exist today. */
+function routes(service: ControlService): Hono<Env> {
+  const app = new Hono<Env>();
+
+  app.use(async (c, next) => {
+    const requestId = randomUUID();
+    c.set('requestId', requestId);
+    c.header('x-request-id', requestId);
+    const peer = peerOf(c.env.incoming);
+    // Grants for other callers come with the grants issue: until then the socket is root's alone.
+    if (peer.uid !== 0 && peer.uid !== process.getuid?.()) {
+      throw new Failure('forbidden', `uid ${peer.uid} has no grant here`, { hint: 'ask as root' });
+    }
+    c.set('peer', peer);
+    await next();
+  });
+  app.onError((error, c) => {
+    const failure =
+      error instanceof Failure
+        ? error
+        : new Failure('internal', 'an unexpected error; the daemon log has it', { cause: error });
+    if (failure.code === 'internal') process.stderr.write(`scopefs: ${String(error.stack)}\n`);
+    const body = problem(failure, c.get('requestId') ?? '');
+    return new Response(JSON.stringify(body), {
+      status: failure.httpStatus,
+      headers: { 'content-type': 'application/problem+json', 'x-request-id': body.request_id },
+    });
+  });
+  app.notFound((c) => {
+    const failure = new Failure('not_found', `no route ${c.req.method} ${c.req.path}`);
+    return new Response(JSON.stringify(problem(failure, c.get('requestId') ?? '')), {
+      status: 404,
+      headers: { 'content-type': 'application/problem+json' },
+    });
+  });
+
+  app.get('/v1/version', async (c) => c.json(await service.version()));
+  app.get('/v1/scopes', async (c) => {
+    query(c, queries.none);
+    return c.json({ scopes: await service.scopes() });
+  });
+  app.post('/v1/scopes', (c) => {
+    const { path, slot } = query(c, queries.createScope);
+    return withSecret(c, async (secret) =>
+      c.json(await service.createScope(path, slot, secret, c.get('peer')), 201),
+    );
+  });
+  app.get('/v1/scopes/:scope', async (c) => c.json(await service.scope(c.req.param('scope'))));
+  app.post('/v1/scopes/:scope/lock', async (c) => {
+    const options = query(c, queries.lock);
+    const reason = options.reason ?? 'asked';
+    const reference = c.req.param('scope');
+    return c.json({ receipts: await service.lock(reference, reason, wait(options.wait)) });
+  });
+  app.post('/v1/lock', async (c) => {
+    const options = query(c, queries.lock);
+    const reason = options.reason ?? 'asked';
+    return c.json({ receipts: await service.lockAll(reason, wait(options.wait)) });
+  });
+  app.get('/v1/leases', (c) => c.json({ leases: service.leases() }));
+  app.post('/v1/leases', (c) => {
+    const { scope, ttl, purpose } = query(c, queries.createLease);
+    return withSecret(c, async (secret) => {
+      const request = { scope, ttl: wait(ttl), purpose: purpose ?? '' };
+      return c.json(await service.createLease(request, secret, c.get('peer')), 201);
+    });
+  });
+  app.delete('/v1/leases/:lease', async (c) =>
+    c.json({ receipts: await service.endLease(c.req.param('lease')) }),
+  );
+  app.post('/v1/unmount', async (c) => {
+    await service.unmount();
+    return c.json({ unmounted: true });
+  });
+  return app;
+}
+
+/** Whether somebody listens on a Unix socket. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+export interface ControlServer {
+  close(): Promise<void>;
+}
+
+/** Listens on a Unix socket that is born with mode 0600 (the process's umask is 077). A stale one is replaced. */
+export async function listen(path: string, service: ControlService): Promise<ControlServer> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  if (existsSync(path)) {
+    if (await answers(path)) throw new Failure('busy', `${path} is in use by another daemon`);
+    unlinkSync(path);
+  }
+  const server = createAdaptorServer({
+    fetch: routes(service).fetch,
+    serverOptions: {
+      headersTimeout: HEADERS_MS,
+      requestTimeout: REQUEST_MS,
+      connectionsCheckingInterval: 1_000,
+      maxHeaderSize: 16_384,
+    },
+  });
+  server.maxConnections = CONNECTIONS;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => resolve());
+  });
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        if (existsSync(path)) unlinkSync(path);
+      }),
+  };
+}

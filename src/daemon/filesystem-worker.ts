@@ -1,0 +1,204 @@
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { InlineExecutor } from '../filesystem/backing.js';
+import type { CachePort, NodeId } from '../filesystem/contract.js';
+import { Core } from '../filesystem/core.js';
+import { InodeTable } from '../filesystem/inode-table.js';
+import { LibcBacking } from '../filesystem/libc-backing.js';
+import { serve } from '../fuse/device.js';
+import { Session } from '../fuse/session.js';
+import { open, openPath } from '../libc/files.js';
+import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
+import { endOnThrow } from '../libc/process-end.js';
+import { systemClock, umask, unshareFs } from '../libc/system.js';
+import type {
+  CommandMessage,
+  FilesystemWorkerData,
+  NotifierAnswer,
+  NotifierOrder,
+  Results,
+  WorkerMessage,
+} from './messages.js';
+
+/**
+ * The filesystem worker: the single writer. It never returns to V8's loop (no promises, no timers): it reads the
+ * device, looks at its doorbell, and keeps the deadlines of leases.
+ */
+endOnThrow('filesystem');
+const data = workerData as FilesystemWorkerData;
+
+// Objects get the mode that the caller asked for; the process keeps its own umask.
+unshareFs();
+umask(0);
+
+function tell(message: WorkerMessage): void {
+  data.commands.postMessage(message);
+}
+
+/** Sends orders to the notifier's thread; its answers come in with the mail. */
+class RemoteCache implements CachePort {
+  readonly #waiting = new Map<number, (answer: NotifierAnswer) => void>();
+  #next = 1;
+  /** The mount is gone: there are no caches any more. */
+  closed = false;
+
+  #order(order: NotifierOrder, done: (answer: NotifierAnswer) => void): void {
+    this.#waiting.set(order.id, done);
+    data.notifier.postMessage(order);
+    Atomics.store(data.notifierBell, 0, 1);
+    Atomics.notify(data.notifierBell, 0);
+  }
+  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void {
+    if (this.closed) {
+      done(nodes.map(() => 0));
+      return;
+    }
+    this.#order({ id: this.#next++, kind: 'flush', nodes }, (answer) => {
+      if (answer.kind === 'flushed') done(answer.results);
+    });
+  }
+  invalidate(
+    entries: readonly { parent: NodeId; name: string }[],
+    nodes: readonly NodeId[],
+    done: (failures: number) => void,
+  ): void {
+    if (this.closed) {
+      done(0);
+      return;
+    }
+    this.#order({ id: this.#next++, kind: 'invalidate', entries, nodes }, (answer) => {
+      if (answer.kind === 'invalidated') done(answer.failures);
+    });
+  }
+  receive(answer: NotifierAnswer): void {
+    if (answer.kind === 'thread') {
+      session.notifier = answer.tid;
+      return;
+    }
+    const done = this.#waiting.get(answer.id);
+    this.#waiting.delete(answer.id);
+    done?.(answer);
+  }
+  /** Ends every wait: the mount is gone. */
+  close(): void {
+    this.closed = true;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const [id, done] of waiting) {
+      done({ kind: 'flushed', id, results: [] });
+      done({ kind: 'invalidated', id, failures: 0 });
+    }
+  }
+}
+
+const INODES = InodeTable.maximum;
+// Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
+const memory = new SecretMemory(65_536);
+const suite = new Xaes256Gcm(memory);
+const tree = openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY);
+const backing = new LibcBacking(tree);
+const cache = new RemoteCache();
+const core = new Core(
+  {
+    backing,
+    executor: new InlineExecutor(backing),
+    suite,
+    memory,
+    clock: systemClock,
+    cache,
+    chunkSize: data.chunkSize,
+    table: sparseArrayBuffer(InodeTable.bytesFor(INODES)),
+    capacity: INODES,
+    unclean: data.unclean,
+  },
+  data.scopes,
+  {
+    moved: (scope, path) => tell({ kind: 'moved', scope, path }),
+    expired: (receipts) => tell({ kind: 'expired', receipts }),
+    wiped: () => session.wipe(),
+  },
+);
+const session = new Session(core, data.device, {
+  ready: (minor) => tell({ kind: 'ready', minor }),
+});
+
+/** Takes a copy of a secret that the main thread lends until the answer. */
+function adopt(address: number): Secret {
+  const secret = memory.allocate(32);
+  copyMemory(secret.address, address, 32);
+  return secret;
+}
+
+function perform(command: CommandMessage): void {
+  const answer = (result: Results[keyof Results]): void =>
+    tell({ kind: 'answer', id: command.id, answer: result });
+  switch (command.op) {
+    case 'unlock': {
+      const result = core.unlock(command.scope, command.epoch, adopt(command.secret));
+      answer({ result });
+      return;
+    }
+    case 'create':
+      core.createScope(
+        command.names,
+        command.scope,
+        command.epoch,
+        adopt(command.secret),
+        command.owner,
+        (result, parent, path) =>
+          answer({
+            result,
+            ...(parent === undefined ? {} : { parent }),
+            ...(path === undefined ? {} : { path }),
+          }),
+      );
+      return;
+    case 'deadline':
+      core.setDeadline(command.scope, command.lockAt, command.deadline);
+      answer({ result: { ok: true } });
+      return;
+    case 'lock':
+      core.lock(command.scopes, command.reason, command.deadline, (receipts) =>
+        answer({ receipts }),
+      );
+      return;
+    case 'status':
+      answer({
+        scopes: core.volume.scopes.map((scope) => ({
+          id: scope.id,
+          state: scope.state,
+          generation: scope.generation,
+          openHandles: core.openHandles(scope),
+        })),
+        inodes: core.volume.table.used,
+        requests: session.handled,
+        longest: session.longest,
+        secretMemory: memory.backing,
+      });
+  }
+}
+
+serve(data.device, session, data.bell, data.doorbell, {
+  due: () => core.due,
+  tick: (now) => core.tick(now),
+  commands: () => {
+    for (;;) {
+      const received = receiveMessageOnPort(data.notifier);
+      if (received === undefined) break;
+      cache.receive(received.message as NotifierAnswer);
+    }
+    for (;;) {
+      const received = receiveMessageOnPort(data.commands);
+      if (received === undefined) break;
+      perform(received.message as CommandMessage);
+    }
+  },
+});
+
+// Unmounted: nobody can reach a file any more. Write back what is open and wipe every key.
+cache.close();
+const all = core.volume.scopes.map((scope) => scope.id);
+core.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
+  tell({ kind: 'expired', receipts });
+  tell({ kind: 'ended' });
+});

@@ -1,0 +1,234 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { Failure, type FailureCode } from '../base/failure.js';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
+import { mounts } from '../fuse/mount-table.js';
+import { verifyState } from '../keyring/sealed-rows.js';
+import { Slots } from '../keyring/slots.js';
+import { close, write } from '../libc/files.js';
+import { type Secret, type SecretInput, SecretMemory } from '../libc/memory.js';
+import { pipe } from '../libc/system.js';
+import { Store } from '../store/store.js';
+import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
+
+/** Descriptors that the server inherits. */
+export const fd = { device: 3, secret: 4, status: 5, lock: 6 } as const;
+
+export interface ServerArguments {
+  readonly vault: string;
+  readonly mountPoint: string;
+  readonly socket: string;
+  readonly store: string | undefined;
+}
+
+/** The one line that the server says about its start. */
+export type StartReport =
+  | { ok: true; pid: number; socket: string; unclean: boolean }
+  | { ok: false; code: FailureCode; message: string; hint?: string };
+
+export interface MountRequest {
+  readonly vault: string;
+  readonly mountPoint: string;
+  readonly input: SecretInput;
+  readonly socket: string | undefined;
+  readonly store: string | undefined;
+  readonly suid: boolean;
+  readonly dev: boolean;
+  readonly foreground: boolean;
+}
+
+export interface Mounted {
+  readonly pid: number;
+  readonly vault: string;
+  readonly mount: string;
+  readonly socket: string;
+  readonly volume: string;
+  /** The vault was not unmounted cleanly before. */
+  readonly unclean: boolean;
+  readonly clearedDeadMount: boolean;
+  /** Foreground only: resolves with the server's exit status. */
+  readonly ended: Promise<number>;
+}
+
+const START_MS = 10_000;
+export const RUN_DIRECTORY = '/run/scopefs';
+
+/** The root scope's epoch secret, from whichever of its slots the input opens. */
+async function openRootSlot(
+  vault: VaultInfo,
+  store: string | undefined,
+  input: SecretInput,
+  memory: SecretMemory,
+): Promise<Secret> {
+  const suite = new Xaes256Gcm(memory);
+  const rows = Store.open(vaultPaths(vault.path, store).store);
+  try {
+    const [root] = rows.scopes();
+    if (root === undefined) throw new Failure('integrity', 'the metadata store has no root scope');
+    const { volume } = vault.record;
+    if (rows.meta('volume')?.toString('hex') !== volume) {
+      throw new Failure('integrity', 'that metadata store belongs to another vault', {
+        hint: 'name the right one with --store PATH',
+      });
+    }
+    const context = { volume, scope: root.id, epoch: root.epoch, keyId: root.keyId };
+    const opened = await new Slots(suite, memory).open(context, rows.slots(root.id), input);
+    if (opened === undefined) {
+      throw new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`);
+    }
+    const hash = vault.recordHash;
+    verifyState(suite, memory, volume, root.id, opened.secret, root.state, hash);
+    return opened.secret;
+  } finally {
+    rows.close();
+  }
+}
+
+function checkMountPoint(path: string): string {
+  let real: string;
+  try {
+    real = realpathSync(path);
+    if (!statSync(real).isDirectory()) throw new Failure('bad_mount_point', `${path} is not a directory`);
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw new Failure('bad_mount_point', `the mount point ${path} does not exist`, {
+      hint: `make it with: mkdir -p ${path}`,
+    });
+  }
+  return real;
+}
+
+/** Everything that `scopefs mount` does: verify the key first, mount, start the server, wait until it answers. */
+export async function launch(request: MountRequest): Promise<Mounted> {
+  if (process.getuid?.() !== 0) {
+    throw new Failure('not_root', 'mounting needs root', { hint: 'run it with sudo, or from a systemd unit' });
+  }
+  checkKernel();
+  const vault = readVault(request.vault);
+  const { volume } = vault.record;
+  const { clearedDeadMount } = prepareMountPoint(request.mountPoint);
+  const mountPoint = checkMountPoint(request.mountPoint);
+  if (mountPoint === vault.path || vault.path.startsWith(`${mountPoint}/`)) {
+    throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
+  }
+  const lock = lockVault(vault.path);
+  const memory = new SecretMemory(64);
+  const secret = await openRootSlot(vault, request.store, request.input, memory);
+  request.input.wipe();
+  const device = openDevice();
+  mountFuse(device, {
+    source: vault.path,
+    mountPoint,
+    suid: request.suid,
+    dev: request.dev,
+  });
+  const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
+  try {
+    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store: request.store };
+    const started = await start(server, volume, device, secret, lock, request.foreground);
+    return {
+      pid: started.report.pid,
+      vault: vault.path,
+      mount: mountPoint,
+      socket,
+      volume,
+      unclean: started.report.unclean,
+      clearedDeadMount,
+      ended: started.ended,
+    };
+  } catch (error) {
+    unmountFuse(mountPoint, true);
+    throw error;
+  } finally {
+    secret.wipe();
+    close(device);
+    close(lock);
+  }
+}
+
+async function start(
+  server: ServerArguments,
+  volume: string,
+  device: number,
+  secret: Secret,
+  lock: number,
+  foreground: boolean,
+): Promise<{ report: Extract<StartReport, { ok: true }>; ended: Promise<number> }> {
+  mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
+  const log = foreground ? 2 : openSync(`${RUN_DIRECTORY}/${volume}.log`, 'a', 0o600);
+  const [secretOut, secretIn] = pipe();
+  const script = fileURLToPath(new URL('./server.js', import.meta.url));
+  const child = spawn(
+    process.execPath,
+    [
+      '--disallow-code-generation-from-strings',
+      '--disable-proto=delete',
+      script,
+      // `pgrep -f 'scopefs.*VAULT'` finds the daemon of a vault.
+      'scopefs',
+      server.vault,
+      server.mountPoint,
+      JSON.stringify(server),
+    ],
+    {
+      // NODE_OPTIONS and the like must not reach a process that holds keys.
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' },
+      cwd: '/',
+      detached: !foreground,
+      stdio: ['ignore', log, log, device, secretOut, 'pipe', lock],
+    },
+  );
+  close(secretOut);
+  write(secretIn, secret.address, secret.length);
+  close(secretIn);
+  if (!foreground) closeSync(log);
+  const ended = new Promise<number>((resolve) => {
+    child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 1)));
+  });
+  const streams: readonly unknown[] = child.stdio;
+  const status = streams[fd.status] as Readable;
+  const report = await firstLine(status, ended, volume);
+  if (!report.ok) {
+    const { code, message, hint } = report;
+    throw new Failure(code, message, hint === undefined ? {} : { hint });
+  }
+  status.destroy();
+  if (!foreground) child.unref();
+  return { report, ended };
+}
+
+function firstLine(status: Readable, ended: Promise<number>, volume: string): Promise<StartReport> {
+  return new Promise((resolve) => {
+    const fail = (message: string): void =>
+      resolve({
+        ok: false,
+        code: 'internal',
+        message,
+        hint: `the daemon's log is ${RUN_DIRECTORY}/${volume}.log`,
+      });
+    const timer = setTimeout(
+      () => fail(`the daemon did not answer within ${START_MS / 1000} s`),
+      START_MS,
+    );
+    createInterface({ input: status }).once('line', (line) => {
+      clearTimeout(timer);
+      resolve(JSON.parse(line) as StartReport);
+    });
+    void ended.then((code) => {
+      clearTimeout(timer);
+      // The line, if there is one, comes first.
+      setTimeout(() => fail(`the daemon ended with status ${code}`), 100);
+    });
+  });
+}
+
+/** Live control sockets, for commands that were not given one. */
+export function mountedVaults(): { mount: string; vault: string }[] {
+  return mounts()
+    .filter((entry) => entry.type === 'fuse.scopefs')
+    .map((entry) => ({ mount: entry.mountPoint, vault: entry.device }));
+}

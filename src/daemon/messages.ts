@@ -1,0 +1,88 @@
+import type { ScopeId } from '../base/ids.js';
+import type { ControlResult, KnownScope } from '../filesystem/core.js';
+import type { LockReceipt } from '../filesystem/lock.js';
+
+/** What the main thread asks of the filesystem worker. A secret travels as the address of 32 bytes of secret memory. */
+export type Command =
+  | { op: 'unlock'; scope: ScopeId; epoch: number; secret: number }
+  | {
+      op: 'create';
+      names: readonly string[];
+      scope: ScopeId;
+      epoch: number;
+      secret: number;
+      owner: { uid: number; gid: number; mode: number };
+    }
+  | { op: 'deadline'; scope: ScopeId; lockAt: number; deadline: number }
+  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; deadline: number }
+  | { op: 'status' };
+
+export interface ScopeStatus {
+  readonly id: ScopeId;
+  readonly state: 'locked' | 'open' | 'locking';
+  readonly generation: number;
+  readonly openHandles: number;
+}
+
+export interface Results {
+  unlock: { result: ControlResult };
+  create: { result: ControlResult; parent?: ScopeId; path?: string };
+  deadline: { result: ControlResult };
+  lock: { receipts: readonly LockReceipt[] };
+  status: {
+    scopes: readonly ScopeStatus[];
+    inodes: number;
+    requests: number;
+    /** The longest that one request kept the worker, in ms, and its operation. */
+    longest: { operation: string; milliseconds: number };
+    secretMemory: string;
+  };
+}
+
+export type CommandMessage = Command & { id: number };
+
+/** What the worker says: the answer to a command, or something that happened. */
+export type WorkerMessage =
+  | { kind: 'answer'; id: number; answer: Results[keyof Results] }
+  | { kind: 'ready'; minor: number }
+  | { kind: 'moved'; scope: ScopeId; path: string }
+  | { kind: 'expired'; receipts: readonly LockReceipt[] }
+  | { kind: 'ended' };
+
+/** Orders to the notifier's thread and what came of them. */
+export type NotifierOrder =
+  | { id: number; kind: 'flush'; nodes: readonly number[] }
+  | {
+      id: number;
+      kind: 'invalidate';
+      entries: readonly { parent: number; name: string }[];
+      nodes: readonly number[];
+    };
+export type NotifierAnswer =
+  | { kind: 'thread'; tid: number }
+  | { kind: 'flushed'; id: number; results: readonly number[] }
+  | { kind: 'invalidated'; id: number; failures: number };
+
+export interface FilesystemWorkerData {
+  readonly device: number;
+  readonly tree: string;
+  readonly chunkSize: number;
+  readonly unclean: boolean;
+  readonly scopes: readonly KnownScope[];
+  /** An eventfd that wakes the worker, and the word that says there is mail. */
+  readonly bell: number;
+  readonly doorbell: Int32Array<SharedArrayBuffer>;
+  readonly commands: import('node:worker_threads').MessagePort;
+  readonly notifier: import('node:worker_threads').MessagePort;
+  /** Rung when there is an order for the notifier. */
+  readonly notifierBell: Int32Array<SharedArrayBuffer>;
+}
+
+export interface NotifierWorkerData {
+  readonly device: number;
+  readonly mountPoint: string;
+  readonly orders: import('node:worker_threads').MessagePort;
+  readonly orderBell: Int32Array<SharedArrayBuffer>;
+  readonly bell: number;
+  readonly doorbell: Int32Array<SharedArrayBuffer>;
+}

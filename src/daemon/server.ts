@@ -1,0 +1,191 @@
+import { writeFileSync, writeSync } from 'node:fs';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { Errno, errno } from '../base/errno.js';
+import { Failure } from '../base/failure.js';
+import { listen } from '../control/server.js';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { mountAt } from '../fuse/mount-table.js';
+import { unmountFuse } from '../fuse/mount.js';
+import { StoreKey, verifyState } from '../keyring/sealed-rows.js';
+import { close, read } from '../libc/files.js';
+import { type Secret, SecretMemory } from '../libc/memory.js';
+import { endOnThrow, endProcess } from '../libc/process-end.js';
+import { becomeIoFlusher, eventfd, forbidDumps } from '../libc/system.js';
+import { Store } from '../store/store.js';
+import { CoreClient } from './core-client.js';
+import { holdersOf } from './holders.js';
+import { fd, type ServerArguments, type StartReport } from './launch.js';
+import type { FilesystemWorkerData, NotifierWorkerData, WorkerMessage } from './messages.js';
+import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
+import { VolumeService } from './volume-service.js';
+
+/** The server process: `scopefs mount` starts it with the device, the root secret and the vault's lock inherited. */
+endOnThrow('server');
+// SIGUSR1 would open Node's inspector to any process of this user.
+process.on('SIGUSR1', () => {});
+process.umask(0o077);
+process.chdir('/');
+forbidDumps();
+
+const argument = JSON.parse(process.argv.at(-1) ?? '{}') as ServerArguments;
+
+function report(message: StartReport): void {
+  try {
+    writeSync(fd.status, `${JSON.stringify(message)}\n`);
+  } catch {
+    // Whoever started us gave up: the mount stays.
+  }
+}
+
+function readRootSecret(memory: SecretMemory): Secret {
+  const secret = memory.allocate(32);
+  for (let done = 0; done < 32; ) {
+    const got = read(fd.secret, secret.address + done, 32 - done);
+    if (got === -errno.EINTR) continue;
+    if (got <= 0) throw new Failure('internal', 'the root secret did not arrive');
+    done += got;
+  }
+  close(fd.secret);
+  return secret;
+}
+
+function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifier' | 'notifierBell'>) {
+  const commands = new MessageChannel();
+  const orders = new MessageChannel();
+  const notifierBell = new Int32Array(new SharedArrayBuffer(4));
+  const notifierData: NotifierWorkerData = {
+    device: data.device,
+    mountPoint: argument.mountPoint,
+    orders: orders.port2,
+    orderBell: notifierBell,
+    bell: data.bell,
+    doorbell: data.doorbell,
+  };
+  new Worker(new URL('./notifier-worker.js', import.meta.url), {
+    workerData: notifierData,
+    transferList: [orders.port2],
+    stdin: false,
+  });
+  const workerData: FilesystemWorkerData = {
+    ...data,
+    commands: commands.port2,
+    notifier: orders.port1,
+    notifierBell,
+  };
+  new Worker(new URL('./filesystem-worker.js', import.meta.url), {
+    workerData,
+    transferList: [commands.port2, orders.port1],
+    stdin: false,
+  });
+  return commands.port1;
+}
+
+/** INIT can only lower the kernel's read-ahead of 128 KiB; root may raise it to what one READ takes. */
+function raiseReadAhead(): void {
+  const entry = mountAt(argument.mountPoint);
+  if (entry === undefined) return;
+  try {
+    writeFileSync(`/sys/class/bdi/${entry.deviceNumber}/read_ahead_kb`, '1024');
+  } catch {
+    // A read-only /sys (a container): slower cold reads, nothing else.
+  }
+}
+
+async function main(): Promise<void> {
+  const vault = readVault(argument.vault);
+  const { record } = vault;
+  const memory = new SecretMemory(1024);
+  const suite = new Xaes256Gcm(memory);
+  const secret = readRootSecret(memory);
+  const store = Store.open(vaultPaths(vault.path, argument.store).store);
+  const [rootRow] = store.scopes();
+  const sealedKey = store.meta('store_key');
+  if (rootRow === undefined || sealedKey === undefined) {
+    throw new Failure('integrity', 'the metadata store has no root scope');
+  }
+  verifyState(suite, memory, record.volume, rootRow.id, secret, rootRow.state, vault.recordHash);
+  const storeKey = StoreKey.unwrap(suite, memory, record.volume, rootRow.id, secret, sealedKey);
+  const known = VolumeService.known(store, storeKey);
+
+  becomeIoFlusher();
+  const unclean = markDirty(vault.path);
+  const bell = eventfd();
+  const doorbell = new Int32Array(new SharedArrayBuffer(4));
+  const port = startThreads({
+    device: fd.device,
+    tree: vaultPaths(vault.path).tree,
+    chunkSize: record.chunkSize,
+    unclean,
+    scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
+    bell,
+    doorbell,
+  });
+
+  let ready: (minor: number) => void = () => {};
+  const initialised = new Promise<number>((resolve) => {
+    ready = resolve;
+  });
+  let ended: () => void = () => {};
+  const unmounted = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const happened = (message: Exclude<WorkerMessage, { kind: 'answer' }>): void => {
+    if (message.kind === 'ready') ready(message.minor);
+    else if (message.kind === 'moved') service.moved(message.scope, message.path);
+    else if (message.kind === 'ended') ended();
+    else {
+      for (const receipt of service.locked(message.receipts)) {
+        for (const { file, error } of receipt.errors) {
+          process.stderr.write(`scopefs: locking ${receipt.path}: ${file}: ${error}\n`);
+        }
+      }
+    }
+  };
+  const core = new CoreClient(port, bell, doorbell, happened);
+  const unmount = async (): Promise<void> => {
+    const done = unmountFuse(argument.mountPoint);
+    if (done === -errno.EBUSY) {
+      throw new Failure('busy', `${argument.mountPoint} is in use`, {
+        hint: 'end those processes, or lock everything now with: scopefs lock -a',
+        details: { holders: holdersOf(argument.mountPoint) },
+      });
+    }
+    if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', argument.mountPoint);
+    await unmounted;
+  };
+  const service = new VolumeService({ vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory }, core, known, unmount);
+
+  const control = await listen(argument.socket, service);
+  service.fuseMinor = await initialised;
+  await service.unlockRoot(rootRow.id, secret, rootRow.epoch);
+  secret.wipe();
+  raiseReadAhead();
+
+  const stop = async (): Promise<void> => {
+    await service.lockAll('daemon stopped', undefined);
+    if (unmountFuse(argument.mountPoint) < 0) unmountFuse(argument.mountPoint, true);
+    await unmounted;
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());
+  report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
+
+  await unmounted;
+  storeKey.close();
+  store.close();
+  markClean(vault.path);
+  // The reply to an unmount by the API is still on its way out.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await Promise.race([control.close(), new Promise((resolve) => setTimeout(resolve, 500))]);
+  endProcess(0);
+}
+
+main().catch((error: unknown) => {
+  const failure =
+    error instanceof Failure
+      ? error
+      : new Failure('internal', error instanceof Error ? (error.stack ?? error.message) : String(error));
+  const { code, message, hint } = failure;
+  report({ ok: false, code, message, ...(hint === undefined ? {} : { hint }) });
+  endProcess(failure.exitStatus, `scopefs: ${message.split('\n')[0]}`);
+});
+

@@ -1,0 +1,31 @@
+import { OUT_HEADER_BYTES } from './opcodes.js';
+import { putU64 } from './replies.js';
+
+/** Notifications (enum fuse_notify_code): a reply with unique 0 and a code where the error would be. */
+export const notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
+
+function header(bytes: Buffer, length: number, code: number): number {
+  bytes.writeUInt32LE(length, 0);
+  bytes.writeInt32LE(code, 4);
+  bytes.fill(0, 8, 16);
+  return length;
+}
+
+/** INVAL_INODE for a range: offset 0 and length -1 mean all pages, offset -1 the attributes only. */
+export function putInvalInode(bytes: Buffer, node: number, pages: boolean): number {
+  putU64(bytes, OUT_HEADER_BYTES, node);
+  bytes.writeBigInt64LE(pages ? 0n : -1n, OUT_HEADER_BYTES + 8);
+  bytes.writeBigInt64LE(pages ? -1n : 0n, OUT_HEADER_BYTES + 16);
+  return header(bytes, OUT_HEADER_BYTES + 24, notify.INVAL_INODE);
+}
+
+/** INVAL_ENTRY: the kernel forgets a name and all below it. `name` is latin1. */
+export function putInvalEntry(bytes: Buffer, parent: number, name: string): number {
+  putU64(bytes, OUT_HEADER_BYTES, parent);
+  bytes.writeUInt32LE(name.length, OUT_HEADER_BYTES + 8);
+  bytes.writeUInt32LE(0, OUT_HEADER_BYTES + 12);
+  const at = OUT_HEADER_BYTES + 16;
+  bytes.write(name, at, 'latin1');
+  bytes[at + name.length] = 0;
+  return header(bytes, at + name.length + 1, notify.INVAL_ENTRY);
+}

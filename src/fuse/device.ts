@@ -1,0 +1,63 @@
+import { errno } from '../base/errno.js';
+import { read } from '../libc/files.js';
+import { Poll, systemClock, unring } from '../libc/system.js';
+import type { Session } from './session.js';
+
+/**
+ * After a request the next one is often microseconds away: read again for so long before sleeping in poll(2). Saves
+ * a wake-up a request (stat 61 us blocking, 37 us spinning, FACTS.md); an idle mount costs nothing.
+ */
+const SPIN_MS = 0.04;
+
+export interface LoopHooks {
+  /** Milliseconds (CLOCK_BOOTTIME) of the next deadline. */
+  due(): number;
+  tick(now: number): void;
+  /** Messages from other threads are waiting. */
+  commands(): void;
+}
+
+/**
+ * Reads requests until the filesystem is unmounted. `doorbell`: a word that other threads set before they write to
+ * the eventfd `bell`.
+ */
+export function serve(
+  fd: number,
+  session: Session,
+  bell: number,
+  doorbell: Int32Array,
+  hooks: LoopHooks,
+): void {
+  const poll = new Poll([fd, bell]);
+  let busyUntil = 0;
+  for (;;) {
+    if (Atomics.load(doorbell, 0) !== 0) {
+      Atomics.store(doorbell, 0, 0);
+      hooks.commands();
+    }
+    const due = hooks.due();
+    if (due !== Number.POSITIVE_INFINITY) {
+      const now = systemClock.boottime();
+      if (now >= due) hooks.tick(now);
+    }
+    const { buffer } = session;
+    const length = read(fd, buffer.address, buffer.bytes.length);
+    if (length > 0) {
+      session.handle(length);
+      busyUntil = -1;
+      continue;
+    }
+    if (length === -errno.ENODEV) return;
+    // ENOENT: the request was taken back; EINTR: a signal.
+    if (length !== -errno.EAGAIN) continue;
+    if (busyUntil === -1) busyUntil = performance.now() + SPIN_MS;
+    if (performance.now() < busyUntil) continue;
+    const next = hooks.due();
+    const wait =
+      next === Number.POSITIVE_INFINITY
+        ? -1
+        : Math.max(0, Math.ceil(next - systemClock.boottime()));
+    const ready = poll.wait(Math.min(wait, 60_000));
+    if (ready > 0 && (ready & 2) !== 0) unring(bell);
+  }
+}

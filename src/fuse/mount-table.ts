@@ -1,0 +1,45 @@
+import { readFileSync, statSync } from 'node:fs';
+
+export interface MountEntry {
+  readonly device: string;
+  readonly mountPoint: string;
+  readonly type: string;
+  /** `MAJOR:MINOR`, as in /sys/class/bdi. */
+  readonly deviceNumber: string;
+}
+
+/** /proc/self/mountinfo (proc(5)); octal escapes undone. */
+export function mounts(text = readFileSync('/proc/self/mountinfo', 'utf8')): MountEntry[] {
+  const plain = (field: string): string =>
+    field.replaceAll(/\\([0-7]{3})/g, (_all, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [before = '', after = ''] = line.split(' - ', 2);
+      const fields = before.split(' ');
+      const [type = '', device = ''] = after.split(' ');
+      return {
+        deviceNumber: fields[2] ?? '',
+        mountPoint: plain(fields[4] ?? ''),
+        type,
+        device: plain(device),
+      };
+    });
+}
+
+/** The topmost mount on exactly this path. */
+export function mountAt(path: string): MountEntry | undefined {
+  return mounts().findLast((entry) => entry.mountPoint === path);
+}
+
+/** A FUSE mount whose daemon died answers everything with ENOTCONN. */
+export function isDeadMount(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOTCONN' || code === 'ECONNABORTED';
+  }
+}

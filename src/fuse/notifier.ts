@@ -1,0 +1,63 @@
+import { errno } from '../base/errno.js';
+import { close, fsync, open, openPath, write } from '../libc/files.js';
+import { pinned } from '../libc/memory.js';
+import { openByNodeid } from '../libc/system.js';
+import { putInvalEntry, putInvalInode } from './abi/notify.js';
+
+const message = pinned(512);
+
+/**
+ * Orders to the kernel's caches, given on a thread of their own: each may block until requests that it causes are
+ * answered, so the thread that answers requests must not give them.
+ */
+export class Notifier {
+  readonly #fd: number;
+  readonly #mountPoint: string;
+
+  /** `fd`: the FUSE device; `mountPoint`: where to open the mount for a flush. */
+  constructor(fd: number, mountPoint: string) {
+    this.#fd = fd;
+    this.#mountPoint = mountPoint;
+  }
+
+  #send(length: number): number {
+    const done = write(this.#fd, message.address, length);
+    // ENOENT: the kernel has no such inode or name, so there was nothing to forget.
+    return done === -errno.ENOENT || done >= 0 ? 0 : done;
+  }
+
+  /**
+   * Makes the kernel write a node's dirty pages, and waits for writes under way: forgets its attributes, then
+   * fsyncs a descriptor that needs no path. 0, -ESTALE where the kernel has it not in its cache, or -errno.
+   */
+  flush(nodes: readonly number[]): number[] {
+    // Open for this lock only: an open descriptor of the mount makes umount busy.
+    const mount = openPath(this.#mountPoint, open.O_RDONLY | open.O_DIRECTORY);
+    if (mount < 0) return nodes.map(() => mount);
+    const results = nodes.map((node) => {
+      this.#send(putInvalInode(message.bytes, node, false));
+      const fd = openByNodeid(mount, node, open.O_RDONLY);
+      if (fd < 0) return fd;
+      const done = fsync(fd);
+      close(fd);
+      return done;
+    });
+    close(mount);
+    return results;
+  }
+
+  /** Drops names, then pages and attributes of nodes. How many of these orders the kernel refused. */
+  invalidate(
+    entries: readonly { parent: number; name: string }[],
+    nodes: readonly number[],
+  ): number {
+    let failures = 0;
+    for (const { parent, name } of entries) {
+      if (this.#send(putInvalEntry(message.bytes, parent, name)) < 0) failures++;
+    }
+    for (const node of nodes) {
+      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    }
+    return failures;
+  }
+}

@@ -1,0 +1,183 @@
+import type {
+  Attributes,
+  DirectorySink,
+  NodeId,
+  OpenFlags,
+  Reply,
+  Usage,
+} from '../filesystem/contract.js';
+import { write } from '../libc/files.js';
+import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
+import { encodeInit, INIT_OUT_BYTES, type InitRequest, MAX_WRITE } from './abi/init.js';
+import { OUT_HEADER_BYTES } from './abi/opcodes.js';
+import * as abi from './abi/replies.js';
+
+/** Buffers for replies that carry data; they hold plaintext, so a lock wipes the idle ones. */
+export class ReplyBuffers {
+  readonly #idle: Pinned[] = [];
+  take(): Pinned {
+    return this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);
+  }
+  give(buffer: Pinned): void {
+    this.#idle.push(buffer);
+  }
+  wipe(): void {
+    for (const buffer of this.#idle) buffer.bytes.fill(0);
+  }
+}
+
+/** Everything but data fits here; used up within one call. */
+const small = pinned(8192);
+
+/** The answer to one request: one write(2) to the device. */
+export class FuseReply implements Reply, DirectorySink {
+  readonly #fd: number;
+  readonly #buffers: ReplyBuffers;
+  readonly #uniqueLow: number;
+  readonly #uniqueHigh: number;
+  #done = false;
+  #buffer: Pinned | undefined;
+  /** Of a directory listing: bytes used and allowed. */
+  #used = 0;
+  readonly #limit: number;
+  readonly plus: boolean;
+
+  constructor(
+    fd: number,
+    buffers: ReplyBuffers,
+    uniqueLow: number,
+    uniqueHigh: number,
+    limit = 0,
+    plus = false,
+  ) {
+    this.#fd = fd;
+    this.#buffers = buffers;
+    this.#uniqueLow = uniqueLow;
+    this.#uniqueHigh = uniqueHigh;
+    this.#limit = Math.min(limit, MAX_WRITE);
+    this.plus = plus;
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  /** Sends a header and `length` bytes of body that lie behind it. */
+  #send(from: Pinned, length: number, error: number): void {
+    if (!this.#done) {
+      this.#done = true;
+      const { bytes } = from;
+      const total = OUT_HEADER_BYTES + length;
+      bytes.writeUInt32LE(total, 0);
+      bytes.writeInt32LE(-error, 4);
+      bytes.writeUInt32LE(this.#uniqueLow, 8);
+      bytes.writeUInt32LE(this.#uniqueHigh, 12);
+      // ENOENT: the caller was killed meanwhile; ENODEV: unmounted. Nobody waits for this answer then.
+      write(this.#fd, from.address, total);
+    }
+    if (this.#buffer !== undefined) {
+      this.#buffers.give(this.#buffer);
+      this.#buffer = undefined;
+    }
+  }
+
+  error(errno: number): void {
+    this.#send(small, 0, errno);
+  }
+  ok(): void {
+    this.#send(small, 0, 0);
+  }
+  entry(node: NodeId, attributes: Attributes): void {
+    abi.putEntry(small.bytes, OUT_HEADER_BYTES, node, attributes);
+    this.#send(small, abi.ENTRY_OUT_BYTES, 0);
+  }
+  negative(cacheable: boolean): void {
+    if (!cacheable) {
+      this.error(2);
+      return;
+    }
+    abi.putNegative(small.bytes, OUT_HEADER_BYTES);
+    this.#send(small, abi.ENTRY_OUT_BYTES, 0);
+  }
+  attributes(attributes: Attributes): void {
+    abi.putAttrOut(small.bytes, OUT_HEADER_BYTES, attributes);
+    this.#send(small, abi.ATTR_OUT_BYTES, 0);
+  }
+  opened(handle: number, flags: OpenFlags): void {
+    abi.putOpen(small.bytes, OUT_HEADER_BYTES, handle, openFlags(flags));
+    this.#send(small, abi.OPEN_OUT_BYTES, 0);
+  }
+  created(node: NodeId, attributes: Attributes, handle: number): void {
+    const at = OUT_HEADER_BYTES;
+    abi.putEntry(small.bytes, at, node, attributes);
+    abi.putOpen(small.bytes, at + abi.ENTRY_OUT_BYTES, handle, abi.FOPEN_KEEP_CACHE);
+    this.#send(small, abi.ENTRY_OUT_BYTES + abi.OPEN_OUT_BYTES, 0);
+  }
+  data(): { buffer: Pinned; at: number } {
+    this.#buffer ??= this.#buffers.take();
+    return { buffer: this.#buffer, at: OUT_HEADER_BYTES };
+  }
+  read(length: number): void {
+    this.#send(this.#buffer ?? small, length, 0);
+  }
+  written(length: number): void {
+    small.bytes.writeUInt32LE(length, OUT_HEADER_BYTES);
+    small.bytes.writeUInt32LE(0, OUT_HEADER_BYTES + 4);
+    this.#send(small, abi.WRITE_OUT_BYTES, 0);
+  }
+  target(target: string): void {
+    const length = small.bytes.write(target, OUT_HEADER_BYTES, 'latin1');
+    this.#send(small, length, 0);
+  }
+  usage(usage: Usage): void {
+    abi.putStatfs(small.bytes, OUT_HEADER_BYTES, usage);
+    this.#send(small, abi.STATFS_OUT_BYTES, 0);
+  }
+  /** INIT only: the flags that both sides use from now on. */
+  init(request: InitRequest): ReturnType<typeof encodeInit> {
+    const negotiated = encodeInit(small.bytes, request);
+    this.#send(small, INIT_OUT_BYTES, 0);
+    return negotiated;
+  }
+
+  // DirectorySink
+
+  fits(nameLength: number): boolean {
+    const entry = this.plus ? abi.ENTRY_OUT_BYTES : 0;
+    return this.#used + entry + abi.direntBytes(nameLength) <= this.#limit;
+  }
+  add(name: string, ino: number, type: number, next: number): boolean {
+    if (!this.fits(name.length)) return false;
+    const { buffer } = this.data();
+    let at = OUT_HEADER_BYTES + this.#used;
+    if (this.plus) {
+      // Node id 0: no reference taken, nothing learned but the name.
+      buffer.bytes.fill(0, at, at + abi.ENTRY_OUT_BYTES);
+      at += abi.ENTRY_OUT_BYTES;
+      this.#used += abi.ENTRY_OUT_BYTES;
+    }
+    abi.putDirent(buffer.bytes, at, ino, next, type, name);
+    this.#used += abi.direntBytes(name.length);
+    return true;
+  }
+  addNode(name: string, node: NodeId, attributes: Attributes, next: number): boolean {
+    if (!this.fits(name.length)) return false;
+    const { buffer } = this.data();
+    const at = OUT_HEADER_BYTES + this.#used;
+    abi.putEntry(buffer.bytes, at, node, attributes);
+    const type = attributes.mode >> 12;
+    abi.putDirent(buffer.bytes, at + abi.ENTRY_OUT_BYTES, attributes.ino, next, type, name);
+    this.#used += abi.ENTRY_OUT_BYTES + abi.direntBytes(name.length);
+    return true;
+  }
+  end(): void {
+    this.read(this.#used);
+  }
+}
+
+function openFlags(flags: OpenFlags): number {
+  return (
+    (flags.keepCache ? abi.FOPEN_KEEP_CACHE : 0) |
+    (flags.cacheDirectory ? abi.FOPEN_CACHE_DIR : 0)
+  );
+}

@@ -1,0 +1,88 @@
+import type { Clock } from '../base/clock.js';
+import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
+
+/** One reason why a scope is unlocked. Times are CLOCK_BOOTTIME in ms. */
+export interface Lease {
+  readonly id: LeaseId;
+  readonly scope: ScopeId;
+  readonly purpose: string;
+  readonly holder: { readonly uid: number; readonly pid: number };
+  readonly createdAt: number;
+  /** Wall clock of its creation, for people. */
+  readonly created: Date;
+  /** Infinity: it has no end of its own. */
+  readonly deadline: number;
+}
+
+/** At most so much before a lease's end an orderly lock begins, and at most a tenth of its length (DESIGN.md). */
+const LEAD_MS = 1000;
+
+export interface ScopeDeadline {
+  /** When the orderly lock begins. */
+  readonly lockAt: number;
+  /** When the scope is locked whatever happens. */
+  readonly deadline: number;
+}
+
+/** All leases. A scope is unlocked while it has one; its end is the last of theirs. */
+export class Leases {
+  readonly #clock: Clock;
+  readonly #leases = new Map<LeaseId, Lease>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** `ttl` in milliseconds; undefined: until it is ended. */
+  add(
+    scope: ScopeId,
+    ttl: number | undefined,
+    purpose: string,
+    holder: { uid: number; pid: number },
+  ): Lease {
+    const createdAt = this.#clock.boottime();
+    const lease: Lease = {
+      id: freshId<LeaseId>(),
+      scope,
+      purpose,
+      holder,
+      createdAt,
+      created: new Date(this.#clock.wall()),
+      deadline: ttl === undefined ? Number.POSITIVE_INFINITY : createdAt + ttl,
+    };
+    this.#leases.set(lease.id, lease);
+    return lease;
+  }
+  get(id: LeaseId): Lease | undefined {
+    return this.#leases.get(id);
+  }
+  all(): Lease[] {
+    return [...this.#leases.values()];
+  }
+  of(scope: ScopeId): Lease[] {
+    return this.all().filter((lease) => lease.scope === scope);
+  }
+  /** Ends one; true where its scope has none left. */
+  end(id: LeaseId): boolean {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return false;
+    this.#leases.delete(id);
+    return this.of(lease.scope).length === 0;
+  }
+  /** Ends all of a scope; says how many there were. */
+  endAll(scope: ScopeId): number {
+    const ended = this.of(scope);
+    for (const lease of ended) this.#leases.delete(lease.id);
+    return ended.length;
+  }
+  /** When a scope closes by itself, from the lease that lasts longest. */
+  deadline(scope: ScopeId): ScopeDeadline {
+    const leases = this.of(scope);
+    const last = leases.reduce((a, b) => (b.deadline > a.deadline ? b : a), leases[0] as Lease);
+    if (last === undefined || last.deadline === Number.POSITIVE_INFINITY) {
+      return { lockAt: Number.POSITIVE_INFINITY, deadline: Number.POSITIVE_INFINITY };
+    }
+    const lead = Math.min(LEAD_MS, (last.deadline - last.createdAt) / 10);
+    return { lockAt: last.deadline - lead, deadline: last.deadline };
+  }
+}

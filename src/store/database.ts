@@ -1,0 +1,74 @@
+import { existsSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { Failure } from '../base/failure.js';
+
+/** Each step brings the schema one version further; `user_version` counts them. Never edit one that was released. */
+const migrations = [
+  `CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+   CREATE TABLE scopes (
+     id BLOB PRIMARY KEY CHECK (length(id) = 16),
+     parent BLOB REFERENCES scopes (id),
+     epoch INTEGER NOT NULL,
+     key_id BLOB NOT NULL,
+     path BLOB NOT NULL,
+     state BLOB NOT NULL,
+     created INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE slots (
+     scope BLOB NOT NULL REFERENCES scopes (id) ON DELETE CASCADE,
+     number INTEGER NOT NULL,
+     type TEXT NOT NULL,
+     kind_version INTEGER NOT NULL,
+     parameters TEXT NOT NULL,
+     wrap BLOB NOT NULL,
+     created INTEGER NOT NULL,
+     PRIMARY KEY (scope, number)
+   ) STRICT;`,
+];
+
+export type Db = Database.Database;
+
+/** Opens the metadata store, durable at each commit. `create`: it must not exist yet; otherwise it must. */
+export function openDatabase(path: string, create = false): Db {
+  if (create && existsSync(path)) {
+    throw new Failure('conflict', `${path} exists already`);
+  }
+  if (!create && !existsSync(path)) {
+    throw new Failure('not_found', `the metadata store ${path} is missing`, {
+      hint: 'name it with --store PATH, or restore it from a backup of the vault',
+    });
+  }
+  let db: Db;
+  try {
+    db = new Database(path);
+    // FULL syncs the WAL at each commit; secure_delete overwrites what a removed slot leaves in its page.
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.pragma('secure_delete = ON');
+    db.pragma('foreign_keys = ON');
+    db.pragma('trusted_schema = OFF');
+    migrate(db, path);
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw new Failure('integrity', `the metadata store ${path} cannot be read: ${String(error)}`, {
+      hint: 'restore it from a backup of the vault',
+      cause: error,
+    });
+  }
+  return db;
+}
+
+function migrate(db: Db, path: string): void {
+  const version = db.pragma('user_version', { simple: true }) as number;
+  if (version > migrations.length) {
+    throw new Failure('unsupported_format', `${path} has schema version ${version}, this build knows ${migrations.length}`, {
+      hint: 'use a newer scopefs',
+    });
+  }
+  db.transaction(() => {
+    for (let step = version; step < migrations.length; step++) {
+      db.exec(migrations[step] as string);
+      db.pragma(`user_version = ${step + 1}`);
+    }
+  })();
+}
