@@ -27,7 +27,10 @@ export const init: Verb = (program, run) => {
     .option('--suite <name>', 'cipher suite: xaes', 'xaes')
     .option('--chunk-size <size>', 'plaintext bytes sealed together, 4K to 1M', '16K')
     .option('--store <path>', 'put the metadata store here instead of in the vault')
-    .addHelpText('after', '\nExample:\n  head -c 32 /dev/urandom > key\n  scopefs init /srv/vault --with file:key')
+    .addHelpText(
+      'after',
+      '\nExample:\n  head -c 32 /dev/urandom > key\n  scopefs init /srv/vault --with file:key',
+    )
     .action(
       run(async (context, vault: string, options: Options) => {
         if (options.suite !== 'xaes') {

@@ -18,7 +18,7 @@ export const lock: Verb = (program, run) => {
     .option('--reason <text>', 'kept in the receipt')
     .action(
       run(async (context, scopes: string[], options: Options) => {
-        if ((scopes.length > 0) === (options.all === true)) {
+        if (scopes.length > 0 === (options.all === true)) {
           throw new Failure('usage', 'name scopes, or use --all', { hint: 'scopefs ls lists them' });
         }
         const client = await context.client();

@@ -38,7 +38,9 @@ export class Output {
     const colour = process.stderr.isTTY === true && process.env.NO_COLOR === undefined;
     const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
     process.stderr.write(`${label} ${failure.message}\n`);
-    const holders = failure.details?.holders as { pid: number; command: string; files: string[] }[] | undefined;
+    const holders = failure.details?.holders as
+      | { pid: number; command: string; files: string[] }[]
+      | undefined;
     for (const holder of holders ?? []) {
       process.stderr.write(`  pid ${holder.pid} (${holder.command}): ${holder.files.join(', ')}\n`);
     }

@@ -34,4 +34,3 @@ export const status: Verb = (program, run) => {
       }),
     );
 };
-

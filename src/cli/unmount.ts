@@ -3,8 +3,8 @@ import { Failure } from '../base/failure.js';
 import { Client } from '../control/client.js';
 import { RUN_DIRECTORY } from '../daemon/launch.js';
 import { readVault } from '../daemon/vault.js';
-import { isDeadMount, mountAt } from '../fuse/mount-table.js';
 import { unmountFuse } from '../fuse/mount.js';
+import { isDeadMount, mountAt } from '../fuse/mount-table.js';
 import { socketPath } from './host.js';
 import type { Verb } from './verbs.js';
 

@@ -19,14 +19,4 @@ export type Verb = (
 ) => void;
 
 /** In the order of the help. */
-export const verbs: readonly Verb[] = [
-  init,
-  mount,
-  unmount,
-  create,
-  unlock,
-  lock,
-  status,
-  ls,
-  versionVerb,
-];
+export const verbs: readonly Verb[] = [init, mount, unmount, create, unlock, lock, status, ls, versionVerb];

@@ -62,9 +62,7 @@ export class Client {
             if (length > REPLY_LIMIT) incoming.destroy();
             parts.push(part);
           });
-          incoming.on('end', () =>
-            resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts) }),
-          );
+          incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts) }));
           incoming.on('error', reject);
         },
       );

@@ -75,10 +75,7 @@ function query<T extends z.ZodType>(c: Context<Env>, schema: T): z.infer<T> {
   throw new Failure('usage', `wrong query parameter: ${what}`);
 }
 
-async function withSecret<T>(
-  c: Context<Env>,
-  use: (secret: SecretInput) => Promise<T>,
-): Promise<T> {
+async function withSecret<T>(c: Context<Env>, use: (secret: SecretInput) => Promise<T>): Promise<T> {
   if (c.req.header('content-type') !== 'application/octet-stream') {
     throw new Failure('usage', 'a secret is sent as application/octet-stream');
   }

@@ -14,8 +14,7 @@ function need<T>(call: T | undefined, name: string): T {
   }
   return call;
 }
-const evp = (name: string, result: string, args: string) =>
-  need(opensslFunction(name, result, args), name);
+const evp = (name: string, result: string, args: string) => need(opensslFunction(name, result, args), name);
 
 const cipherFetch = evp('EVP_CIPHER_fetch', 'p', 'ppp');
 export const contextNew = evp('EVP_CIPHER_CTX_new', 'p', '');
@@ -36,10 +35,7 @@ export const constantTimeCompare = evp('CRYPTO_memcmp', 'i', 'ppp');
 /** (password, length, salt, length, N, r, p, maxMemory, out, outLength), on the calling thread. */
 export const scryptSync = evp('EVP_PBE_scrypt', 'i', 'pppppppppp');
 /** The same on a thread of the pool. */
-export const scryptAsync = need(
-  opensslAsync('EVP_PBE_scrypt', 'i', 'pppppppppp'),
-  'EVP_PBE_scrypt',
-);
+export const scryptAsync = need(opensslAsync('EVP_PBE_scrypt', 'i', 'pppppppppp'), 'EVP_PBE_scrypt');
 
 export const CTRL_GET_TAG = 0x10;
 export const CTRL_SET_TAG = 0x11;

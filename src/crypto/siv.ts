@@ -44,13 +44,7 @@ export class SivKey {
   }
 
   /** Decrypts `length` bytes that follow the 16 bytes of the synthetic IV at `sealed`. False: not authentic. */
-  open(
-    data: Address,
-    dataLength: number,
-    sealed: Address,
-    length: number,
-    out: Address,
-  ): boolean {
+  open(data: Address, dataLength: number, sealed: Address, length: number, out: Address): boolean {
     must(contextCopy(this.#work, this.#opening), 'EVP_CIPHER_CTX_copy');
     const written = ignored.address;
     must(cipherControl(this.#work, CTRL_SET_TAG, 16, sealed), 'tag');

@@ -65,15 +65,7 @@ export async function stretch(
 
 /** For secrets that are random already (key files): HMAC-SHA-256(salt, secret), HKDF's extract step (RFC 5869). */
 export function extract(secret: Address, length: number, salt: Pinned, out: Secret): void {
-  hmac(
-    sha256,
-    salt.address,
-    salt.bytes.length,
-    secret,
-    length,
-    out.address,
-    ignored.address,
-  );
+  hmac(sha256, salt.address, salt.bytes.length, secret, length, out.address, ignored.address);
 }
 
 export function saltOf(bytes: Buffer): Pinned {

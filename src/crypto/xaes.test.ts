@@ -1,14 +1,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { gcm } from '@noble/ciphers/aes.js';
 import { test } from 'tap';
-import {
-  copyMemory,
-  ioBuffer,
-  type Pinned,
-  pinned,
-  type Secret,
-  SecretMemory,
-} from '../libc/memory.js';
+import { copyMemory, ioBuffer, type Pinned, pinned, type Secret, SecretMemory } from '../libc/memory.js';
 import { ContextPool } from './context-pool.js';
 import { contextNew } from './evp.js';
 import { Xaes256Gcm } from './xaes.js';
@@ -65,9 +58,7 @@ test('the published C2SP vectors', async (t) => {
     put(Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWX'), Buffer.from(row.data), plaintext);
     key.seal(io, 0, io.address + 64, row.data.length, io.address + 4096, 12, io.address + OUT);
     t.equal(io.bytes.toString('hex', OUT, OUT + 28), row.hex);
-    t.ok(
-      key.open(io, 0, io.address + 64, row.data.length, io.address + OUT, 12, io.address + 8192),
-    );
+    t.ok(key.open(io, 0, io.address + 64, row.data.length, io.address + OUT, 12, io.address + 8192));
     t.equal(io.bytes.toString('latin1', 8192, 8204), 'XAES-256-GCM');
     key.close();
   }
@@ -87,7 +78,7 @@ test('agrees with an oracle from @noble/ciphers on random keys, nonces, data and
     key.seal(io, 0, io.address + 64, data.length, io.address + 4096, plaintext.length, io.address + OUT);
     const sealed = Buffer.from(io.bytes.subarray(OUT, OUT + plaintext.length + 16));
     t.same(sealed, oracle(secretBytes, nonce, data, plaintext), `round ${round}`);
-    const at = OUT + (round * 7919) % sealed.length;
+    const at = OUT + ((round * 7919) % sealed.length);
     io.bytes[at] = (io.bytes[at] as number) ^ (1 << (round % 8));
     t.notOk(
       key.open(io, 0, io.address + 64, data.length, io.address + OUT, plaintext.length, io.address + 40000),

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import type { Address } from '../libc/ffi.js';
-import { type Pinned, pinned, randomFill, type Secret, SecretMemory } from '../libc/memory.js';
+import { type Pinned, pinned, randomFill, type Secret, type SecretMemory } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import { type AeadKey, type AeadSuite, NONCE_BYTES, TAG_BYTES } from './aead.js';
 import { type ContextHolder, ContextPool } from './context-pool.js';
@@ -67,10 +67,7 @@ class Subkeys {
         blocks[o + 4 + i] = (blocks[o + 4 + i] as number) ^ (nonce.bytes[at + i] as number);
       }
     }
-    must(
-      cipherUpdate(this.#context, scratch, ignored.address, this.#blocks.address, 32),
-      'EVP_CipherUpdate',
-    );
+    must(cipherUpdate(this.#context, scratch, ignored.address, this.#blocks.address, 32), 'EVP_CipherUpdate');
     blocks.fill(0xa5);
     must(cipherInit(context, cipher('AES-256-GCM'), 0, scratch, 0, encrypt), 'EVP_CipherInit');
   }

@@ -30,9 +30,7 @@ export class CoreClient {
     });
   }
 
-  call<Op extends Command['op']>(
-    command: Extract<Command, { op: Op }>,
-  ): Promise<Results[Op]> {
+  call<Op extends Command['op']>(command: Extract<Command, { op: Op }>): Promise<Results[Op]> {
     const id = this.#next++;
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve as (answer: Results[keyof Results]) => void);

@@ -158,9 +158,7 @@ function perform(command: CommandMessage): void {
       answer({ result: { ok: true } });
       return;
     case 'lock':
-      core.lock(command.scopes, command.reason, command.deadline, (receipts) =>
-        answer({ receipts }),
-      );
+      core.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
       return;
     case 'status':
       answer({

@@ -8,8 +8,7 @@ export interface Holder {
 
 /** Processes that use something below a mount point: open files, working directory, root, mappings (proc(5)). */
 export function holdersOf(mountPoint: string): Holder[] {
-  const below = (path: string): boolean =>
-    path === mountPoint || path.startsWith(`${mountPoint}/`);
+  const below = (path: string): boolean => path === mountPoint || path.startsWith(`${mountPoint}/`);
   const holders: Holder[] = [];
   for (const entry of readdirSync('/proc')) {
     const pid = Number(entry);

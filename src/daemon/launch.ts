@@ -105,7 +105,9 @@ function checkMountPoint(path: string): string {
 /** Everything that `scopefs mount` does: verify the key first, mount, start the server, wait until it answers. */
 export async function launch(request: MountRequest): Promise<Mounted> {
   if (process.getuid?.() !== 0) {
-    throw new Failure('not_root', 'mounting needs root', { hint: 'run it with sudo, or from a systemd unit' });
+    throw new Failure('not_root', 'mounting needs root', {
+      hint: 'run it with sudo, or from a systemd unit',
+    });
   }
   checkKernel();
   const vault = readVault(request.vault);
@@ -210,10 +212,7 @@ function firstLine(status: Readable, ended: Promise<number>, volume: string): Pr
         message,
         hint: `the daemon's log is ${RUN_DIRECTORY}/${volume}.log`,
       });
-    const timer = setTimeout(
-      () => fail(`the daemon did not answer within ${START_MS / 1000} s`),
-      START_MS,
-    );
+    const timer = setTimeout(() => fail(`the daemon did not answer within ${START_MS / 1000} s`), START_MS);
     createInterface({ input: status }).once('line', (line) => {
       clearTimeout(timer);
       resolve(JSON.parse(line) as StartReport);

@@ -4,8 +4,8 @@ import { Errno, errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { listen } from '../control/server.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
-import { mountAt } from '../fuse/mount-table.js';
 import { unmountFuse } from '../fuse/mount.js';
+import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey, verifyState } from '../keyring/sealed-rows.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
@@ -153,7 +153,12 @@ async function main(): Promise<void> {
     if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', argument.mountPoint);
     await unmounted;
   };
-  const service = new VolumeService({ vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory }, core, known, unmount);
+  const service = new VolumeService(
+    { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory },
+    core,
+    known,
+    unmount,
+  );
 
   const control = await listen(argument.socket, service);
   service.fuseMinor = await initialised;
@@ -188,4 +193,3 @@ main().catch((error: unknown) => {
   report({ ok: false, code, message, ...(hint === undefined ? {} : { hint }) });
   endProcess(failure.exitStatus, `scopefs: ${message.split('\n')[0]}`);
 });
-

@@ -1,15 +1,35 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
 import type { AeadSuite } from '../crypto/aead.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
+import { rootRecord } from '../filesystem/core.js';
 import { XATTR, XATTR_ROOT } from '../format/binding.js';
 import { keyIdentifier, ScopeKeys } from '../format/scope-keys.js';
-import { decodeVolumeRecord, encodeVolumeRecord, incompatible, isChunkSize, type VolumeRecord, volumeRecordHash } from '../format/volume-record.js';
-import { rootRecord } from '../filesystem/core.js';
+import {
+  decodeVolumeRecord,
+  encodeVolumeRecord,
+  incompatible,
+  isChunkSize,
+  type VolumeRecord,
+  volumeRecordHash,
+} from '../format/volume-record.js';
 import { StoreKey, sealState } from '../keyring/sealed-rows.js';
 import { Slots } from '../keyring/slots.js';
 import { close, fgetxattr, fsetxattr, lockExclusive, open, openPath } from '../libc/files.js';
@@ -57,7 +77,10 @@ export function readVault(vault: string): VaultInfo {
   }
   const record = decodeVolumeRecord(bytes, paths.record, !isPrerelease());
   if (record.suite !== 1) {
-    throw new Failure('unsupported_format', `${vault} uses cipher suite ${record.suite}, which this build does not know`);
+    throw new Failure(
+      'unsupported_format',
+      `${vault} uses cipher suite ${record.suite}, which this build does not know`,
+    );
   }
   return { path, record, recordHash: volumeRecordHash(bytes) };
 }
@@ -87,9 +110,13 @@ export function checkXattrs(directory: string): void {
   close(fd);
   if (length === value.length && value.equals(found.subarray(0, length))) return;
   const why = length < 0 && -length !== errno.EOPNOTSUPP ? ` (${errnoName(-length)})` : '';
-  throw new Failure('unsupported_system', `the filesystem of ${directory} does not keep extended attributes${why}`, {
-    hint: 'put the vault on ext4, XFS or Btrfs, mounted with user_xattr',
-  });
+  throw new Failure(
+    'unsupported_system',
+    `the filesystem of ${directory} does not keep extended attributes${why}`,
+    {
+      hint: 'put the vault on ext4, XFS or Btrfs, mounted with user_xattr',
+    },
+  );
 }
 
 export interface InitOptions {
@@ -109,7 +136,9 @@ function syncDirectory(path: string): void {
 }
 
 /** Makes a vault with a root scope. All or nothing: what it made is removed again where it fails. */
-export async function initVault(options: InitOptions): Promise<{ volume: VolumeId; root: ScopeId; path: string }> {
+export async function initVault(
+  options: InitOptions,
+): Promise<{ volume: VolumeId; root: ScopeId; path: string }> {
   Slots.check(options.slot, options.input);
   if (!isChunkSize(options.chunkSize)) {
     throw new Failure('usage', `not a chunk size: ${options.chunkSize} bytes`, {

@@ -92,7 +92,10 @@ export class VolumeService implements ControlService {
       const byId = this.#scopes.get(scopeId(reference));
       if (byId !== undefined) return byId;
     }
-    const path = `/${reference.split('/').filter((part) => part !== '').join('/')}`;
+    const path = `/${reference
+      .split('/')
+      .filter((part) => part !== '')
+      .join('/')}`;
     for (const scope of this.#scopes.values()) {
       if (this.#fullPath(scope.id) === path) return scope;
     }
@@ -355,11 +358,7 @@ export class VolumeService implements ControlService {
     return [];
   }
 
-  async #lock(
-    scopes: readonly ScopeId[],
-    reason: string,
-    wait: number | undefined,
-  ): Promise<ReceiptView[]> {
+  async #lock(scopes: readonly ScopeId[], reason: string, wait: number | undefined): Promise<ReceiptView[]> {
     const deadline = systemClock.boottime() + (wait ?? LOCK_LIMIT_MS);
     const { receipts } = await this.#core.call({ op: 'lock', scopes, reason, deadline });
     return this.locked(receipts);

@@ -18,7 +18,11 @@ test('files of every boundary size read back, also by a fresh core', async (t) =
     for (const [name, data] of contents) {
       const node = core.walk(name);
       t.same(core.get(node), data, name);
-      t.equal(core.getattr(node).error ?? (core.getattr(node) as never as { attributes: { size: number } }).attributes.size, data.length);
+      t.equal(
+        core.getattr(node).error ??
+          (core.getattr(node) as never as { attributes: { size: number } }).attributes.size,
+        data.length,
+      );
       t.equal(geometry.plainSize(geometry.backingSize(data.length)), data.length);
     }
   }

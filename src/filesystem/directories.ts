@@ -1,6 +1,13 @@
 import { errno } from '../base/errno.js';
-import { readLongName, readName, SIDE_BYTES, sideName, type StoredName, storeName } from '../format/names.js';
-import { LONG_PREFIX } from '../format/names.js';
+import {
+  LONG_PREFIX,
+  readLongName,
+  readName,
+  SIDE_BYTES,
+  type StoredName,
+  sideName,
+  storeName,
+} from '../format/names.js';
 import { pinned } from '../libc/memory.js';
 import type { Backing, Handle } from './backing.js';
 import { flag, type InodeTable, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
@@ -93,9 +100,7 @@ export class Directories {
     // Out of descriptors: ours are a cache, so give them all back and try once more.
     for (const directory of [...this.#open]) this.#close(directory);
     const again = this.place(slot);
-    return again === undefined
-      ? -errno.ENOENT
-      : this.#backing.openDirectory(again.handle, again.name);
+    return again === undefined ? -errno.ENOENT : this.#backing.openDirectory(again.handle, again.name);
   }
 
   #evict(keep: Directory): void {
@@ -125,9 +130,7 @@ export class Directories {
     if (!stored.startsWith('+')) return readName(names, directory.id, stored);
     if (!stored.startsWith(LONG_PREFIX)) return undefined;
     const content = this.#readSide(handle, sideName(stored));
-    return content === undefined
-      ? undefined
-      : readLongName(names, directory.id, stored, content);
+    return content === undefined ? undefined : readLongName(names, directory.id, stored, content);
   }
 
   #readSide(handle: Handle, name: string): Buffer | undefined {

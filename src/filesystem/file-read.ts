@@ -41,8 +41,7 @@ export function readFile(
     done(length);
     return;
   }
-  const stored =
-    (lastStored - first) * geometry.stride + FRAME_OVERHEAD + geometry.extent(lastStored, size);
+  const stored = (lastStored - first) * geometry.stride + FRAME_OVERHEAD + geometry.extent(lastStored, size);
   executor.run(
     {
       op: 'pread',

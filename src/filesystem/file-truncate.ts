@@ -22,17 +22,14 @@ export function truncateFile(
     return;
   }
   const cut = (then: () => void): void => {
-    executor.run(
-      { op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) },
-      (result) => {
-        if (file.dead) done(-errno.ENOKEY);
-        else if (result < 0) done(result);
-        else {
-          table.size[file.slot] = size;
-          then();
-        }
-      },
-    );
+    executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) }, (result) => {
+      if (file.dead) done(-errno.ENOKEY);
+      else if (result < 0) done(result);
+      else {
+        table.size[file.slot] = size;
+        then();
+      }
+    });
   };
   if (size === old) {
     done(backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
@@ -117,15 +114,11 @@ export function truncateFile(
     file.sealFrame(io.sealed, 0, edge, before, io.edges.address);
     const length = FRAME_OVERHEAD + before;
     const offset = geometry.frameOffset(edge);
-    executor.run(
-      { op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset },
-      (again) => {
-        if (again < length) file.failed ||= errno.EIO;
-        executor.run(
-          { op: 'ftruncate', handle: file.handle, length: geometry.backingSize(old) },
-          () => done(error),
-        );
-      },
-    );
+    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
+      if (again < length) file.failed ||= errno.EIO;
+      executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(old) }, () =>
+        done(error),
+      );
+    });
   }
 }

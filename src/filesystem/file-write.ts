@@ -150,15 +150,12 @@ class Write {
     const lastExtent = geometry.extent(from + count - 1, this.newSize);
     const length = base + count * geometry.stride - (geometry.chunkSize - lastExtent);
     const offset = withHeader ? 0 : geometry.frameOffset(from);
-    executor.run(
-      { op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset },
-      (wrote) => {
-        if (file.dead) this.done(-errno.ENOKEY);
-        else if (wrote < length) this.#fail(from, wrote - base, wrote < 0 ? wrote : -errno.ENOSPC);
-        else if (from + count > this.last) this.#succeed(withHeader);
-        else this.#segment(from + count);
-      },
-    );
+    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (wrote) => {
+      if (file.dead) this.done(-errno.ENOKEY);
+      else if (wrote < length) this.#fail(from, wrote - base, wrote < 0 ? wrote : -errno.ENOSPC);
+      else if (from + count > this.last) this.#succeed(withHeader);
+      else this.#segment(from + count);
+    });
   }
 
   #succeed(headerIsWritten: boolean): void {
@@ -201,13 +198,10 @@ class Write {
       this.done(result > 0 ? result : error);
     };
     const cut = (): void => {
-      executor.run(
-        { op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) },
-        (result) => {
-          if (result < 0) file.failed ||= -result;
-          finish();
-        },
-      );
+      executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) }, (result) => {
+        if (result < 0) file.failed ||= -result;
+        finish();
+      });
     };
     const extent = geometry.extent(good, size);
     if (extent === 0 || good >= header.chunks) {

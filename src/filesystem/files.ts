@@ -89,13 +89,7 @@ export class Files {
     return this.#handles.add({ slot, scope, file, listing: undefined, dead: false });
   }
 
-  create(
-    parent: NodeId,
-    name: string,
-    mode: number,
-    caller: Caller,
-    reply: Reply,
-  ): void {
+  create(parent: NodeId, name: string, mode: number, caller: Caller, reply: Reply): void {
     const made = this.#namespace.createFile(parent, name, mode, caller);
     if (typeof made === 'number') {
       reply.error(-made);
@@ -176,14 +170,7 @@ export class Files {
     return handle.slot === slot ? handle : -errno.EBADF;
   }
 
-  read(
-    node: NodeId,
-    number: number,
-    offset: number,
-    length: number,
-    caller: Caller,
-    reply: Reply,
-  ): void {
+  read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
     const handle = this.#opened(node, number, caller, 'use');
     const file = typeof handle === 'number' ? undefined : handle.file;
     if (file === undefined) {
@@ -259,13 +246,7 @@ export class Files {
     table.mode[slot] = next;
   }
 
-  fsync(
-    node: NodeId,
-    number: number,
-    dataOnly: boolean,
-    caller: Caller,
-    reply: Reply,
-  ): void {
+  fsync(node: NodeId, number: number, dataOnly: boolean, caller: Caller, reply: Reply): void {
     const handle = this.#opened(node, number, caller, 'drain');
     const file = typeof handle === 'number' ? undefined : handle.file;
     if (file === undefined) {

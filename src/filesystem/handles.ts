@@ -1,6 +1,6 @@
-import type { OpenFile } from './open-file.js';
 import type { Slot } from './inode-table.js';
 import type { Listing } from './listing.js';
+import type { OpenFile } from './open-file.js';
 import type { Scope } from './scope.js';
 
 /** What a transport's handle number stands for. `dead`: its scope was locked since; it answers ENOKEY for ever. */

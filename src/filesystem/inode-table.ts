@@ -183,8 +183,7 @@ export class InodeTable {
     this.uid[slot] = stat.uid;
     this.gid[slot] = stat.gid;
     // makedev(3) as the kernel encodes it for FUSE: new_encode_dev.
-    this.rdev[slot] =
-      (stat.rdevMinor & 0xff) | (stat.rdevMajor << 8) | ((stat.rdevMinor & ~0xff) << 12);
+    this.rdev[slot] = (stat.rdevMinor & 0xff) | (stat.rdevMajor << 8) | ((stat.rdevMinor & ~0xff) << 12);
     this.atime[slot] = stat.atime;
     this.atimeNs[slot] = stat.atimeNs;
     this.mtime[slot] = stat.mtime;

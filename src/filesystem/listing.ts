@@ -68,10 +68,7 @@ export class Listing {
       let child = this.#directory.children.get(entry.name) ?? 0;
       if (child === 0) {
         const done = backing.stat(handle, entry.stored, stat);
-        child =
-          done < 0
-            ? done
-            : this.#nodes.adopt(this.#directory, handle, entry.name, entry.stored, stat);
+        child = done < 0 ? done : this.#nodes.adopt(this.#directory, handle, entry.name, entry.stored, stat);
       }
       // Gone since the list was read.
       if (child === -errno.ENOENT) continue;

@@ -75,9 +75,7 @@ export class LockRun {
   }
 
   #open(): OpenFile[] {
-    return [...this.#volume.files.values()].filter(
-      (file) => file.scope === this.scope && !file.dead,
-    );
+    return [...this.#volume.files.values()].filter((file) => file.scope === this.scope && !file.dead);
   }
 
   #slots(bits: number): Slot[] {

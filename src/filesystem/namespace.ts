@@ -175,7 +175,7 @@ export class Namespace {
       done = backing.rename(handle, temporary, handle, stored.name, RENAME_NOREPLACE);
     }
     if (done < 0) backing.rmdir(handle, temporary);
-    return done < 0 ? done : 0;
+    return Math.min(done, 0);
   }
 
   symlink(parent: NodeId, name: string, target: string, caller: Caller, reply: Reply): void {
@@ -541,9 +541,7 @@ export class Namespace {
     const { directories, scopes } = this.#volume;
     const above = directories.pathInScope(from.slot);
     const now = directories.pathInScope(slot);
-    const home = this.#volume.table.has(slot, flag.SCOPE_ROOT)
-      ? this.#pathOf(slot)
-      : now;
+    const home = this.#volume.table.has(slot, flag.SCOPE_ROOT) ? this.#pathOf(slot) : now;
     if (above === undefined || home === undefined) return;
     const old = above === '' ? name : `${above}/${name}`;
     for (const scope of scopes) {

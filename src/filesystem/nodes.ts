@@ -1,6 +1,6 @@
 import { errno } from '../base/errno.js';
 import { scopeId } from '../base/ids.js';
-import { XATTR, XATTR_ROOT, placeMatches } from '../format/binding.js';
+import { placeMatches, XATTR, XATTR_ROOT } from '../format/binding.js';
 import { type DirectoryRecord, NO_ID, openDirectoryRecord } from '../format/directory-record.js';
 import { targetLength } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
@@ -152,13 +152,7 @@ export class Nodes {
     return slot;
   }
 
-  #adoptDirectory(
-    parent: Directory,
-    handle: Handle,
-    name: string,
-    stored: string,
-    stat: Stat,
-  ): Slot {
+  #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
     const { table, backing, directories, scopes } = this.volume;
     const keys = parent.scope.live;
     const length = backing.getxattr(handle, stored, XATTR, value);
@@ -232,11 +226,7 @@ export class Nodes {
       length = backing.getxattr(place.handle, place.name, XATTR_ROOT, value);
     }
     if (length < 0) return -errno.EIO;
-    const record = openDirectoryRecord(
-      scope.live.directory,
-      scope.id,
-      value.subarray(0, length),
-    );
+    const record = openDirectoryRecord(scope.live.directory, scope.id, value.subarray(0, length));
     if (record?.kind !== 'root') return -errno.EIO;
     directories.add(scope.root, scope, record.directoryId);
     return 0;

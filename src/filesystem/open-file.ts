@@ -2,12 +2,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import type { AeadKey } from '../crypto/aead.js';
 import { encodeBinding, encodeUnbound, judgeBinding, XATTR } from '../format/binding.js';
-import {
-  type FileHeader,
-  type HeaderContext,
-  openHeaderPair,
-  sealHeader,
-} from '../format/file-header.js';
+import { type FileHeader, type HeaderContext, openHeaderPair, sealHeader } from '../format/file-header.js';
 import { FRAME_OVERHEAD, FRAME_PREFIX, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
 import { UTIME_OMIT } from '../libc/files.js';
 import { type Pinned, pinned, type Secret } from '../libc/memory.js';
@@ -205,12 +200,7 @@ export class OpenFile {
   }
 
   /** After an unclean stop: keeps what opens, from the synced size on, and cuts off the rest. */
-  #recover(
-    io: IoBuffers,
-    header: FileHeader,
-    backingSize: number,
-    done: (result: number) => void,
-  ): void {
+  #recover(io: IoBuffers, header: FileHeader, backingSize: number, done: (result: number) => void): void {
     const { geometry, executor } = this.volume;
     const limit = geometry.plainSizeTrimmed(backingSize);
     if (limit < header.syncedSize) {
@@ -221,10 +211,7 @@ export class OpenFile {
       header.size = size;
       header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
       this.headerDirty = true;
-      executor.run(
-        { op: 'ftruncate', handle: this.handle, length: geometry.backingSize(size) },
-        done,
-      );
+      executor.run({ op: 'ftruncate', handle: this.handle, length: geometry.backingSize(size) }, done);
     };
     let chunk = geometry.chunkOf(Math.min(header.size, header.syncedSize));
     const next = (): void => {
@@ -319,13 +306,7 @@ export class OpenFile {
   }
 
   /** Brings the plaintext of a stored chunk into edge `edge` (0 to 2). Uses the sealed buffer's start. */
-  fetch(
-    io: IoBuffers,
-    index: number,
-    extent: number,
-    edge: number,
-    done: (result: number) => void,
-  ): void {
+  fetch(io: IoBuffers, index: number, extent: number, edge: number, done: (result: number) => void): void {
     const { geometry, chunks, executor } = this.volume;
     const at = edge * geometry.chunkSize;
     if (chunks.has(this, index, extent)) {
@@ -335,16 +316,13 @@ export class OpenFile {
     }
     const length = FRAME_OVERHEAD + extent;
     const offset = geometry.frameOffset(index);
-    executor.run(
-      { op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset },
-      (got) => {
-        if (this.dead) done(-errno.ENOKEY);
-        else if (got < 0) done(got);
-        else if (got < length) done(-errno.EIO);
-        else if (this.openFrame(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
-        else done(-errno.EIO);
-      },
-    );
+    executor.run({ op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset }, (got) => {
+      if (this.dead) done(-errno.ENOKEY);
+      else if (got < 0) done(got);
+      else if (got < length) done(-errno.EIO);
+      else if (this.openFrame(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
+      else done(-errno.EIO);
+    });
   }
 
   /** Seals the header as it is now, both copies, to the start of `into`. */

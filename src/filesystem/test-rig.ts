@@ -3,13 +3,13 @@ import { freshId, type ScopeId } from '../base/ids.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { XATTR_ROOT } from '../format/binding.js';
 import { ScopeKeys } from '../format/scope-keys.js';
-import { copyMemory, pinned, type Pinned, type Secret, SecretMemory } from '../libc/memory.js';
+import { copyMemory, type Pinned, pinned, type Secret, SecretMemory } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import type { Backing, Executor, Job } from './backing.js';
 import { InlineExecutor } from './backing.js';
 import type {
-  Attributes,
   AttributeChange,
+  Attributes,
   CachePort,
   Caller,
   DirectorySink,
@@ -259,9 +259,7 @@ export class Rig {
     return this.startWrite(node, handle, offset, Buffer.from(data)).answers[0] as Answer;
   }
   read(node: NodeId, handle: number, offset: number, length: number): Answer {
-    return this.#now((reply) =>
-      this.core.files.read(node, handle, offset, length, user, reply),
-    );
+    return this.#now((reply) => this.core.files.read(node, handle, offset, length, user, reply));
   }
   fsync(node: NodeId, handle: number): Answer {
     return this.#now((reply) => this.core.files.fsync(node, handle, false, user, reply));
@@ -320,9 +318,8 @@ export class Rig {
         fits: () => taken < page,
         end: () => {},
       };
-      const failed = this.start((reply) =>
-        this.core.readdir(node, handle, offset, user, sink, reply),
-      ).answers[0];
+      const failed = this.start((reply) => this.core.readdir(node, handle, offset, user, sink, reply))
+        .answers[0];
       if (failed?.error !== undefined) return failed;
       if (taken === 0) break;
     }

@@ -1,6 +1,6 @@
+import { shortMac } from '../crypto/kdf.js';
 import type { Secret } from '../libc/memory.js';
 import { pinned } from '../libc/memory.js';
-import { shortMac } from '../crypto/kdf.js';
 
 /** xattr of a file's binding and of a directory's record; second one on a scope's root directory. */
 export const XATTR = 'user.scopefs';

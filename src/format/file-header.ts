@@ -104,12 +104,7 @@ export type HeaderPair =
   | { state: 'bad' };
 
 /** Judges both copies of a header region. */
-export function openHeaderPair(
-  key: AeadKey,
-  context: HeaderContext,
-  from: Buffer,
-  at: number,
-): HeaderPair {
+export function openHeaderPair(key: AeadKey, context: HeaderContext, from: Buffer, at: number): HeaderPair {
   const first = openHeader(key, context, from, at);
   const second = openHeader(key, context, from, at + HEADER_BYTES);
   if (first !== undefined && second !== undefined) {

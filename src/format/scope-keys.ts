@@ -39,13 +39,7 @@ export class ScopeKeys {
   readonly #secrets: Secret[] = [];
 
   /** Takes over `epochSecret` (32 bytes): it is wiped by {@link close}. */
-  constructor(
-    suite: AeadSuite,
-    memory: SecretMemory,
-    scope: ScopeId,
-    epoch: number,
-    epochSecret: Secret,
-  ) {
+  constructor(suite: AeadSuite, memory: SecretMemory, scope: ScopeId, epoch: number, epochSecret: Secret) {
     this.suite = suite;
     this.scope = scope;
     this.epoch = epoch;

@@ -24,9 +24,7 @@ export interface VolumeRecord {
 export const CHUNK_SIZES = { least: 4096, most: 1 << 20 } as const;
 
 export function isChunkSize(bytes: number): boolean {
-  return (
-    Number.isInteger(Math.log2(bytes)) && bytes >= CHUNK_SIZES.least && bytes <= CHUNK_SIZES.most
-  );
+  return Number.isInteger(Math.log2(bytes)) && bytes >= CHUNK_SIZES.least && bytes <= CHUNK_SIZES.most;
 }
 
 const hash = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest();
@@ -66,9 +64,13 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
   }
   const version = reader.u16();
   if (version !== VERSION) {
-    throw new Failure('unsupported_format', `${where} has format version ${version}, this build reads ${VERSION}`, {
-      hint: 'use a newer scopefs',
-    });
+    throw new Failure(
+      'unsupported_format',
+      `${where} has format version ${version}, this build reads ${VERSION}`,
+      {
+        hint: 'use a newer scopefs',
+      },
+    );
   }
   const suite = reader.u8();
   const chunkLog2 = reader.u8();
@@ -90,10 +92,14 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
       hint: 'restore the file VAULT/volume from a backup: it never changes after init',
     });
   }
-  if (Number.isNaN(features) || features % 0x1_0000_0000 & ~known || features > known) {
-    throw new Failure('unsupported_format', `${where} needs features this build does not know (${features})`, {
-      hint: 'use a newer scopefs',
-    });
+  if (Number.isNaN(features) || (features % 0x1_0000_0000) & ~known || features > known) {
+    throw new Failure(
+      'unsupported_format',
+      `${where} needs features this build does not know (${features})`,
+      {
+        hint: 'use a newer scopefs',
+      },
+    );
   }
   if (release && (features & incompatible.DRAFT) !== 0) {
     throw new Failure('unsupported_format', `${where} was written by a draft of format 1`, {

@@ -54,9 +54,7 @@ export function serve(
     if (performance.now() < busyUntil) continue;
     const next = hooks.due();
     const wait =
-      next === Number.POSITIVE_INFINITY
-        ? -1
-        : Math.max(0, Math.ceil(next - systemClock.boottime()));
+      next === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(next - systemClock.boottime()));
     const ready = poll.wait(Math.min(wait, 60_000));
     if (ready > 0 && (ready & 2) !== 0) unring(bell);
   }

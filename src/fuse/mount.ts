@@ -56,9 +56,13 @@ export function prepareMountPoint(path: string): { clearedDeadMount: boolean } {
     if (done < 0) throw new Errno(-done, 'umount', path);
     clearedDeadMount = true;
   } else if (dead) {
-    throw new Failure('bad_mount_point', `${path} has a dead mount on it (${there?.type ?? 'unknown type'})`, {
-      hint: `remove it first with: umount -l ${path}`,
-    });
+    throw new Failure(
+      'bad_mount_point',
+      `${path} has a dead mount on it (${there?.type ?? 'unknown type'})`,
+      {
+        hint: `remove it first with: umount -l ${path}`,
+      },
+    );
   } else if (there !== undefined && there.type === 'fuse.scopefs') {
     throw new Failure('busy', `${path} is mounted already`, {
       hint: `unmount it first with: scopefs unmount ${path}`,
@@ -81,8 +85,7 @@ export function mountFuse(fd: number, options: MountOptions): void {
   const done = mount(options.source, options.mountPoint, 'fuse.scopefs', flags, data);
   if (done >= 0) return;
   close(fd);
-  const hint =
-    -done === errno.EPERM ? 'mounting needs root (CAP_SYS_ADMIN)' : 'see the kernel log: dmesg';
+  const hint = -done === errno.EPERM ? 'mounting needs root (CAP_SYS_ADMIN)' : 'see the kernel log: dmesg';
   throw new Failure('bad_mount_point', `mounting on ${options.mountPoint} failed (${errnoName(-done)})`, {
     hint,
   });

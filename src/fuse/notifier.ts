@@ -47,10 +47,7 @@ export class Notifier {
   }
 
   /** Drops names, then pages and attributes of nodes. How many of these orders the kernel refused. */
-  invalidate(
-    entries: readonly { parent: number; name: string }[],
-    nodes: readonly number[],
-  ): number {
+  invalidate(entries: readonly { parent: number; name: string }[], nodes: readonly number[]): number {
     let failures = 0;
     for (const { parent, name } of entries) {
       if (this.#send(putInvalEntry(message.bytes, parent, name)) < 0) failures++;

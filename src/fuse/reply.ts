@@ -1,11 +1,4 @@
-import type {
-  Attributes,
-  DirectorySink,
-  NodeId,
-  OpenFlags,
-  Reply,
-  Usage,
-} from '../filesystem/contract.js';
+import type { Attributes, DirectorySink, NodeId, OpenFlags, Reply, Usage } from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
 import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
 import { encodeInit, INIT_OUT_BYTES, type InitRequest, MAX_WRITE } from './abi/init.js';
@@ -176,8 +169,5 @@ export class FuseReply implements Reply, DirectorySink {
 }
 
 function openFlags(flags: OpenFlags): number {
-  return (
-    (flags.keepCache ? abi.FOPEN_KEEP_CACHE : 0) |
-    (flags.cacheDirectory ? abi.FOPEN_CACHE_DIR : 0)
-  );
+  return (flags.keepCache ? abi.FOPEN_KEEP_CACHE : 0) | (flags.cacheDirectory ? abi.FOPEN_CACHE_DIR : 0);
 }

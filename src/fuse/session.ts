@@ -161,19 +161,13 @@ export class Session {
       }
     },
     GETATTR: (request, caller, reply) =>
-      this.#core.files.getattr(
-        request.node,
-        (request.u32(0) & GETATTR_FH) !== 0,
-        caller,
-        reply,
-      ),
+      this.#core.files.getattr(request.node, (request.u32(0) & GETATTR_FH) !== 0, caller, reply),
     SETATTR: (request, caller, reply) => {
       const change = attributeChange(request);
       if (change.size !== undefined && Number.isNaN(change.size)) reply.error(errno.EFBIG);
       else this.#core.files.setattr(request.node, change, caller, reply);
     },
-    READLINK: (request, caller, reply) =>
-      this.#core.namespace.readlink(request.node, caller, reply),
+    READLINK: (request, caller, reply) => this.#core.namespace.readlink(request.node, caller, reply),
     SYMLINK: (request, caller, reply) =>
       this.#core.namespace.symlink(request.node, name(request), name(request, 1), caller, reply),
     // Fifos, sockets and device nodes come with the POSIX issue.
@@ -182,8 +176,7 @@ export class Session {
       this.#core.namespace.mkdir(request.node, name(request), request.u32(0), caller, reply),
     UNLINK: (request, caller, reply) =>
       this.#core.namespace.unlink(request.node, name(request), caller, reply),
-    RMDIR: (request, caller, reply) =>
-      this.#core.namespace.rmdir(request.node, name(request), caller, reply),
+    RMDIR: (request, caller, reply) => this.#core.namespace.rmdir(request.node, name(request), caller, reply),
     RENAME: (request, caller, reply) =>
       this.#core.namespace.rename(
         request.node,

@@ -3,14 +3,7 @@ import { Failure } from '../base/failure.js';
 import { idBytes, type ScopeId, type VolumeId } from '../base/ids.js';
 import { type AeadSuite, NONCE_BYTES, TAG_BYTES } from '../crypto/aead.js';
 import { derive } from '../crypto/kdf.js';
-import {
-  costIsSane,
-  defaultCost,
-  extract,
-  type ScryptCost,
-  saltOf,
-  stretch,
-} from '../crypto/stretch.js';
+import { costIsSane, defaultCost, extract, type ScryptCost, saltOf, stretch } from '../crypto/stretch.js';
 import { keyIdentifier } from '../format/scope-keys.js';
 import { pinned, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
 import type { SlotRow, SlotType } from '../store/store.js';
@@ -124,11 +117,7 @@ export class Slots {
     return undefined;
   }
 
-  async #openOne(
-    context: SlotContext,
-    slot: SlotRow,
-    input: SecretInput,
-  ): Promise<Secret | undefined> {
+  async #openOne(context: SlotContext, slot: SlotRow, input: SecretInput): Promise<Secret | undefined> {
     if (slot.kindVersion !== KIND_VERSION || slot.wrap.length !== WRAP_BYTES) {
       throw new Failure('unsupported_format', `slot ${slot.number} has a form this build does not know`);
     }
@@ -140,15 +129,7 @@ export class Slots {
     this.#clear(context, slot.number, slot.type);
     slot.wrap.copy(work.bytes, CLEAR);
     const sealed = work.address + CLEAR + NONCE_BYTES;
-    const opened = aead.open(
-      work,
-      CLEAR,
-      work.address,
-      CLEAR,
-      sealed,
-      EPOCH_SECRET_BYTES,
-      secret.address,
-    );
+    const opened = aead.open(work, CLEAR, work.address, CLEAR, sealed, EPOCH_SECRET_BYTES, secret.address);
     aead.close();
     key.wipe();
     if (opened) {
@@ -197,8 +178,7 @@ export class Slots {
 }
 
 function readParameters(slot: SlotRow): Parameters {
-  const damaged = (): Failure =>
-    new Failure('integrity', `slot ${slot.number}: its parameters are damaged`);
+  const damaged = (): Failure => new Failure('integrity', `slot ${slot.number}: its parameters are damaged`);
   let parsed: { salt?: unknown; scrypt?: ScryptCost };
   try {
     parsed = JSON.parse(slot.parameters) as typeof parsed;

@@ -81,24 +81,12 @@ function cstring(buffer: typeof nameA, text: string): Address {
 }
 
 export function openat(dir: number, name: string, flags: number, mode = 0): number {
-  return result(
-    openatCall(
-      dir,
-      cstring(nameA, name),
-      flags | open.O_CLOEXEC | open.O_NOFOLLOW,
-      mode,
-    ),
-  );
+  return result(openatCall(dir, cstring(nameA, name), flags | open.O_CLOEXEC | open.O_NOFOLLOW, mode));
 }
 /** Opens a path of the host (not of a vault's tree): symlinks are followed. UTF-8. */
 export function openPath(path: string, flags: number, mode = 0): number {
   return result(
-    openatCall(
-      AT_FDCWD,
-      cstring(nameA, Buffer.from(path).toString('latin1')),
-      flags | open.O_CLOEXEC,
-      mode,
-    ),
+    openatCall(AT_FDCWD, cstring(nameA, Buffer.from(path).toString('latin1')), flags | open.O_CLOEXEC, mode),
   );
 }
 export function close(fd: number): number {
@@ -106,21 +94,13 @@ export function close(fd: number): number {
 }
 export function statAt(dir: number, name: string, into: Stat): number {
   const done = result(
-    statxCall(
-      dir,
-      cstring(nameA, name),
-      AT_SYMLINK_NOFOLLOW,
-      STATX_BASIC_STATS,
-      statBuffer.address,
-    ),
+    statxCall(dir, cstring(nameA, name), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, statBuffer.address),
   );
   if (done === 0) into.decode(statBuffer.bytes);
   return done;
 }
 export function fstat(fd: number, into: Stat): number {
-  const done = result(
-    statxCall(fd, emptyName.address, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer.address),
-  );
+  const done = result(statxCall(fd, emptyName.address, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer.address));
   if (done === 0) into.decode(statBuffer.bytes);
   return done;
 }
@@ -154,16 +134,8 @@ export function unlinkat(dir: number, name: string): number {
 export function rmdirat(dir: number, name: string): number {
   return result(unlinkatCall(dir, cstring(nameA, name), AT_REMOVEDIR));
 }
-export function renameat2(
-  dir: number,
-  name: string,
-  newDir: number,
-  newName: string,
-  flags: number,
-): number {
-  return result(
-    renameat2Call(dir, cstring(nameA, name), newDir, cstring(nameB, newName), flags),
-  );
+export function renameat2(dir: number, name: string, newDir: number, newName: string, flags: number): number {
+  return result(renameat2Call(dir, cstring(nameA, name), newDir, cstring(nameB, newName), flags));
 }
 export function linkat(dir: number, name: string, newDir: number, newName: string): number {
   return result(linkatCall(dir, cstring(nameA, name), newDir, cstring(nameB, newName), 0));
@@ -173,16 +145,12 @@ export function symlinkat(target: string, dir: number, name: string): number {
 }
 /** The target as latin1, or -errno. */
 export function readlinkat(dir: number, name: string): string | number {
-  const length = result(
-    readlinkatCall(dir, cstring(nameA, name), nameB.address, nameB.bytes.length),
-  );
+  const length = result(readlinkatCall(dir, cstring(nameA, name), nameB.address, nameB.bytes.length));
   return length < 0 ? length : nameB.bytes.toString('latin1', 0, length);
 }
 /** -1 leaves an id as it is. */
 export function fchownat(dir: number, name: string, uid: number, gid: number): number {
-  return result(
-    fchownatCall(dir, cstring(nameA, name), uid >>> 0, gid >>> 0, AT_SYMLINK_NOFOLLOW),
-  );
+  return result(fchownatCall(dir, cstring(nameA, name), uid >>> 0, gid >>> 0, AT_SYMLINK_NOFOLLOW));
 }
 export function fchown(fd: number, uid: number, gid: number): number {
   return result(fchownCall(fd, uid >>> 0, gid >>> 0));
@@ -192,9 +160,7 @@ export function fchmod(fd: number, mode: number): number {
 }
 /** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink somebody planted in the vault. */
 export function fchmodat(dir: number, name: string, mode: number): number {
-  return result(
-    syscallFchmodat2(SYS_FCHMODAT2, dir, cstring(nameA, name), mode, AT_SYMLINK_NOFOLLOW),
-  );
+  return result(syscallFchmodat2(SYS_FCHMODAT2, dir, cstring(nameA, name), mode, AT_SYMLINK_NOFOLLOW));
 }
 
 /** A time for utimensat(2): seconds and nanoseconds, or one of its two magic values. */
@@ -220,21 +186,10 @@ export function utimensat(
   mtimeNs: number,
 ): number {
   return result(
-    utimensatCall(
-      dir,
-      cstring(nameA, name),
-      times(atime, atimeNs, mtime, mtimeNs),
-      AT_SYMLINK_NOFOLLOW,
-    ),
+    utimensatCall(dir, cstring(nameA, name), times(atime, atimeNs, mtime, mtimeNs), AT_SYMLINK_NOFOLLOW),
   );
 }
-export function futimens(
-  fd: number,
-  atime: number,
-  atimeNs: number,
-  mtime: number,
-  mtimeNs: number,
-): number {
+export function futimens(fd: number, atime: number, atimeNs: number, mtime: number, mtimeNs: number): number {
   return result(futimensCall(fd, times(atime, atimeNs, mtime, mtimeNs)));
 }
 
@@ -279,9 +234,7 @@ const below = (dir: number, name: string): Address => cstring(nameA, `/proc/self
 
 /** The value's length, its bytes in `into` (up to 1,024), or -errno (ENODATA where there is none). */
 export function getxattrAt(dir: number, name: string, attr: string, into: Buffer): number {
-  const length = result(
-    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, 1024),
-  );
+  const length = result(lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, 1024));
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
@@ -292,21 +245,11 @@ export function fgetxattr(fd: number, attr: string, into: Buffer): number {
 }
 export function setxattrAt(dir: number, name: string, attr: string, value: Buffer): number {
   value.copy(attributeValue.bytes);
-  return result(
-    lsetxattrCall(
-      below(dir, name),
-      attribute(attr),
-      attributeValue.address,
-      value.length,
-      0,
-    ),
-  );
+  return result(lsetxattrCall(below(dir, name), attribute(attr), attributeValue.address, value.length, 0));
 }
 export function fsetxattr(fd: number, attr: string, value: Buffer): number {
   value.copy(attributeValue.bytes);
-  return result(
-    fsetxattrCall(fd, attribute(attr), attributeValue.address, value.length, 0),
-  );
+  return result(fsetxattrCall(fd, attribute(attr), attributeValue.address, value.length, 0));
 }
 
 export interface FilesystemUsage {

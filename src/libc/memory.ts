@@ -21,10 +21,10 @@ const MAP_NORESERVE = 0x4000;
 const MADV_DONTDUMP = 16;
 const SYS_MEMFD_SECRET = 447;
 
-const MAP_FAILED = 0xffff_ffff_ffff_ffff;
+const MAP_FAILED = 2 ** 63;
 
 function mapped(address: number | bigint, what: string): Address {
-  // mmap's -1 comes back as 2^64-1; errno is read before any other call.
+  // mmap returns -1 as 2^64-1, far above user space; errno is read before any other call.
   if (Number(address) >= MAP_FAILED) check(result(-1), 'mmap', what);
   return Number(address);
 }
@@ -59,10 +59,7 @@ export function pinned(length: number): Pinned {
  * It may hold plaintext, so it can't be memfd_secret: the FUSE device gives EFAULT for that (FACTS.md).
  */
 export function ioBuffer(length: number): Pinned {
-  const address = mapped(
-    mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0),
-    'I/O buffer',
-  );
+  const address = mapped(mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0), 'I/O buffer');
   check(result(madviseCall(address, length, MADV_DONTDUMP)), 'madvise');
   mlockCall(address, length);
   return { bytes: viewAt(address, length), address };
@@ -102,10 +99,7 @@ function mapSecret(length: number): { address: Address; backing: SecretBacking }
     return { address, backing: 'memfd_secret' };
   }
   if (fd >= 0) closeCall(fd);
-  const address = mapped(
-    mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0),
-    'secrets',
-  );
+  const address = mapped(mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0), 'secrets');
   check(result(mlockCall(address, length)), 'mlock', 'secret memory');
   check(result(madviseCall(address, length, MADV_DONTDUMP)), 'madvise');
   return { address, backing: 'mlock' };

@@ -32,10 +32,7 @@ one.bytes.writeUInt32LE(1, 0);
 function now(clock: number): number {
   clockGettime(clock, timespec.address);
   const bytes = timespec.bytes;
-  return (
-    (bytes.readInt32LE(4) * 0x1_0000_0000 + bytes.readUInt32LE(0)) * 1000 +
-    bytes.readUInt32LE(8) / 1e6
-  );
+  return (bytes.readInt32LE(4) * 0x1_0000_0000 + bytes.readUInt32LE(0)) * 1000 + bytes.readUInt32LE(8) / 1e6;
 }
 
 export const systemClock: Clock = {
@@ -97,16 +94,8 @@ function text(index: 0 | 1 | 2 | 3, value: string): number {
   buffer.bytes[length] = 0;
   return buffer.address;
 }
-export function mount(
-  source: string,
-  target: string,
-  type: string,
-  flags: number,
-  data: string,
-): number {
-  return result(
-    mountCall(text(0, source), text(1, target), text(2, type), flags, text(3, data)),
-  );
+export function mount(source: string, target: string, type: string, flags: number, data: string): number {
+  return result(mountCall(text(0, source), text(1, target), text(2, type), flags, text(3, data)));
 }
 export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;
@@ -136,9 +125,7 @@ export interface PeerCredentials {
 /** Who connected to a Unix socket: SO_PEERCRED (unix(7)). */
 export function peerCredentials(fd: number): PeerCredentials | number {
   structs.bytes.writeUInt32LE(12, 32);
-  const done = result(
-    getsockoptCall(fd, SOL_SOCKET, SO_PEERCRED, structs.address, structs.address + 32),
-  );
+  const done = result(getsockoptCall(fd, SOL_SOCKET, SO_PEERCRED, structs.address, structs.address + 32));
   if (done < 0) return done;
   return {
     pid: structs.bytes.readInt32LE(0),

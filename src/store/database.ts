@@ -61,9 +61,13 @@ export function openDatabase(path: string, create = false): Db {
 function migrate(db: Db, path: string): void {
   const version = db.pragma('user_version', { simple: true }) as number;
   if (version > migrations.length) {
-    throw new Failure('unsupported_format', `${path} has schema version ${version}, this build knows ${migrations.length}`, {
-      hint: 'use a newer scopefs',
-    });
+    throw new Failure(
+      'unsupported_format',
+      `${path} has schema version ${version}, this build knows ${migrations.length}`,
+      {
+        hint: 'use a newer scopefs',
+      },
+    );
   }
   db.transaction(() => {
     for (let step = version; step < migrations.length; step++) {

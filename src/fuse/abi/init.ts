@@ -39,10 +39,7 @@ export const MAX_WRITE = 1 << 20;
 const MAX_PAGES = 256;
 
 /** Writes the reply to INIT: what we want of what the kernel offers. Returns the negotiated flags. */
-export function encodeInit(
-  into: Buffer,
-  request: InitRequest,
-): { low: number; high: number; minor: number } {
+export function encodeInit(into: Buffer, request: InitRequest): { low: number; high: number; minor: number } {
   let low = 0;
   let high = 0;
   for (const bit of Object.values(initFlag)) {

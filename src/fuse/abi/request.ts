@@ -63,9 +63,7 @@ export class Request {
   /** A signed 64-bit time in seconds. */
   i64(at: number): number {
     const start = IN_HEADER_BYTES + at;
-    return (
-      this.#bytes.readInt32LE(start + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(start)
-    );
+    return this.#bytes.readInt32LE(start + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(start);
   }
   /** Bytes after the fixed body. */
   get payload(): number {
