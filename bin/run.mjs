@@ -36,7 +36,7 @@ function missing() {
     }
   }
   if (what === 'demo' || what === 'bench') {
-    if (process.getuid() !== 0) lines.push('root, for mounting: sudo npm run ' + what);
+    if (process.getuid() !== 0) lines.push(`root, for mounting: sudo npm run ${what}`);
     if (!existsSync('/dev/fuse'))
       lines.push('/dev/fuse: modprobe fuse, or in a container --device /dev/fuse');
   }
