@@ -1,0 +1,271 @@
+import { randomBytes } from 'node:crypto';
+import { test } from 'tap';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { ROOT_NODE } from './inode-table.js';
+import { MemoryDisk } from './memory-disk.js';
+import {
+  LateExecutor,
+  memory,
+  nodeOf,
+  Rig,
+  ROOT_SCOPE,
+  ROOT_SECRET,
+  secretOf,
+  type TestCache,
+} from './test-rig.js';
+
+interface Opened {
+  node: number;
+  handle: number;
+}
+
+test('the order of a lock: flush what may be dirty, drop names and pages, wipe, drop again', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  const alice = rig.walk('alice');
+  const file = rig.create(alice, 'f') as Opened;
+  rig.write(file.node, file.handle, 0, 'data');
+  rig.put(alice, 'closed', 'x');
+  const outside = rig.create(ROOT_NODE, 'outside') as Opened;
+  rig.cache.calls.length = 0;
+  const states: string[] = [];
+  rig.cache.onFlush = () => states.push(rig.core.scope(scope)?.state ?? '?');
+  const [receipt] = rig.lock(scope);
+  t.same(
+    rig.cache.calls.map(({ kind }) => kind),
+    ['flush', 'invalidate', 'invalidate'],
+  );
+  t.same(states, ['locking'], 'flushed while it still has its key');
+  t.ok(rig.cache.calls[0]?.nodes.includes(file.node));
+  t.notOk(rig.cache.calls[0]?.nodes.includes(outside.node), "another scope's files are left alone");
+  t.same(rig.cache.calls[1]?.entries.map(({ name }) => name).sort(), ['closed', 'f']);
+  t.ok(rig.cache.calls[1]?.nodes.includes(alice), 'the root itself too');
+  t.match(receipt, { scope, generation: 1, handlesCut: 1, errors: [] });
+  t.equal(rig.wipes, 1);
+  t.equal(rig.core.scope(scope)?.keys, undefined);
+});
+
+test('after a lock everything answers ENOKEY, and stays dead after the next unlock', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  const alice = rig.walk('alice');
+  const dir = nodeOf(rig.mkdir(alice, 'dir'));
+  const file = rig.create(dir, 'f') as Opened;
+  rig.write(file.node, file.handle, 0, 'data');
+  const listing = rig.opendir(alice) as { handle: number };
+  rig.lock(scope);
+  const dead = (): void => {
+    t.match(rig.read(file.node, file.handle, 0, 4), { error: 'ENOKEY' });
+    t.match(rig.write(file.node, file.handle, 0, 'x'), { error: 'ENOKEY' });
+    t.match(rig.open(file.node), { error: 'ENOKEY' });
+    t.match(rig.getattr(file.node), { error: 'ENOKEY' });
+    t.match(rig.lookup(dir, 'f'), { error: 'ENOKEY' });
+    t.match(rig.fsync(file.node, file.handle), { error: 'ENOKEY' });
+    const sink = { plus: false, add: () => true, addNode: () => true, fits: () => true, end: () => {} };
+    const reply = rig.start((r) =>
+      rig.core.readdir(alice, listing.handle, 0, { uid: 0, gid: 0, pid: 1, trusted: false }, sink, r),
+    );
+    t.match(reply.answers[0], { error: 'ENOKEY' });
+  };
+  dead();
+  t.match(rig.lookup(alice, 'dir'), { error: 'ENOKEY' });
+  t.match(rig.mkdir(alice, 'new'), { error: 'ENOKEY' });
+  t.match(rig.names(alice), { error: 'ENOKEY' });
+  t.equal(nodeOf(rig.lookup(ROOT_NODE, 'alice')), alice, 'the root of a locked scope is still there');
+  t.match(rig.getattr(alice), { attributes: { nlink: 3 } });
+
+  t.equal(rig.unlock(scope, 1), 'ok');
+  dead();
+  const again = rig.walk('alice', 'dir', 'f');
+  t.not(again, file.node, 'a new generation has new nodes');
+  t.equal(rig.walk('alice'), alice, "but the scope's root keeps its own");
+  t.same(rig.get(again), Buffer.from('data'));
+  t.match(rig.release(file.handle), {});
+  t.equal(rig.core.scope(scope)?.generation, 2);
+});
+
+test('while locking: pages are written back and times are set, nothing else is served', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  const alice = rig.walk('alice');
+  const file = rig.create(alice, 'f') as Opened;
+  rig.cache.hold = true;
+  const receipts: unknown[] = [];
+  rig.core.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => receipts.push(...got));
+  t.equal(rig.core.scope(scope)?.state, 'locking');
+  t.match(rig.read(file.node, file.handle, 0, 1), { error: 'ENOKEY' });
+  t.match(rig.write(file.node, file.handle, 0, 'x'), { error: 'ENOKEY' });
+  t.match(rig.open(file.node), { error: 'ENOKEY' });
+  t.match(rig.setattr(file.node, { size: 0 }), { error: 'ENOKEY' });
+  t.match(rig.setattr(file.node, { mtime: [5, 6] }), { attributes: { mtime: 5, mtimeNs: 6 } });
+  t.match(rig.getattr(file.node), { attributes: { cacheable: false } });
+  t.equal(rig.unlock(scope, 1), 'EBUSY');
+  const source = { bytes: Buffer.from('late page'), address: 0 };
+  const { addressOf } = await import('../libc/ffi.js');
+  source.address = addressOf(source.bytes);
+  const options = { fromCache: true, killPrivileges: false };
+  const caller = { uid: 0, gid: 0, pid: 0, trusted: false };
+  const page = rig.start((r) =>
+    rig.core.files.write(file.node, file.handle, 0, source, 0, 9, options, caller, r),
+  );
+  t.match(page.answers[0], { written: 9 });
+  const trusted = { ...caller, trusted: true };
+  const own = rig.start((r) =>
+    rig.core.files.open(file.node, { write: false, truncate: false, killPrivileges: false }, trusted, r),
+  );
+  t.match(own.answers[0], { handle: 1 }, "the notifier's own open is served");
+  while (rig.cache.answer());
+  t.match(receipts, [{ scope, bytesFlushed: 9, errors: [] }]);
+  rig.cache.hold = false;
+  rig.unlock(scope, 1);
+  t.same(rig.get(rig.walk('alice', 'f')), Buffer.from('late page'));
+});
+
+test('a deadline wipes although the flush hangs, answers what is under way and names the files', async (t) => {
+  const disk = new MemoryDisk();
+  const late = new LateExecutor(disk);
+  let now = 1000;
+  const setup = new Rig(disk);
+  const scope = setup.createScope('alice', 1);
+  setup.put(setup.walk('alice'), 'f', 'data');
+  const known = [
+    { id: ROOT_SCOPE, parent: undefined, path: '' },
+    { id: scope, parent: ROOT_SCOPE, path: 'alice' },
+  ];
+  const rig = new Rig(disk, { executor: late, fresh: false, known, now: () => now });
+  rig.core.unlock(scope, 1, secretOf(Buffer.alloc(32, 1)));
+  const node = rig.walk('alice', 'f');
+  const { handle } = rig.open(node, true) as Opened;
+  rig.cache.hold = true;
+  rig.core.setDeadline(scope, 5000, 6000);
+  t.equal(rig.core.due, 5000);
+  now = 5000;
+  rig.core.tick(now);
+  t.equal(rig.core.scope(scope)?.state, 'locking');
+  t.equal(rig.core.due, 6000);
+  // A page comes in and its disk never answers.
+  const source = { bytes: Buffer.alloc(4), address: 0 };
+  const options = { fromCache: true, killPrivileges: false };
+  const pending = rig.start((r) =>
+    rig.core.files.write(
+      node,
+      handle,
+      0,
+      source,
+      0,
+      4,
+      options,
+      { uid: 0, gid: 0, pid: 0, trusted: false },
+      r,
+    ),
+  );
+  t.equal(pending.answers.length, 0);
+  now = 6000;
+  rig.core.tick(now);
+  t.equal(rig.core.scope(scope)?.state, 'locked', 'the deadline is kept');
+  t.match(pending.answers, [{ error: 'ENOKEY' }]);
+  while (rig.cache.answer());
+  t.match(rig.expired, [{ scope, reason: 'lease ended', errors: [{ file: 'f', error: 'ETIMEDOUT' }] }]);
+  while (late.step());
+  t.equal(pending.answers.length, 1, 'the late job does not answer a second time');
+  t.equal(rig.core.due, Number.POSITIVE_INFINITY);
+});
+
+test('a parent locks its children first; a child does not unlock below a locked parent', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const users = rig.createScope('users', 1);
+  const alice = rig.createScope('users/alice', 2);
+  const mail = rig.createScope('users/alice/mail', 3);
+  rig.put(rig.walk('users', 'alice', 'mail'), 'm', 'letter');
+  const receipts = rig.lock(users);
+  t.same(
+    receipts.map(({ scope }) => scope),
+    [mail, alice, users],
+  );
+  t.equal(rig.unlock(mail, 3), 'ENOKEY');
+  t.equal(rig.unlock(users, 1), 'ok');
+  t.equal(rig.unlock(alice, 2), 'ok');
+  t.equal(rig.unlock(mail, 3), 'ok');
+  t.same(rig.get(rig.walk('users', 'alice', 'mail', 'm')), Buffer.from('letter'));
+  const all = rig.lock(ROOT_SCOPE);
+  t.equal(all.length, 4);
+  t.match(rig.lookup(ROOT_NODE, 'users'), { error: 'ENOKEY' });
+  t.ok(rig.core.unlock(ROOT_SCOPE, 1, secretOf(ROOT_SECRET)).ok);
+  t.equal(nodeOf(rig.lookup(ROOT_NODE, 'users')), rig.walk('users'));
+});
+
+test('scopes are apart: EXDEV between them, EBUSY for their roots, and labels follow a rename', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  nodeOf(rig.mkdir(ROOT_NODE, 'home'));
+  const scope = rig.createScope('home/alice', 1);
+  const alice = rig.walk('home', 'alice');
+  const file = rig.put(ROOT_NODE, 'f', 'x');
+  t.match(rig.rename(ROOT_NODE, 'f', alice, 'f'), { error: 'EXDEV' });
+  t.match(rig.link(file, alice, 'f'), { error: 'EXDEV' });
+  t.match(rig.rmdir(rig.walk('home'), 'alice'), { error: 'EBUSY' });
+  const { moved } = rig;
+  t.match(rig.rename(ROOT_NODE, 'home', ROOT_NODE, 'people'), {});
+  t.same(moved.at(-1), [scope, 'people/alice']);
+  t.match(rig.rename(rig.walk('people'), 'alice', ROOT_NODE, 'bob'), {});
+  t.same(moved.at(-1), [scope, 'bob']);
+  rig.put(rig.walk('bob'), 'inside', 'y');
+  rig.lock(scope);
+  t.match(rig.rename(ROOT_NODE, 'bob', ROOT_NODE, 'carol'), {}, 'a locked scope can be renamed');
+  t.equal(rig.unlock(scope, 1), 'ok');
+  t.same(rig.get(rig.walk('carol', 'inside')), Buffer.from('y'));
+  const known = [
+    { id: ROOT_SCOPE, parent: undefined, path: '' },
+    { id: scope, parent: ROOT_SCOPE, path: 'carol' },
+  ];
+  const fresh = new Rig(disk, { fresh: false, known });
+  t.equal(fresh.unlock(scope, 1), 'ok');
+  t.same(fresh.get(fresh.walk('carol', 'inside')), Buffer.from('y'));
+  t.throws(() => rig.createScope('carol', 5), /EEXIST/);
+  nodeOf(rig.mkdir(ROOT_NODE, 'full'));
+  rig.put(rig.walk('full'), 'f', '');
+  t.throws(() => rig.createScope('full', 5), /ENOTEMPTY/);
+  nodeOf(rig.mkdir(ROOT_NODE, 'empty'));
+  t.ok(rig.createScope('empty', 5));
+  t.throws(() => rig.createScope('none/here', 5), /ENOENT/);
+});
+
+test('a scope opens with its own secret only, and a wrong one changes nothing', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  rig.put(rig.walk('alice'), 'f', 'x');
+  rig.lock(scope);
+  t.equal(rig.unlock(scope, 2), 'EIO', 'its root record does not open');
+  t.equal(rig.core.scope(scope)?.state, 'locked');
+  t.equal(rig.unlock(scope, 1), 'ok');
+});
+
+test('two locks at once: both get a receipt, and the nearer deadline counts', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  (rig.cache as TestCache).hold = true;
+  const done: string[] = [];
+  rig.core.lock([scope], 'first', 9000, (receipts) => done.push(`first ${receipts.length}`));
+  rig.core.lock([scope], 'second', 8000, (receipts) => done.push(`second ${receipts.length}`));
+  t.same(done, []);
+  t.equal(rig.core.due, 8000);
+  while (rig.cache.answer());
+  t.same(done, ['first 1', 'second 1']);
+  t.equal(rig.core.scope(scope)?.state, 'locked');
+});
+
+test('secret memory: a locked scope gives every slot back', async (t) => {
+  const before = memory.used;
+  const rig = new Rig(new MemoryDisk());
+  const withRoot = memory.used;
+  const scope = rig.createScope('alice', 1);
+  const file = rig.create(rig.walk('alice'), 'f') as Opened;
+  rig.write(file.node, file.handle, 0, randomBytes(100));
+  t.ok(memory.used > withRoot);
+  rig.lock(scope);
+  t.equal(memory.used, withRoot);
+  rig.lock(ROOT_SCOPE);
+  // The suite keeps one slot for deriving subkeys.
+  t.equal(memory.used, before + 1);
+  t.ok(new Xaes256Gcm(memory));
+});
