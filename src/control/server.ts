@@ -183,7 +183,7 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
-/** Listens on a Unix socket that is born with mode 0600 (the process's umask is 077). A stale one is replaced. */
+/** Listens on a Unix socket that is born with mode 0600. A stale one is replaced. */
 export async function listen(path: string, service: ControlService): Promise<ControlServer> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (existsSync(path)) {
@@ -200,10 +200,16 @@ export async function listen(path: string, service: ControlService): Promise<Con
     },
   });
   server.maxConnections = CONNECTIONS;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => resolve());
-  });
+  // bind(2) gives a socket 0777 less the umask.
+  const umask = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(path, () => resolve());
+    });
+  } finally {
+    process.umask(umask);
+  }
   return {
     close: () =>
       new Promise((resolve) => {

@@ -23,6 +23,8 @@ export interface ServerArguments {
   readonly mountPoint: string;
   readonly socket: string;
   readonly store: string | undefined;
+  /** The server's log, removed at its end if it is empty; undefined in the foreground. */
+  readonly log: string | undefined;
 }
 
 /** The one line that the server says about its start. */
@@ -130,8 +132,10 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   });
   const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
   try {
-    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store: request.store };
-    const started = await start(server, volume, device, secret, lock, request.foreground);
+    const { store, foreground } = request;
+    const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
+    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log };
+    const started = await start(server, device, secret, lock);
     return {
       pid: started.report.pid,
       vault: vault.path,
@@ -154,14 +158,13 @@ export async function launch(request: MountRequest): Promise<Mounted> {
 
 async function start(
   server: ServerArguments,
-  volume: string,
   device: number,
   secret: Secret,
   lock: number,
-  foreground: boolean,
 ): Promise<{ report: Extract<StartReport, { ok: true }>; ended: Promise<number> }> {
   mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
-  const log = foreground ? 2 : openSync(`${RUN_DIRECTORY}/${volume}.log`, 'a', 0o600);
+  const foreground = server.log === undefined;
+  const log = server.log === undefined ? 2 : openSync(server.log, 'a', 0o600);
   const [secretOut, secretIn] = pipe();
   const script = fileURLToPath(new URL('./server.js', import.meta.url));
   const child = spawn(
@@ -193,9 +196,10 @@ async function start(
   });
   const streams: readonly unknown[] = child.stdio;
   const status = streams[fd.status] as Readable;
-  const report = await firstLine(status, ended, volume);
+  const report = await firstLine(status, ended, server.log);
   if (!report.ok) {
     const { code, message, hint } = report;
+    child.kill('SIGKILL');
     throw new Failure(code, message, hint === undefined ? {} : { hint });
   }
   status.destroy();
@@ -203,14 +207,14 @@ async function start(
   return { report, ended };
 }
 
-function firstLine(status: Readable, ended: Promise<number>, volume: string): Promise<StartReport> {
+function firstLine(status: Readable, ended: Promise<number>, log: string | undefined): Promise<StartReport> {
   return new Promise((resolve) => {
     const fail = (message: string): void =>
       resolve({
         ok: false,
         code: 'internal',
         message,
-        hint: `the daemon's log is ${RUN_DIRECTORY}/${volume}.log`,
+        ...(log === undefined ? {} : { hint: `the daemon's log is ${log}` }),
       });
     const timer = setTimeout(() => fail(`the daemon did not answer within ${START_MS / 1000} s`), START_MS);
     createInterface({ input: status }).once('line', (line) => {

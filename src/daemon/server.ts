@@ -1,4 +1,4 @@
-import { writeFileSync, writeSync } from 'node:fs';
+import { statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { Errno, errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
@@ -181,6 +181,7 @@ async function main(): Promise<void> {
   // The reply to an unmount by the API is still on its way out.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await Promise.race([control.close(), new Promise((resolve) => setTimeout(resolve, 500))]);
+  if (argument.log !== undefined && statSync(argument.log).size === 0) unlinkSync(argument.log);
   endProcess(0);
 }
 

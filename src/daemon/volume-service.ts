@@ -220,6 +220,8 @@ export class VolumeService implements ControlService {
       }
       const record = { id, parent: parent.id, path: raw(below), created: now };
       this.#scopes.set(id, record);
+      // The core walked the tree; the labels above may have been behind.
+      if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       this.#leases.add(id, undefined, 'created', { uid: peer.uid, pid: peer.pid });
       return await this.scope(id);
     } finally {

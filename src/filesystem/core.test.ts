@@ -213,3 +213,19 @@ test('the root scope is where everything begins', async (t) => {
   const rig = new Rig(new MemoryDisk());
   t.equal(rig.core.scope(ROOT_SCOPE)?.state, 'open');
 });
+
+test('a hard link planted in the vault does not show one file under another name', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const a = rig.put(ROOT_NODE, 'a', 'content of a');
+  rig.put(ROOT_NODE, 'b', 'content of b');
+  const root = rig.core.volume.directories.get(1);
+  if (root === undefined) throw new Error('no root');
+  const stored = (name: string): string => rig.core.volume.directories.stored(root, name).name;
+  disk.unlink(disk.root, stored('b'));
+  disk.link(disk.root, stored('a'), disk.root, stored('b'));
+  const fresh = new Rig(disk, { fresh: false });
+  t.same(fresh.get(fresh.walk('a')), Buffer.from('content of a'));
+  t.equal(fresh.get(fresh.walk('b')), 'EIO');
+  t.ok(a);
+});

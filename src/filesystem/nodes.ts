@@ -1,6 +1,6 @@
 import { errno } from '../base/errno.js';
 import { scopeId } from '../base/ids.js';
-import { placeMatches, XATTR, XATTR_ROOT } from '../format/binding.js';
+import { judgeBinding, placeMatches, XATTR, XATTR_ROOT } from '../format/binding.js';
 import { type DirectoryRecord, NO_ID, openDirectoryRecord } from '../format/directory-record.js';
 import { targetLength } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
@@ -138,7 +138,13 @@ export class Nodes {
     if (stat.isDirectory) return this.#adoptDirectory(directory, handle, name, stored, stat);
     const several = stat.isRegular && stat.nlink > 1;
     const other = several ? hardLinks.find(stat.ino) : undefined;
-    if (other !== undefined && !table.has(other, flag.DEAD)) {
+    // Only a file that was linked through us is one file under all its names: a link planted in the vault would
+    // show one file's content under another's name.
+    if (
+      other !== undefined &&
+      !table.has(other, flag.DEAD) &&
+      this.#linked(directory, handle, stored, stat)
+    ) {
       table.fill(other, stat, this.plainSize(stat));
       directory.children.set(name, other);
       hardLinks.add(other, directory, name);
@@ -150,6 +156,16 @@ export class Nodes {
     directory.children.set(name, slot);
     if (several) hardLinks.add(slot, directory, name);
     return slot;
+  }
+
+  /** Whether a file with several names says, authentically, that it is bound to none. An empty one need not. */
+  #linked(directory: Directory, handle: Handle, stored: string, stat: Stat): boolean {
+    if (stat.size === 0) return true;
+    const length = this.volume.backing.getxattr(handle, stored, XATTR, value);
+    if (length < 0) return false;
+    const { binding } = directory.scope.live;
+    const tag = Buffer.alloc(16);
+    return judgeBinding(binding, value.subarray(0, length), directory.id, '', tag) === 'unbound';
   }
 
   #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {

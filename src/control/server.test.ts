@@ -1,0 +1,214 @@
+import { linkSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'tap';
+import { Failure } from '../base/failure.js';
+import { SecretInput } from '../libc/memory.js';
+import { Client } from './client.js';
+import type { LeaseView, ScopeView, VersionView } from './schemas.js';
+import { listen } from './server.js';
+import type { ControlService } from './service.js';
+
+const scope: ScopeView = {
+  id: '00'.repeat(16),
+  path: '/users/alice',
+  parent: null,
+  state: 'unlocked',
+  generation: 1,
+  leases: 1,
+  expires: null,
+  expires_seconds: null,
+  open_handles: 0,
+  slots: 1,
+  created: new Date(0).toISOString(),
+};
+const lease: LeaseView = {
+  id: '11'.repeat(16),
+  scope: scope.id,
+  path: scope.path,
+  purpose: 'test',
+  holder: { uid: 0, pid: 1 },
+  created: scope.created,
+  expires: null,
+  expires_seconds: null,
+};
+const version: VersionView = {
+  version: '0',
+  volume: '22'.repeat(16),
+  vault: '/v',
+  mount: '/m',
+  pid: 1,
+  fuse_minor: 45,
+  secret_memory: 'memfd_secret',
+  inodes: 1,
+  requests: 1,
+  longest_request: { operation: 'READ', milliseconds: 0.1 },
+};
+
+/** Remembers what it was asked, and whether secrets were wiped after it. */
+class FakeService implements ControlService {
+  readonly asked: unknown[] = [];
+  readonly secrets: SecretInput[] = [];
+  async version(): Promise<VersionView> {
+    return version;
+  }
+  async scopes(): Promise<ScopeView[]> {
+    return [scope];
+  }
+  async scope(reference: string): Promise<ScopeView> {
+    this.asked.push(reference);
+    if (reference !== 'users/alice')
+      throw new Failure('not_found', `no ${reference}`, { hint: 'scopefs ls' });
+    return scope;
+  }
+  async createScope(path: string, slot: string, secret: SecretInput): Promise<ScopeView> {
+    this.secrets.push(secret);
+    this.asked.push([path, slot, Buffer.from(secret.view).toString('latin1')]);
+    return scope;
+  }
+  leases(): LeaseView[] {
+    return [lease];
+  }
+  async createLease(wanted: unknown, secret: SecretInput, peer: unknown): Promise<LeaseView> {
+    this.secrets.push(secret);
+    this.asked.push([wanted, peer]);
+    return lease;
+  }
+  async endLease(): Promise<never[]> {
+    throw new Error('a bug with details in it');
+  }
+  async lock(reference: string, reason: string, wait: number | undefined): Promise<never[]> {
+    this.asked.push([reference, reason, wait]);
+    return [];
+  }
+  async lockAll(): Promise<never[]> {
+    throw new Failure('busy', 'in use', { details: { holders: [{ pid: 7 }] } });
+  }
+  async unmount(): Promise<void> {}
+}
+
+async function serve(t: {
+  teardown(fn: () => Promise<void>): void;
+}): Promise<{ path: string; service: FakeService; client: Client }> {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-control-'));
+  const path = join(directory, 'socket');
+  const service = new FakeService();
+  const server = await listen(path, service);
+  t.teardown(async () => {
+    await server.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return { path, service, client: new Client(path) };
+}
+
+interface RawReply {
+  status: number;
+  type: string;
+  body: Record<string, unknown>;
+}
+function raw(path: string, method: string, route: string, body?: Buffer, type?: string): Promise<RawReply> {
+  return new Promise((resolve, reject) => {
+    const headers = type === undefined ? {} : { 'content-type': type };
+    const outgoing = request({ socketPath: path, method, path: route, headers }, (incoming) => {
+      let text = '';
+      incoming.on('data', (part) => {
+        text += String(part);
+      });
+      incoming.on('end', () =>
+        resolve({
+          status: incoming.statusCode ?? 0,
+          type: incoming.headers['content-type'] ?? '',
+          body: JSON.parse(text) as Record<string, unknown>,
+        }),
+      );
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+function secret(text: string): SecretInput {
+  const input = new SecretInput();
+  input.append(Buffer.from(text));
+  return input;
+}
+
+test('the client and the server agree on every call', async (t) => {
+  const { client, service } = await serve(t);
+  t.same(await client.version(), version);
+  t.same(await client.scopes(), [scope]);
+  t.same(await client.scope('users/alice'), scope);
+  t.same(await client.createScope('users/alice', 'keyfile', secret('s\0\xff')), scope);
+  t.same(service.asked.at(-1), ['users/alice', 'keyfile', Buffer.from('s\0\xff').toString('latin1')]);
+  t.same(await client.leases(), [lease]);
+  t.same(await client.createLease('users/alice', { ttl: '15m' }, secret('x')), lease);
+  t.match(service.asked.at(-1), [
+    { scope: 'users/alice', ttl: 900_000, purpose: '' },
+    { uid: process.getuid?.(), pid: process.pid },
+  ]);
+  t.same(await client.lock('users/alice', { reason: 'r', wait: '5s' }), []);
+  t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
+  t.match(await client.unmount(), { unmounted: true });
+  for (const used of service.secrets) t.throws(() => used.view, /wiped/, 'the daemon keeps no secret');
+});
+
+test('failures arrive with code, hint and details; a bug tells nothing of itself', async (t) => {
+  const { client } = await serve(t);
+  await t.rejects(client.scope('nobody'), { code: 'not_found', message: 'no nobody', hint: 'scopefs ls' });
+  await t.rejects(client.lockAll({}), { code: 'busy', exitStatus: 7, details: { holders: [{ pid: 7 }] } });
+  const { stderr } = process;
+  const write = stderr.write.bind(stderr);
+  stderr.write = (() => true) as typeof stderr.write;
+  await t.rejects(client.endLease('1'), { code: 'internal', message: /daemon log/ });
+  stderr.write = write;
+  const nowhere = new Client('/nonexistent/socket');
+  await t.rejects(nowhere.version(), { code: 'unreachable', exitStatus: 10, hint: /scopefs mount/ });
+});
+
+test('what is not understood is refused as a problem document', async (t) => {
+  const { path } = await serve(t);
+  const octets = 'application/octet-stream';
+  const rows = [
+    { reply: await raw(path, 'GET', '/v1/nothing'), status: 404, code: 'not_found' },
+    { reply: await raw(path, 'GET', '/v1/scopes?colour=red'), status: 400, code: 'usage' },
+    {
+      reply: await raw(path, 'POST', '/v1/leases?scope=a&ttl=soon', Buffer.from('x'), octets),
+      status: 400,
+      code: 'usage',
+    },
+    { reply: await raw(path, 'POST', '/v1/leases', Buffer.from('x'), octets), status: 400, code: 'usage' },
+    {
+      reply: await raw(path, 'POST', '/v1/leases?scope=a', Buffer.from('{}'), 'application/json'),
+      status: 400,
+      code: 'usage',
+    },
+    {
+      reply: await raw(path, 'POST', '/v1/leases?scope=a', Buffer.alloc(5000), octets),
+      status: 413,
+      code: 'too_large',
+    },
+  ];
+  for (const { reply, status, code } of rows) {
+    t.equal(reply.status, status, code);
+    t.equal(reply.type, 'application/problem+json');
+    t.match(reply.body, { code, status, type: `urn:scopefs:problem:${code}`, request_id: /^[0-9a-f-]{36}$/ });
+  }
+});
+
+test('the socket is born with mode 0600, replaces a stale one and leaves a live one alone', async (t) => {
+  const { path, service } = await serve(t);
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  await t.rejects(listen(path, service), { code: 'busy' });
+  const stale = `${path}-stale`;
+  const dead = createServer();
+  await new Promise<void>((resolve) => dead.listen(stale, resolve));
+  // A second name survives the close, as the socket of a killed daemon does.
+  linkSync(stale, `${stale}-kept`);
+  await new Promise((resolve) => dead.close(resolve));
+  renameSync(`${stale}-kept`, stale);
+  const server = await listen(stale, service);
+  t.same(await new Client(stale).leases(), [lease]);
+  await server.close();
+});
