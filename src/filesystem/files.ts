@@ -98,6 +98,8 @@ export class Files {
     const { table } = this.#volume;
     const file = this.#attach(made.slot, made.handle);
     file.opens = 1;
+    // Nothing is stored yet, so there is nothing to load.
+    file.reset();
     table.set(made.slot, flag.PAGES | flag.WRITABLE);
     const attributes = this.#nodes.attributes(made.slot);
     if (typeof attributes === 'number') {

@@ -143,7 +143,9 @@ export class Namespace {
       return;
     }
     this.#touched(directory);
-    const slot = this.#nodes.find(directory, name);
+    const { backing, stat } = this.#volume;
+    const known = backing.stat(handle, stored.name, stat);
+    const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, stat);
     if (slot < 0) reply.error(-slot);
     else this.#entry(slot, reply);
   }
@@ -160,8 +162,7 @@ export class Namespace {
     gid: number,
     records: readonly (readonly [string, Buffer])[],
   ): number {
-    const { backing, directories, stat } = this.#volume;
-    if (backing.stat(handle, stored.name, stat) === 0) return -errno.EEXIST;
+    const { backing, directories } = this.#volume;
     const side = directories.writeSide(handle, stored);
     if (side < 0) return side;
     const temporary = this.#volume.temporaryName();

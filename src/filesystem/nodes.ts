@@ -177,14 +177,7 @@ export class Nodes {
         ? undefined
         : openDirectoryRecord(keys.directory, parent.scope.id, value.subarray(0, length));
     if (record === undefined || !this.#placed(parent, record, name)) return -errno.EIO;
-    if (record.kind === 'directory') {
-      const slot = table.allocate(parent.scope.index, parent.slot, name);
-      if (slot === NO_SLOT) return -errno.ENOMEM;
-      table.fill(slot, stat, stat.size);
-      directories.add(slot, parent.scope, record.directoryId);
-      parent.children.set(name, slot);
-      return slot;
-    }
+    if (record.kind === 'directory') return this.addDirectory(parent, name, record.directoryId, stat);
     const id = scopeId(record.childScope.toString('hex'));
     const scope = scopes.find((candidate) => candidate.id === id);
     if (scope === undefined) return -errno.EIO;
@@ -207,6 +200,17 @@ export class Nodes {
         return opened;
       }
     }
+    return slot;
+  }
+
+  /** Gives a directory a slot whose record is known to be right. `stat` is its state now. */
+  addDirectory(parent: Directory, name: string, id: Buffer, stat: Stat): Slot {
+    const { table, directories } = this.volume;
+    const slot = table.allocate(parent.scope.index, parent.slot, name);
+    if (slot === NO_SLOT) return -errno.ENOMEM;
+    table.fill(slot, stat, stat.size);
+    directories.add(slot, parent.scope, id);
+    parent.children.set(name, slot);
     return slot;
   }
 
