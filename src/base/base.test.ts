@@ -34,7 +34,7 @@ test('a cursor reads what another wrote; past the end it is short, and stays so'
 
 test('durations are a number and a unit, nothing else', async (t) => {
   t.same(['30s', '15m', '2h', '1d'].map(parseDuration), [30_000, 900_000, 7_200_000, 86_400_000]);
-  for (const text of ['', '5', 's', '1.5h', '-1s', '0s', '1w', '1s ', '99999999999s']) {
+  for (const text of ['', '5', 's', '1.5h', '-1s', '0s', '1w', '1s ', '99999999999s', '3651d']) {
     t.throws(() => parseDuration(text), { code: 'usage' }, JSON.stringify(text));
   }
 });

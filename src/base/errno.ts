@@ -35,6 +35,7 @@ export const errno = {
   ELOOP: 40,
   ENODATA: 61,
   EPROTO: 71,
+  EBADMSG: 74,
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,

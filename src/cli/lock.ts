@@ -24,8 +24,13 @@ export const lock: Verb = (program, run) => {
         const client = await context.client();
         const how = { reason: options.reason, wait: options.wait };
         const receipts: ReceiptView[] = options.all === true ? await client.lockAll(how) : [];
-        for (const scope of scopes) receipts.push(...(await client.lock(scope, how)));
-        context.output.receipts(receipts);
+        try {
+          for (const scope of scopes) receipts.push(...(await client.lock(scope, how)));
+        } finally {
+          // What was locked is said also where a later one failed.
+          if (receipts.length > 0 || options.all === true) context.output.receipts(receipts);
+        }
+        if (receipts.length === 0 && options.all !== true) context.output.receipts(receipts);
       }),
     );
 };

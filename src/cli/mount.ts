@@ -40,7 +40,7 @@ export const mount: Verb = (program, run) => {
         }
         // Before anybody is asked for a secret.
         readVault(vault);
-        const { host } = context.options;
+        const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
         const input = await context.read(context.source(options.with), 'passphrase of the root scope');
         try {
           const mounted = await launch({

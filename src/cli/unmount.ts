@@ -1,10 +1,9 @@
-import { realpathSync } from 'node:fs';
 import { Failure } from '../base/failure.js';
 import { Client } from '../control/client.js';
 import { RUN_DIRECTORY } from '../daemon/launch.js';
 import { readVault } from '../daemon/vault.js';
 import { unmountFuse } from '../fuse/mount.js';
-import { isDeadMount, mountAt } from '../fuse/mount-table.js';
+import { canonicalMountPoint, isDeadMount, mountAt } from '../fuse/mount-table.js';
 import { socketPath } from './host.js';
 import type { Verb } from './verbs.js';
 
@@ -15,8 +14,8 @@ export const unmount: Verb = (program, run) => {
     .description('lock every scope and unmount')
     .action(
       run(async (context, path: string) => {
-        const dead = isDeadMount(path);
-        const mountPoint = dead ? path : real(path);
+        const mountPoint = canonicalMountPoint(path);
+        const dead = isDeadMount(mountPoint);
         const entry = mountAt(mountPoint);
         if (entry?.type !== 'fuse.scopefs') {
           throw new Failure('not_found', `no vault is mounted on ${path}`);
@@ -25,22 +24,12 @@ export const unmount: Verb = (program, run) => {
           unmountFuse(mountPoint, true);
           context.output.note('its daemon had died: the dead mount is removed');
         } else {
-          const host = context.options.host ?? process.env.SCOPEFS_HOST;
+          const host = context.options.host ?? process.env.SCOPEFS_HOST ?? '';
           const socket =
-            host === undefined
-              ? `${RUN_DIRECTORY}/${readVault(entry.device).record.volume}.sock`
-              : socketPath(host);
+            host === '' ? `${RUN_DIRECTORY}/${readVault(entry.device).record.volume}.sock` : socketPath(host);
           await new Client(socket).unmount();
         }
         context.output.result({ unmounted: true, mount: mountPoint }, () => `unmounted ${mountPoint}`);
       }),
     );
 };
-
-function real(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    throw new Failure('not_found', `${path} does not exist`);
-  }
-}

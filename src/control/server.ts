@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
@@ -187,6 +187,11 @@ export interface ControlServer {
 export async function listen(path: string, service: ControlService): Promise<ControlServer> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (existsSync(path)) {
+    if (!lstatSync(path).isSocket()) {
+      throw new Failure('conflict', `${path} exists and is not a socket`, {
+        hint: 'name another one with --host',
+      });
+    }
     if (await answers(path)) throw new Failure('busy', `${path} is in use by another daemon`);
     unlinkSync(path);
   }

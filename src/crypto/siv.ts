@@ -10,8 +10,8 @@ import {
   cipherUpdate,
   clearErrors,
   contextCopy,
+  contextFree,
   contextNew,
-  contextReset,
   ignored,
   must,
 } from './evp.js';
@@ -57,8 +57,9 @@ export class SivKey {
 
   /** Drops every copy of the key. The object is dead after it. */
   close(): void {
-    contextReset(this.#sealing);
-    contextReset(this.#opening);
-    contextReset(this.#work);
+    // Freeing resets first: no copy of the key schedule is left.
+    contextFree(this.#sealing);
+    contextFree(this.#opening);
+    contextFree(this.#work);
   }
 }

@@ -1,7 +1,7 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { InlineExecutor } from '../filesystem/backing.js';
-import type { CachePort, NodeId } from '../filesystem/contract.js';
+import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
 import { InodeTable } from '../filesystem/inode-table.js';
 import { LibcBacking } from '../filesystem/libc-backing.js';
@@ -15,6 +15,7 @@ import type {
   CommandMessage,
   FilesystemWorkerData,
   NotifierAnswer,
+  NotifierLine,
   NotifierOrder,
   Results,
   WorkerMessage,
@@ -35,59 +36,62 @@ function tell(message: WorkerMessage): void {
   data.commands.postMessage(message);
 }
 
-/** Sends orders to the notifier's thread; its answers come in with the mail. */
+/** Which notifier has which orders: one that waits must not hold up another kind. */
+const PAGES = 0;
+const NAMES = 1;
+const FIRST_FLUSHER = 2;
+
+/** Sends orders to the notifiers' threads; their answers come in with the mail. */
 class RemoteCache implements CachePort {
-  readonly #waiting = new Map<number, (answer: NotifierAnswer) => void>();
+  readonly #waiting = new Map<number, { thread: number; done: (result: number) => void }>();
+  /** Orders that each thread has not answered yet. */
+  readonly #load: number[] = data.notifiers.map(() => 0);
   #next = 1;
   /** The mount is gone: there are no caches any more. */
-  closed = false;
+  #closed = false;
 
-  #order(order: NotifierOrder, done: (answer: NotifierAnswer) => void): void {
-    this.#waiting.set(order.id, done);
-    data.notifier.postMessage(order);
-    Atomics.store(data.notifierBell, 0, 1);
-    Atomics.notify(data.notifierBell, 0);
-  }
-  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void {
-    if (this.closed) {
-      done(nodes.map(() => 0));
-      return;
-    }
-    this.#order({ id: this.#next++, kind: 'flush', nodes }, (answer) => {
-      if (answer.kind === 'flushed') done(answer.results);
-    });
-  }
-  invalidate(
-    entries: readonly { parent: NodeId; name: string }[],
-    nodes: readonly NodeId[],
-    done: (failures: number) => void,
-  ): void {
-    if (this.closed) {
+  #order(thread: number, order: NotifierOrder, done: (result: number) => void): void {
+    if (this.#closed) {
       done(0);
       return;
     }
-    this.#order({ id: this.#next++, kind: 'invalidate', entries, nodes }, (answer) => {
-      if (answer.kind === 'invalidated') done(answer.failures);
-    });
+    this.#waiting.set(order.id, { thread, done });
+    this.#load[thread] = (this.#load[thread] as number) + 1;
+    const { port, bell } = data.notifiers[thread] as NotifierLine;
+    port.postMessage(order);
+    Atomics.store(bell, 0, 1);
+    Atomics.notify(bell, 0);
+  }
+  flush(node: NodeId, done: (result: number) => void): void {
+    let thread = FIRST_FLUSHER;
+    for (let other = thread + 1; other < this.#load.length; other++) {
+      if ((this.#load[other] as number) < (this.#load[thread] as number)) thread = other;
+    }
+    this.#order(thread, { id: this.#next++, kind: 'flush', node }, done);
+  }
+  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
+    this.#order(PAGES, { id: this.#next++, kind: 'pages', nodes }, done);
+  }
+  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
+    this.#order(NAMES, { id: this.#next++, kind: 'names', entries }, done);
   }
   receive(answer: NotifierAnswer): void {
     if (answer.kind === 'thread') {
-      session.notifier = answer.tid;
+      session.notifiers.add(answer.tid);
       return;
     }
-    const done = this.#waiting.get(answer.id);
+    const waiting = this.#waiting.get(answer.id);
+    if (waiting === undefined) return;
     this.#waiting.delete(answer.id);
-    done?.(answer);
+    this.#load[waiting.thread] = (this.#load[waiting.thread] as number) - 1;
+    waiting.done(answer.result);
   }
   /** Ends every wait: the mount is gone. */
   close(): void {
-    this.closed = true;
-    const waiting = [...this.#waiting];
+    this.#closed = true;
+    const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const [id, done] of waiting) {
-      done({ kind: 'flushed', id, results: [] });
-      done({ kind: 'invalidated', id, failures: 0 });
-    }
+    for (const { done } of waiting) done(0);
   }
 }
 
@@ -115,6 +119,8 @@ const core = new Core(
   {
     moved: (scope, path) => tell({ kind: 'moved', scope, path }),
     expired: (receipts) => tell({ kind: 'expired', receipts }),
+    recovered: (scope, path, before, after) => tell({ kind: 'recovered', scope, path, before, after }),
+    writeBackFailed: (scope, path, error) => tell({ kind: 'writeBackFailed', scope, path, error }),
     wiped: () => session.wipe(),
   },
 );
@@ -154,8 +160,7 @@ function perform(command: CommandMessage): void {
       );
       return;
     case 'deadline':
-      core.setDeadline(command.scope, command.lockAt, command.deadline);
-      answer({ result: { ok: true } });
+      answer({ held: core.setDeadline(command.scope, command.lockAt, command.deadline) });
       return;
     case 'lock':
       core.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
@@ -164,7 +169,7 @@ function perform(command: CommandMessage): void {
       answer({
         scopes: core.volume.scopes.map((scope) => ({
           id: scope.id,
-          state: scope.state,
+          state: core.stateOf(scope),
           generation: scope.generation,
           openHandles: core.openHandles(scope),
         })),
@@ -180,10 +185,12 @@ serve(data.device, session, data.bell, data.doorbell, {
   due: () => core.due,
   tick: (now) => core.tick(now),
   commands: () => {
-    for (;;) {
-      const received = receiveMessageOnPort(data.notifier);
-      if (received === undefined) break;
-      cache.receive(received.message as NotifierAnswer);
+    for (const { port } of data.notifiers) {
+      for (;;) {
+        const received = receiveMessageOnPort(port);
+        if (received === undefined) break;
+        cache.receive(received.message as NotifierAnswer);
+      }
     }
     for (;;) {
       const received = receiveMessageOnPort(data.commands);

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { mounts } from '../fuse/mount-table.js';
+import { canonicalMountPoint, mounts } from '../fuse/mount-table.js';
 import { verifyState } from '../keyring/sealed-rows.js';
 import { Slots } from '../keyring/slots.js';
 import { close, write } from '../libc/files.js';
@@ -114,7 +114,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   checkKernel();
   const vault = readVault(request.vault);
   const { volume } = vault.record;
-  const { clearedDeadMount } = prepareMountPoint(request.mountPoint);
+  const { clearedDeadMount } = prepareMountPoint(canonicalMountPoint(request.mountPoint));
   const mountPoint = checkMountPoint(request.mountPoint);
   if (mountPoint === vault.path || vault.path.startsWith(`${mountPoint}/`)) {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);

@@ -1,4 +1,5 @@
 import type { ScopeId } from '../base/ids.js';
+import type { CachedName } from '../filesystem/contract.js';
 import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 
@@ -27,7 +28,8 @@ export interface ScopeStatus {
 export interface Results {
   unlock: { result: ControlResult };
   create: { result: ControlResult; parent?: ScopeId; path?: string };
-  deadline: { result: ControlResult };
+  /** False: the scope is not unlocked (any more), so no lease can hold it. */
+  deadline: { held: boolean };
   lock: { receipts: readonly LockReceipt[] };
   status: {
     scopes: readonly ScopeStatus[];
@@ -47,21 +49,22 @@ export type WorkerMessage =
   | { kind: 'ready'; minor: number }
   | { kind: 'moved'; scope: ScopeId; path: string }
   | { kind: 'expired'; receipts: readonly LockReceipt[] }
+  | { kind: 'recovered'; scope: ScopeId; path: string; before: number; after: number }
+  | { kind: 'writeBackFailed'; scope: ScopeId; path: string; error: number }
   | { kind: 'ended' };
 
 /** Orders to the notifier's thread and what came of them. */
 export type NotifierOrder =
-  | { id: number; kind: 'flush'; nodes: readonly number[] }
-  | {
-      id: number;
-      kind: 'invalidate';
-      entries: readonly { parent: number; name: string }[];
-      nodes: readonly number[];
-    };
+  | { id: number; kind: 'flush'; node: number }
+  | { id: number; kind: 'pages'; nodes: readonly number[] }
+  | { id: number; kind: 'names'; entries: readonly CachedName[] };
 export type NotifierAnswer =
   | { kind: 'thread'; tid: number }
-  | { kind: 'flushed'; id: number; results: readonly number[] }
-  | { kind: 'invalidated'; id: number; failures: number };
+  /** `result`: of a flush 0 or -errno, of others how many orders the kernel refused. */
+  | { kind: 'done'; id: number; result: number };
+
+/** Threads that give orders: one for pages, one for names, the rest for flushes (contract.ts, CachePort). */
+export const NOTIFIERS = 4;
 
 export interface FilesystemWorkerData {
   readonly device: number;
@@ -73,9 +76,13 @@ export interface FilesystemWorkerData {
   readonly bell: number;
   readonly doorbell: Int32Array<SharedArrayBuffer>;
   readonly commands: import('node:worker_threads').MessagePort;
-  readonly notifier: import('node:worker_threads').MessagePort;
-  /** Rung when there is an order for the notifier. */
-  readonly notifierBell: Int32Array<SharedArrayBuffer>;
+  readonly notifiers: readonly NotifierLine[];
+}
+
+/** The way to one notifier: its port, and the word that is rung when there is an order. */
+export interface NotifierLine {
+  readonly port: import('node:worker_threads').MessagePort;
+  readonly bell: Int32Array<SharedArrayBuffer>;
 }
 
 export interface NotifierWorkerData {

@@ -4,7 +4,7 @@ import { endOnThrow } from '../libc/process-end.js';
 import { gettid, ring } from '../libc/system.js';
 import type { NotifierAnswer, NotifierOrder, NotifierWorkerData } from './messages.js';
 
-/** The thread that gives orders to the kernel's caches: it alone may block on them. It never returns to V8's loop. */
+/** A thread that gives orders to the kernel's caches: such threads alone may block on them. It never returns to V8's loop. */
 endOnThrow('notifier');
 const { device, mountPoint, orders, orderBell, bell, doorbell } = workerData as NotifierWorkerData;
 const notifier = new Notifier(device, mountPoint);
@@ -15,12 +15,14 @@ function answer(message: NotifierAnswer): void {
   ring(bell);
 }
 
-function perform(order: NotifierOrder): void {
-  if (order.kind === 'flush') {
-    answer({ kind: 'flushed', id: order.id, results: notifier.flush(order.nodes) });
-  } else {
-    const failures = notifier.invalidate(order.entries, order.nodes);
-    answer({ kind: 'invalidated', id: order.id, failures });
+function perform(order: NotifierOrder): number {
+  switch (order.kind) {
+    case 'flush':
+      return notifier.flush(order.node);
+    case 'pages':
+      return notifier.dropPages(order.nodes);
+    case 'names':
+      return notifier.dropNames(order.entries);
   }
 }
 
@@ -31,6 +33,7 @@ for (;;) {
   for (;;) {
     const received = receiveMessageOnPort(orders);
     if (received === undefined) break;
-    perform(received.message as NotifierOrder);
+    const order = received.message as NotifierOrder;
+    answer({ kind: 'done', id: order.id, result: perform(order) });
   }
 }

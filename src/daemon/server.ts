@@ -1,6 +1,6 @@
 import { statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
-import { MessageChannel, Worker } from 'node:worker_threads';
-import { Errno, errno } from '../base/errno.js';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { listen } from '../control/server.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
@@ -15,7 +15,13 @@ import { Store } from '../store/store.js';
 import { CoreClient } from './core-client.js';
 import { holdersOf } from './holders.js';
 import { fd, type ServerArguments, type StartReport } from './launch.js';
-import type { FilesystemWorkerData, NotifierWorkerData, WorkerMessage } from './messages.js';
+import {
+  type FilesystemWorkerData,
+  NOTIFIERS,
+  type NotifierLine,
+  type NotifierWorkerData,
+  type WorkerMessage,
+} from './messages.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { VolumeService } from './volume-service.js';
 
@@ -29,12 +35,20 @@ forbidDumps();
 
 const argument = JSON.parse(process.argv.at(-1) ?? '{}') as ServerArguments;
 
+/** How long a stopping server waits for processes that still use the detached mount. */
+const LINGER_MS = 2_000;
+
 function report(message: StartReport): void {
   try {
     writeSync(fd.status, `${JSON.stringify(message)}\n`);
   } catch {
     // Whoever started us gave up: the mount stays.
   }
+}
+
+/** One line in the log. */
+function complain(line: string): void {
+  process.stderr.write(`scopefs: ${line}\n`);
 }
 
 function readRootSecret(memory: SecretMemory): Secret {
@@ -49,34 +63,30 @@ function readRootSecret(memory: SecretMemory): Secret {
   return secret;
 }
 
-function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifier' | 'notifierBell'>) {
+function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers'>): MessagePort {
+  const start = (name: string, workerData: unknown, transferList: MessagePort[]): void => {
+    new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
+  };
+  const notifiers: NotifierLine[] = [];
+  for (let i = 0; i < NOTIFIERS; i++) {
+    const orders = new MessageChannel();
+    const orderBell = new Int32Array(new SharedArrayBuffer(4));
+    const { device, bell, doorbell } = data;
+    const { mountPoint } = argument;
+    const notifierData: NotifierWorkerData = {
+      device,
+      mountPoint,
+      orders: orders.port2,
+      orderBell,
+      bell,
+      doorbell,
+    };
+    start('notifier', notifierData, [orders.port2]);
+    notifiers.push({ port: orders.port1, bell: orderBell });
+  }
   const commands = new MessageChannel();
-  const orders = new MessageChannel();
-  const notifierBell = new Int32Array(new SharedArrayBuffer(4));
-  const notifierData: NotifierWorkerData = {
-    device: data.device,
-    mountPoint: argument.mountPoint,
-    orders: orders.port2,
-    orderBell: notifierBell,
-    bell: data.bell,
-    doorbell: data.doorbell,
-  };
-  new Worker(new URL('./notifier-worker.js', import.meta.url), {
-    workerData: notifierData,
-    transferList: [orders.port2],
-    stdin: false,
-  });
-  const workerData: FilesystemWorkerData = {
-    ...data,
-    commands: commands.port2,
-    notifier: orders.port1,
-    notifierBell,
-  };
-  new Worker(new URL('./filesystem-worker.js', import.meta.url), {
-    workerData,
-    transferList: [commands.port2, orders.port1],
-    stdin: false,
-  });
+  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers };
+  start('filesystem', workerData, [commands.port2, ...notifiers.map(({ port }) => port)]);
   return commands.port1;
 }
 
@@ -133,12 +143,18 @@ async function main(): Promise<void> {
     if (message.kind === 'ready') ready(message.minor);
     else if (message.kind === 'moved') service.moved(message.scope, message.path);
     else if (message.kind === 'ended') ended();
-    else {
+    else if (message.kind === 'expired') {
       for (const receipt of service.locked(message.receipts)) {
-        for (const { file, error } of receipt.errors) {
-          process.stderr.write(`scopefs: locking ${receipt.path}: ${file}: ${error}\n`);
-        }
+        for (const { file, error } of receipt.errors) complain(`locking ${receipt.path}: ${file}: ${error}`);
       }
+    } else if (message.kind === 'recovered') {
+      const { scope, path, before, after } = message;
+      complain(
+        `after an unclean stop: ${service.nameOf(scope, path)}: ${before} bytes in its header, ${after} found`,
+      );
+    } else {
+      const { scope, path, error } = message;
+      complain(`${service.nameOf(scope, path)}: its last write-back failed (${errnoName(error)})`);
     }
   };
   const core = new CoreClient(port, bell, doorbell, happened);
@@ -151,7 +167,12 @@ async function main(): Promise<void> {
       });
     }
     if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', argument.mountPoint);
+    // Another mount namespace may hold a copy of the mount: then lock everything and go.
+    const detached = setTimeout(() => {
+      void service.lockAll('unmounted', undefined).then(ended);
+    }, LINGER_MS);
     await unmounted;
+    clearTimeout(detached);
   };
   const service = new VolumeService(
     { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory },
@@ -161,23 +182,33 @@ async function main(): Promise<void> {
   );
 
   const control = await listen(argument.socket, service);
-  service.fuseMinor = await initialised;
+  const early = unmounted.then((): never => {
+    throw new Failure('internal', 'unmounted while the daemon started');
+  });
+  service.fuseMinor = await Promise.race([initialised, early]);
+  early.catch(() => {});
   await service.unlockRoot(rootRow.id, secret, rootRow.epoch);
   secret.wipe();
   raiseReadAhead();
 
+  let stopping = false;
   const stop = async (): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
     await service.lockAll('daemon stopped', undefined);
-    if (unmountFuse(argument.mountPoint) < 0) unmountFuse(argument.mountPoint, true);
-    await unmounted;
+    if (unmountFuse(argument.mountPoint) >= 0) return;
+    unmountFuse(argument.mountPoint, true);
+    // Whoever still stands in the mount keeps it alive: everything is locked and written, so we go.
+    setTimeout(ended, LINGER_MS);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop());
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;
   storeKey.close();
   store.close();
-  markClean(vault.path);
+  // Files are repaired at their first open: until every one was looked at the vault stays unclean.
+  if (!unclean) markClean(vault.path);
   // The reply to an unmount by the API is still on its way out.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await Promise.race([control.close(), new Promise((resolve) => setTimeout(resolve, 500))]);

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -160,11 +161,15 @@ export async function initVault(
   }
   const store = options.store === undefined ? undefined : resolve(options.store);
   const paths = vaultPaths(vault, store);
+  if (existsSync(paths.store)) {
+    throw new Failure('conflict', `${paths.store} exists already`, {
+      hint: 'name another file with --store',
+    });
+  }
   try {
     return { ...(await make(options, vault, paths)), path: vault };
   } catch (error) {
     for (const path of [paths.record, paths.store, `${paths.store}-wal`, `${paths.store}-shm`]) {
-      if (error instanceof Failure && error.code === 'conflict') break;
       rmSync(path, { force: true });
     }
     rmSync(paths.tree, { recursive: true, force: true });
@@ -183,6 +188,8 @@ async function make(
   const volume = freshId<VolumeId>();
   const root = freshId<ScopeId>();
   mkdirSync(vault, { recursive: true, mode: 0o700 });
+  // A directory that was there keeps its mode: inside, everybody owns their backing files.
+  chmodSync(vault, 0o700);
   // The tree's mode is the mount's; the vault's own keeps everybody else out.
   mkdirSync(paths.tree, { mode: 0o755 });
   checkXattrs(paths.tree);
@@ -195,7 +202,9 @@ async function make(
   });
   const secret = memory.allocate(32);
   randomFill(secret.address, 32);
+  const umask = process.umask(0o077);
   const store = Store.create(paths.store);
+  process.umask(umask);
   const now = Math.floor(Date.now() / 1000);
   const context = { volume, scope: root, epoch: 1, keyId: keyIdentifier(secret, root, memory) };
   const slots = new Slots(suite, memory, options.cost);

@@ -50,6 +50,8 @@ export class VolumeService implements ControlService {
   readonly #leases = new Leases(systemClock);
   readonly #scopes = new Map<ScopeId, KnownScopeRecord>();
   readonly #unmount: () => Promise<void>;
+  /** The last unlock under way of each scope. */
+  readonly #granting = new Map<ScopeId, Promise<void>>();
   fuseMinor = 0;
 
   constructor(
@@ -309,20 +311,34 @@ export class VolumeService implements ControlService {
     }
   }
 
-  async #grantLease(
+  /** One unlock of a scope after another: two at once would both find it locked. */
+  #grantLease(
     scope: KnownScopeRecord,
     secret: Secret,
     epoch: number,
     request: { ttl: number | undefined; purpose: string },
     peer: Peer,
   ): Promise<LeaseView> {
+    const before = this.#granting.get(scope.id) ?? Promise.resolve();
+    const granted = before.then(() => this.#grant(scope, secret, epoch, request, peer));
+    const settled = granted.then(
+      () => {},
+      () => {},
+    );
+    this.#granting.set(scope.id, settled);
+    return granted;
+  }
+
+  async #grant(
+    scope: KnownScopeRecord,
+    secret: Secret,
+    epoch: number,
+    request: { ttl: number | undefined; purpose: string },
+    peer: Peer,
+  ): Promise<LeaseView> {
+    const path = this.#fullPath(scope.id);
     const status = await this.#core.call({ op: 'status' });
     const state = status.scopes.find((candidate) => candidate.id === scope.id)?.state;
-    if (state === 'locking') {
-      throw new Failure('busy', `${this.#fullPath(scope.id)} is being locked`, {
-        hint: 'try again in a moment',
-      });
-    }
     if (state !== 'open') {
       const { result } = await this.#core.call({
         op: 'unlock',
@@ -330,12 +346,14 @@ export class VolumeService implements ControlService {
         epoch,
         secret: secret.address,
       });
-      if (!result.ok) throw this.#refused(result, this.#fullPath(scope.id));
+      if (!result.ok) throw this.#refused(result, path);
     }
     const holder = { uid: peer.uid, pid: peer.pid };
     const lease = this.#leases.add(scope.id, request.ttl, request.purpose, holder);
-    await this.#plan(scope.id);
-    return this.#leaseView(lease);
+    if (await this.#plan(scope.id)) return this.#leaseView(lease);
+    // It was locked meanwhile.
+    this.#leases.end(lease.id);
+    throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
   }
 
   /** The root scope at mount: its key was verified already. */
@@ -345,8 +363,10 @@ export class VolumeService implements ControlService {
     await this.#grantLease(scope, secret, epoch, request, { uid: 0, gid: 0, pid: process.pid });
   }
 
-  async #plan(scope: ScopeId): Promise<void> {
-    await this.#core.call({ op: 'deadline', scope, ...this.#leases.deadline(scope) });
+  /** Tells the core when a scope's last lease ends. False: the scope is not unlocked any more. */
+  async #plan(scope: ScopeId): Promise<boolean> {
+    const answer = await this.#core.call({ op: 'deadline', scope, ...this.#leases.deadline(scope) });
+    return answer.held;
   }
 
   async endLease(id: string): Promise<ReceiptView[]> {
@@ -390,12 +410,24 @@ export class VolumeService implements ControlService {
     return this.#lock([...this.#scopes.keys()], reason, wait);
   }
 
+  /** A path below a scope's root (latin1), from the mount's root, for messages. */
+  nameOf(id: ScopeId, path: string): string {
+    return `${this.#fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
+  }
+
   /** A scope's root got another path below its parent scope: its label follows. */
   moved(id: ScopeId, path: string): void {
     const scope = this.#scopes.get(id);
     if (scope === undefined) return;
     scope.path = path;
-    this.#context.store.setPath(id, this.#context.storeKey.sealPath(id, path));
+    try {
+      this.#context.store.setPath(id, this.#context.storeKey.sealPath(id, path));
+    } catch (error) {
+      // A full disk: the next lookup of that directory reports the move again after a remount.
+      process.stderr.write(
+        `scopefs: the label of ${this.#fullPath(id)} could not be stored: ${String(error)}\n`,
+      );
+    }
   }
 
   unmount(): Promise<void> {

@@ -53,8 +53,12 @@ export class ChunkCache {
       this.#holders[entry] = holder;
       holder.cacheEntry = entry;
     }
+    const before = this.#length[entry] as number;
     this.#chunk[entry] = chunk;
     this.#length[entry] = length;
+    const start = entry * this.#chunkSize;
+    // What the entry held of another file must not stay behind a shorter chunk: that file's lock would not find it.
+    if (before > length) this.#memory.bytes.fill(0, start + length, start + before);
     copyMemory(this.#memory.address + entry * this.#chunkSize, from, length);
   }
   /** Forgets and overwrites a holder's chunk. */

@@ -105,17 +105,24 @@ export interface OpenRequest {
   readonly killPrivileges: boolean;
 }
 
-/** Orders to the kernel's caches. They may block, so another thread gives them; `done` runs on the core's thread. */
+/**
+ * Orders to the kernel's caches. Each may block until somebody else moves: a flush on the inode's lock (for as long as
+ * a write(2) from a slow source), a name on its directory's lock, pages only on requests that we answer. So each kind
+ * has threads of its own, and a deadline waits for pages alone. `done` runs on the core's thread.
+ */
 export interface CachePort {
   /**
-   * For each node: forget its attributes, then write its dirty pages and wait for writes under way. Results: 0,
-   * -ESTALE where the kernel has no such inode, or -errno.
+   * Forgets a node's attributes, then writes its dirty pages and waits for writes under way: 0, -ESTALE where the
+   * kernel has no such inode, or -errno.
    */
-  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void;
-  /** Drops names and then all pages and attributes of nodes. */
-  invalidate(
-    entries: readonly { parent: NodeId; name: string }[],
-    nodes: readonly NodeId[],
-    done: (failures: number) => void,
-  ): void;
+  flush(node: NodeId, done: (result: number) => void): void;
+  /** Drops all pages and attributes of nodes. `failures`: orders that the kernel refused. */
+  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void;
+  /** Drops names, and with each all that lies below it. */
+  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void;
+}
+
+export interface CachedName {
+  readonly parent: NodeId;
+  readonly name: string;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { idBytes, type ScopeId } from '../base/ids.js';
+import { repeat } from '../base/repeat.js';
 import { placeMac, XATTR, XATTR_ROOT } from '../format/binding.js';
 import { NO_ID, sealDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX } from '../format/names.js';
@@ -15,7 +16,7 @@ import { Listing } from './listing.js';
 import { type LockReceipt, LockRun } from './lock.js';
 import { Namespace } from './namespace.js';
 import { Nodes } from './nodes.js';
-import { Scope } from './scope.js';
+import { Scope, type ScopeState } from './scope.js';
 import { Volume, type VolumeOptions } from './volume.js';
 
 /** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
@@ -45,6 +46,10 @@ export interface CoreEvents {
   moved(scope: ScopeId, path: string): void;
   /** A lock that nobody asked for: a lease ended. Children first. */
   expired(receipts: readonly LockReceipt[]): void;
+  /** A file was repaired after an unclean stop; `path` is below its scope's root. */
+  recovered(scope: ScopeId, path: string, before: number, after: number): void;
+  /** A file's last write-back failed after it was closed. */
+  writeBackFailed(scope: ScopeId, path: string, error: number): void;
   /** Keys are gone: buffers outside the core that held plaintext must go too. */
   wiped(): void;
 }
@@ -61,6 +66,8 @@ export class Core {
   readonly #handles = new Handles();
   readonly #events: CoreEvents;
   #locks: TreeLock[] = [];
+  /** Locks with a receipt whose names the kernel has not forgotten yet. */
+  #settling: LockRun[] = [];
   /** The next moment (CLOCK_BOOTTIME, ms) at which {@link tick} has something to do. */
   due = Number.POSITIVE_INFINITY;
 
@@ -71,6 +78,11 @@ export class Core {
     this.files = new Files(this.volume, this.nodes, this.namespace, this.#handles);
     this.#events = events;
     this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
+    const pathOf = (at: Slot): string => this.volume.directories.pathInScope(at) ?? '?';
+    this.volume.onRecovered = (at, before, after) =>
+      events.recovered(this.volume.scopeOf(at).id, pathOf(at), before, after);
+    this.volume.onWriteBackFailed = (at, error) =>
+      events.writeBackFailed(this.volume.scopeOf(at).id, pathOf(at), error);
     for (const known of scopes) this.#addScope(known);
     const root = this.volume.scopes[0];
     if (root === undefined) throw new Error('a volume needs a root scope');
@@ -95,6 +107,13 @@ export class Core {
   scope(id: ScopeId): Scope | undefined {
     return this.volume.scopes.find((scope) => scope.id === id);
   }
+  /** As others may see it: `locking` until no page and no name of it is left in the kernel. */
+  stateOf(scope: Scope): ScopeState {
+    this.#settling = this.#settling.filter((run) => !run.settled);
+    const mine = (run: LockRun): boolean => run.scope === scope;
+    const ending = this.#settling.some(mine) || this.#locks.some((lock) => lock.runs.some(mine));
+    return ending ? 'locking' : scope.state;
+  }
   openHandles(scope: Scope): number {
     return this.#handles.count(scope);
   }
@@ -110,7 +129,14 @@ export class Core {
     const { slot, scope } = directory;
     const { table } = this.volume;
     const listing = new Listing(this.volume, this.nodes, directory);
-    const handle = this.#handles.add({ slot, scope, file: undefined, listing, dead: false });
+    const handle = this.#handles.add({
+      slot,
+      scope,
+      file: undefined,
+      listing,
+      own: caller.trusted,
+      dead: false,
+    });
     table.set(slot, flag.PAGES);
     // Not for a scope's root: it keeps its node id over a lock, so an old handle would read the next caller's cache.
     const cacheDirectory = !table.has(slot, flag.SCOPE_ROOT);
@@ -165,7 +191,7 @@ export class Core {
   /** Gives a locked scope its epoch secret (taken over, wiped on failure too). */
   unlock(id: ScopeId, epoch: number, secret: Secret): ControlResult {
     const scope = this.scope(id);
-    if (scope === undefined || scope.state !== 'locked') {
+    if (scope === undefined || this.stateOf(scope) !== 'locked') {
       secret.wipe();
       return { ok: false, errno: scope === undefined ? errno.ENOENT : errno.EBUSY };
     }
@@ -176,6 +202,8 @@ export class Core {
     const { suite, memory } = this.volume;
     scope.keys = new ScopeKeys(suite, memory, scope.id, epoch, secret);
     scope.state = 'open';
+    scope.lockAt = Number.POSITIVE_INFINITY;
+    scope.deadline = Number.POSITIVE_INFINITY;
     scope.generation++;
     const opened = this.#openRoot(scope);
     if (opened.ok) return opened;
@@ -186,8 +214,9 @@ export class Core {
   }
 
   #openRoot(scope: Scope): ControlResult {
-    if (scope.root === NO_SLOT) {
-      const walked = this.#walk(scope.parent as Scope, scope.path.split('/'));
+    // Always from the parent's root: what was known of its place may be of an earlier generation.
+    if (scope.parent !== undefined) {
+      const walked = this.#walk(scope.parent, scope.path.split('/'));
       if (typeof walked !== 'number') return walked;
       if (scope.root === NO_SLOT) return { ok: false, errno: errno.EIO, at: scope.path };
     }
@@ -239,7 +268,7 @@ export class Core {
       refuse({ ok: false, errno: errno.ENOKEY, lockedScope: home.id });
     } else if (directory === undefined) {
       refuse({ ok: false, errno: errno.ENOTDIR, at: names.at(-2) ?? '/' });
-    } else if (name === '' || name === '.' || name === '..' || name.length > NAME_MAX) {
+    } else if (/^\.{0,2}$|\0/.test(name) || name.length > NAME_MAX) {
       refuse({ ok: false, errno: errno.EINVAL, at: name });
     } else {
       const parentPath = this.volume.directories.pathInScope(above) ?? '';
@@ -260,8 +289,10 @@ export class Core {
       const found = this.nodes.find(directory, name);
       const parentNode = table.node(directory.slot);
       // The kernel may remember that the name does not exist, or what it was before.
-      cache.invalidate([{ parent: parentNode, name }], [parentNode], () =>
-        done(found < 0 ? { ok: false, errno: -found, at: name } : OK, home.id, path),
+      cache.dropNames([{ parent: parentNode, name }], () =>
+        cache.dropPages([parentNode], () =>
+          done(found < 0 ? { ok: false, errno: -found, at: name } : OK, home.id, path),
+        ),
       );
     }
   }
@@ -314,13 +345,14 @@ export class Core {
     return 0;
   }
 
-  /** Sets when a scope's last lease ends (CLOCK_BOOTTIME, ms) and when its orderly lock begins. */
-  setDeadline(id: ScopeId, lockAt: number, deadline: number): void {
+  /** Sets when an unlocked scope's last lease ends (CLOCK_BOOTTIME, ms) and when its orderly lock begins. */
+  setDeadline(id: ScopeId, lockAt: number, deadline: number): boolean {
     const scope = this.scope(id);
-    if (scope === undefined) return;
+    if (scope?.isOpen !== true) return false;
     scope.lockAt = lockAt;
     scope.deadline = deadline;
     this.#plan();
+    return true;
   }
 
   /**
@@ -339,51 +371,43 @@ export class Core {
       }
       return false;
     };
-    const covers = (run: LockRun): boolean => inside(run.scope);
-    const running = this.#locks.find((lock) => lock.runs.some(covers));
-    if (running !== undefined) {
-      // Already on its way: a receipt for everybody, and the nearer deadline counts.
-      running.deadline = Math.min(running.deadline, deadline);
-      running.after.push((first) => {
-        const mine = first.filter(({ scope }) => inside(this.scope(scope) as Scope));
-        this.lock(ids, reason, deadline, (rest) => done([...mine, ...rest]));
-      });
-      this.#plan();
-      return;
-    }
+    // Already on their way: a receipt for everybody, and the nearer deadline counts.
+    const running = this.#locks.filter(({ runs }) => runs.some((run) => inside(run.scope)));
     // Parents stand before children in the list, so its reverse is the order of locking.
     const scopes = this.volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
-    const receipts: LockReceipt[] = [];
-    const runs: LockRun[] = [];
+    const wiped = (): void => this.#events.wiped();
+    // All are `locking` from now on, so the deadline holds also for those that wait for their turn.
+    const runs = scopes.map(
+      (scope) => new LockRun(this.volume, this.#handles, this.files, scope, reason, wiped),
+    );
     const lock: TreeLock = { runs, deadline, after: [] };
-    const next = (): void => {
-      const run = runs[receipts.length];
-      if (run !== undefined) {
-        run.start();
-        return;
-      }
-      this.#locks = this.#locks.filter((other) => other !== lock);
-      done(receipts);
-      for (const then of lock.after) then(receipts);
-    };
-    for (const scope of scopes) {
-      runs.push(
-        new LockRun(
-          this.volume,
-          this.#handles,
-          this.files,
-          scope,
-          reason,
-          () => this.#events.wiped(),
-          (receipt) => {
-            receipts.push(receipt);
-            next();
-          },
-        ),
-      );
-    }
+    const receipts: LockReceipt[] = [];
     this.#locks.push(lock);
-    next();
+    let at = 0;
+    const begin = (): void =>
+      repeat((again) => {
+        const run = runs[at++];
+        if (run !== undefined) {
+          run.start((receipt) => {
+            receipts.push(receipt);
+            again();
+          });
+          return;
+        }
+        this.#locks = this.#locks.filter((other) => other !== lock);
+        this.#settling.push(...runs.filter((done) => !done.settled));
+        done(receipts);
+        for (const then of lock.after) then(receipts);
+      });
+    let before = running.length;
+    for (const other of running) {
+      other.deadline = Math.min(other.deadline, deadline);
+      other.after.push((earlier) => {
+        receipts.push(...earlier.filter(({ scope }) => inside(this.scope(scope) as Scope)));
+        if (--before === 0) begin();
+      });
+    }
+    if (before === 0) begin();
     this.#plan();
   }
 
@@ -392,6 +416,7 @@ export class Core {
     for (const scope of this.volume.scopes) {
       if (scope.isOpen && scope.lockAt <= now) {
         const { deadline } = scope;
+        scope.lockAt = Number.POSITIVE_INFINITY;
         this.lock([scope.id], 'lease ended', deadline, (receipts) => {
           this.#events.expired(receipts);
         });

@@ -168,8 +168,10 @@ export class Directories {
       length,
       offset: 0,
     });
+    // Durable before the object gets its name: a name without its side file could not be listed.
+    const synced = written < 0 ? written : this.#backing.perform({ op: 'fdatasync', handle: file });
     this.#backing.close(file);
-    if (written < 0) return written;
+    if (synced < 0) return synced;
     return written === length ? 0 : -errno.ENOSPC;
   }
 

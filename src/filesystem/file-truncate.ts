@@ -5,120 +5,205 @@ import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
 
+type Done = (result: number) => void;
+
 /**
  * Sets the size. A last chunk whose extent changes is sealed anew at its new length; what a growing file gains is a
- * hole. `done`: 0 or -errno. The file must be loaded.
+ * hole. `done`: 0 or -errno, and then the file is as it was. The file must be loaded, unless the size is 0.
  */
-export function truncateFile(
-  file: OpenFile,
-  io: IoBuffers,
-  size: number,
-  done: (result: number) => void,
-): void {
-  const { geometry, executor, table, backing } = file.volume;
+export function truncateFile(file: OpenFile, io: IoBuffers, size: number, done: Done): void {
+  const { backing } = file.volume;
   const old = file.size;
   if (size > MAX_SIZE) {
     done(-errno.EFBIG);
-    return;
+  } else if (size === old) {
+    done(backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
+  } else if (size === 0) {
+    new Truncation(file, io, 0, done).empty();
+  } else {
+    const begun = file.header === undefined ? file.begin() : 0;
+    if (begun < 0) done(begun);
+    else new Truncation(file, io, size, done).run();
   }
-  const cut = (then: () => void): void => {
-    executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) }, (result) => {
-      if (file.dead) done(-errno.ENOKEY);
-      else if (result < 0) done(result);
-      else {
-        table.size[file.slot] = size;
+}
+
+class Truncation {
+  readonly file: OpenFile;
+  readonly io: IoBuffers;
+  readonly size: number;
+  readonly old: number;
+  readonly done: Done;
+  /** The header as it was, to go back to. */
+  readonly before: { size: number; syncedSize: number; chunks: number } | undefined;
+  /** The chunk at the smaller of both ends, and its lengths before and after. */
+  readonly edge: number;
+  readonly lengthBefore: number;
+  readonly lengthAfter: number;
+  #resealed = false;
+
+  constructor(file: OpenFile, io: IoBuffers, size: number, done: Done) {
+    const { geometry } = file.volume;
+    this.file = file;
+    this.io = io;
+    this.size = size;
+    this.old = file.size;
+    this.done = done;
+    const { header } = file;
+    this.before =
+      header === undefined
+        ? undefined
+        : { size: header.size, syncedSize: header.syncedSize, chunks: header.chunks };
+    this.edge = geometry.chunksOf(Math.min(size, this.old)) - 1;
+    this.lengthBefore = geometry.extent(this.edge, this.old);
+    this.lengthAfter = geometry.extent(this.edge, size);
+  }
+
+  get #header(): FileHeader {
+    return this.file.header as FileHeader;
+  }
+
+  empty(): void {
+    this.#setBackingSize(
+      0,
+      () => {
+        this.file.reset();
+        this.done(0);
+      },
+      this.done,
+    );
+  }
+
+  run(): void {
+    const { file } = this;
+    const stored = this.edge >= 0 && this.edge < this.#header.chunks;
+    if (!stored || this.lengthBefore === this.lengthAfter) {
+      file.volume.chunks.drop(file);
+      this.#resize();
+      return;
+    }
+    file.fetch(this.io, this.edge, this.lengthBefore, 0, (fetched) => {
+      if (fetched < 0) {
+        this.done(fetched);
+        return;
+      }
+      const { bytes } = this.io.edges;
+      if (this.lengthAfter > this.lengthBefore) bytes.fill(0, this.lengthBefore, this.lengthAfter);
+      file.volume.chunks.drop(file);
+      this.#resealed = true;
+      this.#writeEdge(this.lengthAfter, (result) => {
+        if (result < 0) this.#undo(result);
+        else this.#resize();
+      });
+    });
+  }
+
+  #resize(): void {
+    if (this.size > this.old) {
+      this.#setBackingSize(
+        this.size,
+        () => this.#writeHeader(this.#succeed),
+        (error) => this.#undo(error),
+      );
+      return;
+    }
+    // Shrinking what is durable: the header must say so, durably, before the data goes; else a power cut between
+    // would show a file that is shorter than its header promises.
+    const durable = (this.before?.syncedSize ?? 0) > this.size;
+    this.#writeHeader(() => {
+      const cut = (): void => {
+        this.#setBackingSize(this.size, this.#succeed, (error) => this.#undo(error));
+      };
+      if (!durable) {
+        cut();
+        return;
+      }
+      const { executor } = this.file.volume;
+      executor.run({ op: 'fdatasync', handle: this.file.handle }, (result) => {
+        if (result < 0) this.#undo(result);
+        else cut();
+      });
+    });
+  }
+
+  readonly #succeed = (): void => {
+    const { backing, table } = this.file.volume;
+    table.size[this.file.slot] = this.size;
+    backing.futimes(this.file.handle, 0, UTIME_OMIT, 0, UTIME_NOW);
+    this.done(0);
+  };
+
+  #writeHeader(then: () => void): void {
+    const header = this.#header;
+    header.size = this.size;
+    header.syncedSize = Math.min(header.syncedSize, this.size);
+    header.chunks = Math.min(header.chunks, this.file.volume.geometry.chunksOf(this.size));
+    this.file.headerDirty = true;
+    this.file.flushHeader(this.io, (result) => {
+      if (result < 0) this.#undo(result);
+      else then();
+    });
+  }
+
+  #setBackingSize(size: number, then: () => void, failed: Done): void {
+    const { executor, geometry, table } = this.file.volume;
+    const length = geometry.backingSize(size);
+    executor.run({ op: 'ftruncate', handle: this.file.handle, length }, (result) => {
+      if (this.file.dead) {
+        this.done(-errno.ENOKEY);
+      } else if (result < 0) {
+        failed(result);
+      } else {
+        table.size[this.file.slot] = size;
         then();
       }
     });
-  };
-  if (size === old) {
-    done(backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
-    return;
   }
-  if (size === 0) {
-    cut(() => {
-      file.reset();
-      done(0);
-    });
-    return;
-  }
-  if (file.header === undefined) {
-    const begun = file.begin();
-    if (begun < 0) {
-      done(begun);
-      return;
-    }
-  }
-  const header = file.header as FileHeader;
-  const finish = (): void => {
-    cut(() => {
-      header.size = size;
-      header.syncedSize = Math.min(header.syncedSize, size);
-      header.chunks = Math.min(header.chunks, geometry.chunksOf(size));
-      file.headerDirty = true;
-      file.flushHeader(io, (result) => {
-        backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW);
-        if (result < 0 && old === 0) abandon(result);
-        else done(result);
-      });
-    });
-  };
-  // The chunk at the smaller of both ends: cut or filled up.
-  const edge = geometry.chunksOf(Math.min(size, old)) - 1;
-  const before = geometry.extent(edge, old);
-  const after = geometry.extent(edge, size);
-  if (edge < 0 || edge >= header.chunks || before === after) {
-    file.volume.chunks.drop(file);
-    finish();
-    return;
-  }
-  file.fetch(io, edge, before, 0, (fetched) => {
-    if (fetched < 0) {
-      done(fetched);
-      return;
-    }
-    if (after > before) io.edges.bytes.fill(0, before, after);
-    file.volume.chunks.drop(file);
+
+  /** Seals the edge chunk, whose plaintext lies in the first edge buffer, at a length. */
+  #writeEdge(length: number, then: Done): void {
+    const { file, io } = this;
+    const { geometry, executor } = file.volume;
     file.key.nonces(io.sealed, 0, geometry.stride, 1);
-    file.sealFrame(io.sealed, 0, edge, after, io.edges.address);
-    const length = FRAME_OVERHEAD + after;
+    file.sealFrame(io.sealed, 0, this.edge, length, io.edges.address);
+    const stored = FRAME_OVERHEAD + length;
+    const offset = geometry.frameOffset(this.edge);
     executor.run(
-      {
-        op: 'pwrite',
-        handle: file.handle,
-        buffer: io.sealed,
-        at: 0,
-        length,
-        offset: geometry.frameOffset(edge),
-      },
+      { op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length: stored, offset },
       (wrote) => {
-        if (file.dead) done(-errno.ENOKEY);
-        else if (wrote === length) finish();
-        else restore(wrote < 0 ? wrote : -errno.ENOSPC);
+        if (file.dead) this.done(-errno.ENOKEY);
+        else then(wrote === stored ? 0 : wrote < 0 ? wrote : -errno.ENOSPC);
       },
     );
-  });
-
-  /** An empty file's first header could not be written: it stays empty. */
-  function abandon(error: number): void {
-    executor.run({ op: 'ftruncate', handle: file.handle, length: 0 }, () => {
-      table.size[file.slot] = 0;
-      file.reset();
-      done(error);
-    });
   }
 
-  /** The longer frame did not fit: put the old one back, at the old length. */
-  function restore(error: number): void {
-    file.key.nonces(io.sealed, 0, geometry.stride, 1);
-    file.sealFrame(io.sealed, 0, edge, before, io.edges.address);
-    const length = FRAME_OVERHEAD + before;
-    const offset = geometry.frameOffset(edge);
-    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
-      if (again < length) file.failed ||= errno.EIO;
-      executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(old) }, () =>
-        done(error),
-      );
+  /** Puts everything back as it was and reports `error`. What can't be put back is a sticky error of the file. */
+  #undo(error: number): void {
+    const { file, before, old } = this;
+    if (file.dead) {
+      this.done(-errno.ENOKEY);
+      return;
+    }
+    const sized = (): void => {
+      if (old === 0) {
+        file.reset();
+      } else {
+        Object.assign(this.#header, before);
+        file.headerDirty = true;
+      }
+      this.done(error);
+    };
+    const resize = (): void =>
+      this.#setBackingSize(old, sized, (failed) => {
+        file.failed ||= -failed;
+        sized();
+      });
+    if (!this.#resealed || old === 0) {
+      resize();
+      return;
+    }
+    this.#writeEdge(this.lengthBefore, (result) => {
+      if (result < 0) file.failed ||= errno.EIO;
+      resize();
     });
   }
 }

@@ -8,6 +8,9 @@ import type { OpenFile } from './open-file.js';
 /** Until the hole map exists, skipped chunks are stored as sealed zeros: at most so many bytes at once. */
 export const MAX_GAP = 64 << 20;
 
+/** Which edge buffer keeps the first chunk's old bytes. */
+const OLD_AREA = 3;
+
 /**
  * One write under way. Chunks from the first that changes to the last are sealed and written in segments that fit
  * the buffer. What a partly covered chunk held before is fetched first.
@@ -27,6 +30,9 @@ class Write {
   readonly last: number;
   /** Which chunk each edge buffer holds, composed of old bytes and new. */
   readonly edges: number[] = [];
+  readonly oldChunks: number;
+  /** The last edge buffer holds what the first chunk held before. */
+  #keptOld = false;
 
   constructor(
     file: OpenFile,
@@ -47,6 +53,7 @@ class Write {
     this.done = done;
     this.header = file.header as FileHeader;
     this.oldSize = file.size;
+    this.oldChunks = this.header.chunks;
     this.newSize = Math.max(this.oldSize, this.end);
     this.last = geometry.chunkOf(this.end - 1);
     const target = geometry.chunkOf(offset);
@@ -105,6 +112,11 @@ class Write {
       const start = index * geometry.chunkSize;
       const area = at * geometry.chunkSize;
       const extent = geometry.extent(index, this.newSize);
+      if (index === this.first && old > 0) {
+        const { address } = this.io.edges;
+        copyMemory(address + OLD_AREA * geometry.chunkSize, address + area, old);
+        this.#keptOld = true;
+      }
       if (extent > old) this.io.edges.bytes.fill(0, area + old, area + extent);
       const from = Math.max(this.offset, start);
       const until = Math.min(this.end, start + extent);
@@ -177,8 +189,9 @@ class Write {
   }
 
   /**
-   * The disk took only part of a segment. Whole frames count; the frame at the break may be torn, so what it held
-   * is sealed and written again at the size that remains (its place exists already).
+   * The disk took only part of a segment. Where new data was stored, whole frames count, and the frame at the break,
+   * which may be torn, is sealed and written again at the size that remains (its place exists already). Where none
+   * was, the file is put back as it was.
    */
   #fail(from: number, wrote: number, error: number): void {
     const { file, header, io } = this;
@@ -186,45 +199,38 @@ class Write {
     chunks.drop(file);
     const good = from + Math.max(0, Math.floor(wrote / geometry.stride));
     const reached = Math.min(this.newSize, good * geometry.chunkSize);
-    const size = Math.max(this.oldSize, reached);
-    const known = Math.max(Math.min(header.chunks, geometry.chunksOf(this.oldSize)), good);
+    const progressed = reached > this.offset;
+    const size = progressed ? Math.max(this.oldSize, reached) : this.oldSize;
     header.size = size;
-    header.chunks = Math.min(known, geometry.chunksOf(size));
-    file.headerDirty = header.version > 0 || size > 0;
+    header.chunks = progressed
+      ? Math.min(geometry.chunksOf(size), Math.max(this.oldChunks, good))
+      : this.oldChunks;
+    file.headerDirty = true;
     table.size[file.slot] = size;
-    const finish = (): void => {
-      if (size === 0) file.reset();
-      const result = Math.min(this.end, reached) - this.offset;
-      this.done(result > 0 ? result : error);
-    };
     const cut = (): void => {
-      executor.run({ op: 'ftruncate', handle: file.handle, length: geometry.backingSize(size) }, (result) => {
+      const length = geometry.backingSize(size);
+      executor.run({ op: 'ftruncate', handle: file.handle, length }, (result) => {
         if (result < 0) file.failed ||= -result;
-        finish();
+        if (size === 0) file.reset();
+        this.done(progressed ? Math.min(this.end, reached) - this.offset : error);
       });
     };
-    const extent = geometry.extent(good, size);
-    if (extent === 0 || good >= header.chunks) {
+    const torn = progressed ? good : this.first;
+    const extent = geometry.extent(torn, size);
+    if (extent === 0 || torn >= this.oldChunks) {
       cut();
       return;
     }
+    const kept = !progressed && this.#keptOld;
+    const plaintext = kept ? io.edges.address + OLD_AREA * geometry.chunkSize : this.#plaintext(torn);
     file.key.nonces(io.sealed, 0, geometry.stride, 1);
-    file.sealFrame(io.sealed, 0, good, extent, this.#plaintext(good));
+    file.sealFrame(io.sealed, 0, torn, extent, plaintext);
     const length = extent + geometry.stride - geometry.chunkSize;
-    executor.run(
-      {
-        op: 'pwrite',
-        handle: file.handle,
-        buffer: io.sealed,
-        at: 0,
-        length,
-        offset: geometry.frameOffset(good),
-      },
-      (again) => {
-        if (again < length) file.failed ||= errno.EIO;
-        cut();
-      },
-    );
+    const offset = geometry.frameOffset(torn);
+    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
+      if (again < length) file.failed ||= errno.EIO;
+      cut();
+    });
   }
 }
 

@@ -63,6 +63,8 @@ export class Files {
       if (file.opens === 0 && files.get(file.slot) === file) {
         files.delete(file.slot);
         file.close();
+        // Mapped pages were written before the kernel let go of the file (fuse_vma_close): none is dirty now.
+        this.#volume.table.clear(file.slot, flag.WRITABLE);
       }
       done();
     };
@@ -76,17 +78,19 @@ export class Files {
     }
     file.enter(undefined, () => {
       const io = this.#volume.io.take();
-      file.flushHeader(io, () => {
+      file.flushHeader(io, (result) => {
         this.#volume.io.give(io);
         file.leave();
+        // close(2) was answered long ago: nobody but the log can be told.
+        if (result < 0 && !file.dead) this.#volume.onWriteBackFailed(file.slot, -result);
         end();
       });
     });
   }
 
-  #handle(file: OpenFile): number {
+  #handle(file: OpenFile, own = false): number {
     const { slot, scope } = file;
-    return this.#handles.add({ slot, scope, file, listing: undefined, dead: false });
+    return this.#handles.add({ slot, scope, file, listing: undefined, own, dead: false });
   }
 
   create(parent: NodeId, name: string, mode: number, caller: Caller, reply: Reply): void {
@@ -120,7 +124,7 @@ export class Files {
     const { table } = this.#volume;
     table.set(slot, flag.PAGES | (request.write ? flag.WRITABLE : 0));
     if (!request.truncate) {
-      reply.opened(this.#handle(file), KEEP);
+      reply.opened(this.#handle(file, caller.trusted), KEEP);
       return;
     }
     if (request.killPrivileges) this.#killPrivileges(slot);
@@ -255,13 +259,20 @@ export class Files {
       reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
       return;
     }
-    this.#inside(file, reply, (io, leave) => {
-      this.sync(file, io, dataOnly, (result) => {
-        leave();
-        if (result < 0) reply.error(-result);
-        else reply.ok();
-      });
-    });
+    // Loaded, so that the synced size is known also where this program wrote nothing.
+    const load = true;
+    this.#inside(
+      file,
+      reply,
+      (io, leave) => {
+        this.sync(file, io, dataOnly, (result) => {
+          leave();
+          if (result < 0) reply.error(-result);
+          else reply.ok();
+        });
+      },
+      load,
+    );
   }
 
   /** Makes a file durable; the caller is inside it. A failed fsync stays failed. 0 or -errno. */
@@ -272,10 +283,7 @@ export class Files {
     done: (result: number) => void,
   ): void {
     const { header } = file;
-    if (header !== undefined && header.syncedSize !== header.size) {
-      header.syncedSize = header.size;
-      file.headerDirty = true;
-    }
+    const size = header?.size ?? 0;
     file.flushHeader(io, (flushed) => {
       if (file.failed !== 0 || flushed < 0) {
         done(file.failed !== 0 ? -file.failed : flushed);
@@ -284,6 +292,11 @@ export class Files {
       const op = dataOnly ? 'fdatasync' : 'fsync';
       this.#volume.executor.run({ op, handle: file.handle }, (result) => {
         if (result < 0) file.failed ||= -result;
+        // Only now: a header that claimed it before the data was durable would condemn the file at a power cut.
+        if (result >= 0 && header !== undefined && !file.dead && header.syncedSize !== size) {
+          header.syncedSize = size;
+          file.headerDirty = true;
+        }
         done(file.dead ? -errno.ENOKEY : result);
       });
     });
@@ -327,7 +340,16 @@ export class Files {
       return;
     }
     if (change.size === undefined) {
-      this.#finishSetattr(slot, change, reply);
+      const file = this.#volume.files.get(slot);
+      if (file === undefined || !file.busy || change.mtime === undefined) {
+        this.#finishSetattr(slot, change, reply);
+        return;
+      }
+      // A header write under way puts back the modification time that it found: wait for it.
+      file.enter(reply, () => {
+        this.#finishSetattr(slot, change, reply);
+        file.leave();
+      });
       return;
     }
     const { size } = change;

@@ -9,6 +9,8 @@ export interface OpenHandle {
   readonly scope: Scope;
   readonly file: OpenFile | undefined;
   listing: Listing | undefined;
+  /** Our notifier's: not one that a lock takes from anybody. */
+  readonly own: boolean;
   dead: boolean;
 }
 
@@ -37,12 +39,12 @@ export class Handles {
       if (handle?.scope === scope && !handle.dead) {
         handle.dead = true;
         handle.listing = undefined;
-        cut++;
+        if (!handle.own) cut++;
       }
     }
     return cut;
   }
   count(scope: Scope): number {
-    return this.#open.filter((handle) => handle?.scope === scope && !handle.dead).length;
+    return this.#open.filter((handle) => handle?.scope === scope && !handle.dead && !handle.own).length;
   }
 }

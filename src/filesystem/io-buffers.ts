@@ -10,7 +10,7 @@ export interface IoBuffers {
   readonly sealed: Pinned;
   /** How many frames `sealed` holds beside a header region. */
   readonly frames: number;
-  /** Plaintext of three chunks: the ends of a transfer, and a last chunk that grows. */
+  /** Plaintext of four chunks: the ends of a transfer, a last chunk that grows, and what the first one held before. */
   readonly edges: Pinned;
 }
 
@@ -30,7 +30,7 @@ export class IoPool {
     return {
       frames,
       sealed: ioBuffer(HEADER_REGION + frames * (chunkSize + FRAME_OVERHEAD)),
-      edges: ioBuffer(3 * chunkSize),
+      edges: ioBuffer(4 * chunkSize),
     };
   }
   give(buffers: IoBuffers): void {

@@ -1,6 +1,7 @@
 import { errno, errnoName } from '../base/errno.js';
 import type { ScopeId } from '../base/ids.js';
-import type { NodeId } from './contract.js';
+import { repeat } from '../base/repeat.js';
+import type { CachedName, NodeId } from './contract.js';
 import type { Files } from './files.js';
 import type { Handles } from './handles.js';
 import { flag, NO_SLOT, type Slot } from './inode-table.js';
@@ -43,14 +44,17 @@ export class LockRun {
   readonly #started: number;
   readonly #bytesBefore: number;
   readonly #errors: { file: string; error: string }[] = [];
-  readonly #done: (receipt: LockReceipt) => void;
   readonly #onWiped: () => void;
   #phase: Phase = 'waiting';
+  #receipt: LockReceipt | undefined;
+  #done: (receipt: LockReceipt) => void = () => {};
+  /** The kernel forgot the scope's names: until then its next generation must not begin. */
+  #namesGone = false;
   #cut = 0;
   #flushed = 0;
   /** Slots whose dirty pages were asked for and have not been confirmed. */
-  #unconfirmed: Slot[] = [];
-  #entries: { parent: NodeId; name: string }[] = [];
+  #unconfirmed = new Set<Slot>();
+  #entries: CachedName[] = [];
   #nodes: NodeId[] = [];
 
   constructor(
@@ -60,7 +64,6 @@ export class LockRun {
     scope: Scope,
     reason: string,
     onWiped: () => void,
-    done: (receipt: LockReceipt) => void,
   ) {
     this.#volume = volume;
     this.#handles = handles;
@@ -68,7 +71,6 @@ export class LockRun {
     this.scope = scope;
     this.#reason = reason;
     this.#onWiped = onWiped;
-    this.#done = done;
     this.#started = volume.clock.boottime();
     this.#bytesBefore = files.bytesWritten;
     scope.state = 'locking';
@@ -88,12 +90,16 @@ export class LockRun {
     return found;
   }
 
-  start(): void {
-    if (this.#phase !== 'waiting') {
-      // The deadline was faster than the scopes before this one.
-      if (this.#phase === 'wiped') this.#invalidateAgain();
-      return;
-    }
+  /** Until then the kernel may still have pages or names of this generation: the scope can't be unlocked. */
+  get settled(): boolean {
+    return this.#receipt !== undefined && this.#namesGone;
+  }
+
+  /** Begins, unless a deadline was faster. `done`: with the receipt, once no page is left. */
+  start(done: (receipt: LockReceipt) => void): void {
+    this.#done = done;
+    if (this.#receipt !== undefined) done(this.#receipt);
+    if (this.#phase !== 'waiting') return;
     this.#phase = 'drain';
     const busy = this.#open().filter((file) => file.busy);
     let left = busy.length;
@@ -108,26 +114,27 @@ export class LockRun {
     this.#phase = 'flush';
     const { table, cache } = this.#volume;
     const slots = this.#slots(flag.WRITABLE);
-    this.#unconfirmed = slots;
+    this.#unconfirmed = new Set(slots);
     if (slots.length === 0) {
       this.#invalidate();
       return;
     }
-    cache.flush(
-      slots.map((slot) => table.node(slot)),
-      (results) => {
-        if (this.#phase !== 'flush') return;
-        slots.forEach((slot, i) => {
-          const result = results[i] as number;
-          // ESTALE: the kernel has no such inode any more, so no pages either.
-          if (result < 0 && result !== -errno.ESTALE) {
-            this.#errors.push({ file: this.#nameOf(slot), error: errnoName(-result) });
-          }
-        });
-        this.#unconfirmed = [];
-        this.#invalidate();
-      },
-    );
+    for (const slot of slots) {
+      const node = table.node(slot);
+      cache.flush(node, (result) => {
+        if (this.#phase !== 'flush') {
+          // The deadline was faster: a write(2) that ended only now left pages.
+          cache.dropPages([node], () => {});
+          return;
+        }
+        this.#unconfirmed.delete(slot);
+        // ESTALE: the kernel has no such inode any more, so no pages either.
+        if (result < 0 && result !== -errno.ESTALE) {
+          this.#errors.push({ file: this.#nameOf(slot), error: errnoName(-result) });
+        }
+        if (this.#unconfirmed.size === 0) this.#invalidate();
+      });
+    }
   }
 
   #collect(): void {
@@ -145,17 +152,21 @@ export class LockRun {
   #invalidate(): void {
     this.#phase = 'invalidate';
     this.#collect();
-    this.#volume.cache.invalidate(this.#entries, this.#nodes, () => {
-      if (this.#phase === 'invalidate') this.#checkpoint(CHECKPOINTS);
-    });
+    let left = 2;
+    const one = (): void => {
+      if (--left === 0 && this.#phase === 'invalidate') this.#checkpoint(CHECKPOINTS);
+    };
+    this.#volume.cache.dropNames(this.#entries, one);
+    this.#volume.cache.dropPages(this.#nodes, one);
   }
 
   #checkpoint(times: number): void {
     this.#phase = 'checkpoint';
     const files = this.#open();
-    const next = (i: number): void => {
+    let at = 0;
+    repeat((again) => {
       if (this.#phase !== 'checkpoint') return;
-      const file = files[i];
+      const file = files[at++];
       if (file === undefined) {
         this.#syncAll(times);
         return;
@@ -168,11 +179,10 @@ export class LockRun {
           if (result < 0 && !file.dead) {
             this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(-result) });
           }
-          next(i + 1);
+          again();
         });
       });
-    };
-    next(0);
+    });
   }
 
   #syncAll(times: number): void {
@@ -200,7 +210,7 @@ export class LockRun {
     for (const slot of this.#unconfirmed) {
       this.#errors.push({ file: this.#nameOf(slot), error: errnoName(errno.ETIMEDOUT) });
     }
-    this.#unconfirmed = [];
+    this.#unconfirmed.clear();
     if (this.#phase !== 'invalidate' && this.#phase !== 'checkpoint') this.#collect();
     this.#phase = 'wiped';
     const { scope } = this;
@@ -235,12 +245,15 @@ export class LockRun {
     this.#onWiped();
   }
 
-  /** Runs after {@link wipe}: what came into the kernel's cache in the meantime goes too. */
+  /** What came into the kernel's cache in the meantime goes too. The receipt waits for pages, an unlock for names. */
   #invalidateAgain(): void {
-    this.#volume.cache.invalidate(this.#entries, this.#nodes, () => {
-      if (this.#phase !== 'wiped') return;
+    const { cache, clock } = this.#volume;
+    cache.dropPages(this.#nodes, (failures) => {
+      if (failures > 0) {
+        this.#errors.push({ file: '*', error: `${failures} cached objects could not be dropped` });
+      }
       this.#phase = 'done';
-      this.#done({
+      this.#receipt = {
         scope: this.scope.id,
         generation: this.scope.generation,
         reason: this.#reason,
@@ -248,17 +261,20 @@ export class LockRun {
         inodesInvalidated: this.#nodes.length,
         bytesFlushed: this.#flushed,
         errors: this.#errors,
-        seconds: (this.#volume.clock.boottime() - this.#started) / 1000,
-      });
+        seconds: (clock.boottime() - this.#started) / 1000,
+      };
+      this.#done(this.#receipt);
+    });
+    cache.dropNames(this.#entries, () => {
+      this.#namesGone = true;
     });
   }
 
-  /** The deadline: wipes now, whatever is under way, and goes on from there. */
+  /** The deadline: wipes now, whatever is under way or waits for its turn, and goes on from there. */
   expire(): void {
-    const running = this.#phase !== 'waiting';
     if (this.#phase === 'wiped' || this.#phase === 'done') return;
     this.#wipe(true);
-    if (running) this.#invalidateAgain();
+    this.#invalidateAgain();
   }
 
   #nameOf(slot: Slot): string {

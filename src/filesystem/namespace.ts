@@ -110,6 +110,7 @@ export class Namespace {
     this.#touched(directory);
     const slot = this.#nodes.adopt(directory, handle, name, stored.name, stat);
     if (slot < 0) {
+      backing.unlink(handle, stored.name);
       backing.close(file);
       return slot;
     }
@@ -143,11 +144,17 @@ export class Namespace {
       return;
     }
     this.#touched(directory);
-    const { backing, stat } = this.#volume;
+    const { backing, directories, stat } = this.#volume;
     const known = backing.stat(handle, stored.name, stat);
     const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, stat);
-    if (slot < 0) reply.error(-slot);
-    else this.#entry(slot, reply);
+    if (slot >= 0) {
+      this.#entry(slot, reply);
+      return;
+    }
+    // What can't be shown is not made.
+    backing.rmdir(handle, stored.name);
+    directories.removeSide(handle, stored);
+    reply.error(-slot);
   }
 
   /**
@@ -202,8 +209,13 @@ export class Namespace {
     if (caller.uid !== 0 || gid !== 0) backing.chown(handle, stored.name, caller.uid, gid);
     this.#touched(directory);
     const slot = this.#nodes.find(directory, name);
-    if (slot < 0) reply.error(-slot);
-    else this.#entry(slot, reply);
+    if (slot >= 0) {
+      this.#entry(slot, reply);
+      return;
+    }
+    backing.unlink(handle, stored.name);
+    directories.removeSide(handle, stored);
+    reply.error(-slot);
   }
 
   readlink(node: NodeId, caller: Caller, reply: Reply): void {
@@ -251,6 +263,11 @@ export class Namespace {
       reply.error(errno.ENOENT);
       return;
     }
+    // Opening the source's directory may have closed the target's where descriptors ran out.
+    if (directories.handle(directory.slot) !== handle) {
+      reply.error(errno.EMFILE);
+      return;
+    }
     let done = table.isRegular(slot) ? this.#unbind(slot, source.handle, source.name) : 0;
     if (done >= 0) done = directories.writeSide(handle, stored);
     if (done >= 0) done = backing.link(source.handle, source.name, handle, stored.name);
@@ -258,14 +275,20 @@ export class Namespace {
       reply.error(-done);
       return;
     }
-    if (table.isRegular(slot)) {
-      const home = directories.get(table.parent[slot] as number);
-      if (home !== undefined) hardLinks.add(slot, home, table.name[slot] as string);
-      hardLinks.add(slot, directory, name);
-    }
-    directory.children.set(name, slot);
     table.set(slot, flag.STALE);
     this.#touched(directory);
+    const attributes = this.#nodes.attributes(slot);
+    if (typeof attributes === 'number') {
+      // What can't be shown is not made.
+      backing.unlink(handle, stored.name);
+      directories.removeSide(handle, stored);
+      reply.error(-attributes);
+      return;
+    }
+    const home = directories.get(table.parent[slot] as number);
+    if (home !== undefined) hardLinks.add(slot, home, table.name[slot] as string);
+    hardLinks.add(slot, directory, name);
+    directory.children.set(name, slot);
     this.#entry(slot, reply);
   }
 
@@ -456,7 +479,7 @@ export class Namespace {
       table.parent[slot] = to.slot;
       table.name[slot] = newName;
     }
-    if ((table.nlink[slot] as number) > 1 && table.isRegular(slot)) {
+    if ((table.nlink[slot] as number) > 1 && !table.isDirectory(slot)) {
       this.#volume.hardLinks.add(slot, to, newName);
       this.#volume.hardLinks.remove(slot, from, name);
     }

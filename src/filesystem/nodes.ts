@@ -136,15 +136,14 @@ export class Nodes {
   adopt(directory: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
     const { table, hardLinks } = this.volume;
     if (stat.isDirectory) return this.#adoptDirectory(directory, handle, name, stored, stat);
-    const several = stat.isRegular && stat.nlink > 1;
-    const other = several ? hardLinks.find(stat.ino) : undefined;
-    // Only a file that was linked through us is one file under all its names: a link planted in the vault would
-    // show one file's content under another's name.
-    if (
+    // Also where the count fell to 1 meanwhile: one backing inode must not become two of ours.
+    const other = hardLinks.find(stat.ino);
+    const known =
       other !== undefined &&
-      !table.has(other, flag.DEAD) &&
-      this.#linked(directory, handle, stored, stat)
-    ) {
+      table.scope[other] === directory.scope.index &&
+      !table.has(other, flag.DEAD | flag.UNLINKED);
+    const several = (known || stat.nlink > 1) && this.#linked(directory, handle, stored, stat);
+    if (known && several) {
       table.fill(other, stat, this.plainSize(stat));
       directory.children.set(name, other);
       hardLinks.add(other, directory, name);
@@ -158,9 +157,13 @@ export class Nodes {
     return slot;
   }
 
-  /** Whether a file with several names says, authentically, that it is bound to none. An empty one need not. */
+  /**
+   * Whether a file says, authentically, that it is bound to no name. Only a file that was linked through us is one
+   * file under all its names: a link planted in the vault would show one file's content under another's name. Empty
+   * files and other kinds have no binding.
+   */
   #linked(directory: Directory, handle: Handle, stored: string, stat: Stat): boolean {
-    if (stat.size === 0) return true;
+    if (!stat.isRegular || stat.size === 0) return true;
     const length = this.volume.backing.getxattr(handle, stored, XATTR, value);
     if (length < 0) return false;
     const { binding } = directory.scope.live;

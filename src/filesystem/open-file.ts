@@ -1,5 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { errno } from '../base/errno.js';
+import { repeat } from '../base/repeat.js';
 import type { AeadKey } from '../crypto/aead.js';
 import { encodeBinding, encodeUnbound, judgeBinding, XATTR } from '../format/binding.js';
 import { type FileHeader, type HeaderContext, openHeaderPair, sealHeader } from '../format/file-header.js';
@@ -13,6 +14,9 @@ import { flag, type Slot } from './inode-table.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { Scope } from './scope.js';
 import type { Volume } from './volume.js';
+
+/** Inside this file: a chunk was read and is not what was written. Outside it is EIO. */
+const NOT_AUTHENTIC = -errno.EBADMSG;
 
 const associated = pinned(16);
 const xattr = Buffer.alloc(1024);
@@ -134,8 +138,13 @@ export class OpenFile {
       done(0);
       return;
     }
-    this.volume.backing.fstat(this.handle, stat);
+    const known = this.volume.backing.fstat(this.handle, stat);
+    if (known < 0 || !stat.isRegular) {
+      done(known < 0 ? known : -errno.EIO);
+      return;
+    }
     if (stat.size === 0) {
+      this.volume.table.size[this.slot] = 0;
       this.#loaded = true;
       done(0);
       return;
@@ -162,7 +171,12 @@ export class OpenFile {
       return;
     }
     const { header } = pair;
-    const { secret, tag } = keys.file(header.fileId);
+    const derived = keys.file(header.fileId);
+    if (derived === undefined) {
+      done(-errno.ENFILE);
+      return;
+    }
+    const { secret, tag } = derived;
     if (!timingSafeEqual(tag, header.tag) || !this.#bound(header.tag)) {
       secret.wipe();
       done(-errno.EIO);
@@ -208,30 +222,59 @@ export class OpenFile {
       return;
     }
     const cutTo = (size: number): void => {
+      this.volume.onRecovered(this.slot, header.size, size);
       header.size = size;
       header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
       this.headerDirty = true;
       executor.run({ op: 'ftruncate', handle: this.handle, length: geometry.backingSize(size) }, done);
     };
     let chunk = geometry.chunkOf(Math.min(header.size, header.syncedSize));
-    const next = (): void => {
+    repeat((again) => {
       const extent = geometry.extent(chunk, limit);
       if (extent === 0) {
         cutTo(limit);
         return;
       }
-      this.fetch(io, chunk, extent, 0, (result) => {
-        if (result < 0) {
-          const size = Math.min(limit, chunk * geometry.chunkSize);
-          if (size < header.syncedSize) done(-errno.EIO);
-          else cutTo(size);
+      this.#fetch(io, chunk, extent, 0, (result) => {
+        if (result === NOT_AUTHENTIC) {
+          this.#endOfTrust(io, header, chunk, limit, (size) => {
+            if (size < header.syncedSize) done(-errno.EIO);
+            else cutTo(size);
+          });
+        } else if (result < 0) {
+          // The disk's own error says nothing of the chunk: cut nothing.
+          done(result);
         } else {
           chunk++;
-          next();
+          again();
         }
       });
-    };
-    next();
+    });
+  }
+
+  /** Where a file ends whose chunk `chunk` does not open at the backing's size. */
+  #endOfTrust(
+    io: IoBuffers,
+    header: FileHeader,
+    chunk: number,
+    limit: number,
+    then: (size: number) => void,
+  ): void {
+    const { geometry } = this.volume;
+    const start = chunk * geometry.chunkSize;
+    if (chunk >= header.chunks) {
+      // A hole that the header knows of, or growth that got no data.
+      then(Math.min(limit, Math.max(header.size, start)));
+      return;
+    }
+    // A last chunk that was about to grow or was cut already has the length that the header's size gives it.
+    const extent = geometry.extent(chunk, header.size);
+    const last = chunk === geometry.chunksOf(header.size) - 1 && header.size <= limit;
+    if (!last || extent === geometry.extent(chunk, limit)) {
+      then(Math.min(limit, start));
+      return;
+    }
+    this.#fetch(io, chunk, extent, 0, (result) => then(result === 0 ? header.size : Math.min(limit, start)));
   }
 
   #bound(tag: Buffer): boolean {
@@ -256,7 +299,9 @@ export class OpenFile {
     const { table, backing, directories } = this.volume;
     const keys = this.scope.live;
     const fileId = randomBytes(16);
-    const { secret, tag } = keys.file(fileId);
+    const derived = keys.file(fileId);
+    if (derived === undefined) return -errno.ENFILE;
+    const { secret, tag } = derived;
     const parent = directories.get(table.parent[this.slot] as number);
     let bound = 0;
     if (!table.has(this.slot, flag.UNLINKED) && parent !== undefined) {
@@ -305,8 +350,12 @@ export class OpenFile {
     this.key.seal(into, at, associated.address, 16, plaintext, length, body);
   }
 
-  /** Brings the plaintext of a stored chunk into edge `edge` (0 to 2). Uses the sealed buffer's start. */
+  /** Brings the plaintext of a stored chunk into edge `edge`. Uses the sealed buffer's start. 0 or -errno. */
   fetch(io: IoBuffers, index: number, extent: number, edge: number, done: (result: number) => void): void {
+    this.#fetch(io, index, extent, edge, (result) => done(result === NOT_AUTHENTIC ? -errno.EIO : result));
+  }
+
+  #fetch(io: IoBuffers, index: number, extent: number, edge: number, done: (result: number) => void): void {
     const { geometry, chunks, executor } = this.volume;
     const at = edge * geometry.chunkSize;
     if (chunks.has(this, index, extent)) {
@@ -319,9 +368,9 @@ export class OpenFile {
     executor.run({ op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset }, (got) => {
       if (this.dead) done(-errno.ENOKEY);
       else if (got < 0) done(got);
-      else if (got < length) done(-errno.EIO);
+      else if (got < length) done(NOT_AUTHENTIC);
       else if (this.openFrame(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
-      else done(-errno.EIO);
+      else done(NOT_AUTHENTIC);
     });
   }
 

@@ -10,6 +10,7 @@ import { InlineExecutor } from './backing.js';
 import type {
   AttributeChange,
   Attributes,
+  CachedName,
   CachePort,
   Caller,
   DirectorySink,
@@ -110,9 +111,9 @@ export class LateExecutor implements Executor {
 }
 
 export interface CacheCall {
-  kind: 'flush' | 'invalidate';
+  kind: 'flush' | 'pages' | 'names';
   nodes: readonly NodeId[];
-  entries: readonly { parent: NodeId; name: string }[];
+  entries: readonly CachedName[];
 }
 
 /** A kernel that has no pages. `hold` keeps answers back until {@link TestCache.answer}. */
@@ -120,29 +121,32 @@ export class TestCache implements CachePort {
   readonly calls: CacheCall[] = [];
   hold = false;
   /** What the kernel does while it flushes: writes of dirty pages. */
-  onFlush: (nodes: readonly NodeId[]) => void = () => {};
-  readonly #held: (() => void)[] = [];
-  flush(nodes: readonly NodeId[], done: (results: readonly number[]) => void): void {
-    this.calls.push({ kind: 'flush', nodes, entries: [] });
-    this.onFlush(nodes);
-    this.#later(() => done(nodes.map(() => 0)));
+  onFlush: (node: NodeId) => void = () => {};
+  readonly #held: { kind: CacheCall['kind']; then: () => void }[] = [];
+  flush(node: NodeId, done: (result: number) => void): void {
+    this.calls.push({ kind: 'flush', nodes: [node], entries: [] });
+    this.onFlush(node);
+    this.#later('flush', () => done(0));
   }
-  invalidate(
-    entries: readonly { parent: NodeId; name: string }[],
-    nodes: readonly NodeId[],
-    done: (failures: number) => void,
-  ): void {
-    this.calls.push({ kind: 'invalidate', nodes, entries });
-    this.#later(() => done(0));
+  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
+    this.calls.push({ kind: 'pages', nodes, entries: [] });
+    this.#later('pages', () => done(0));
   }
-  #later(then: () => void): void {
-    if (this.hold) this.#held.push(then);
+  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
+    this.calls.push({ kind: 'names', nodes: [], entries });
+    this.#later('names', () => done(0));
+  }
+  #later(kind: CacheCall['kind'], then: () => void): void {
+    if (this.hold) this.#held.push({ kind, then });
     else then();
   }
-  answer(): boolean {
-    const held = this.#held.shift();
-    held?.();
-    return held !== undefined;
+  /** Answers the oldest order of the given kind, or of any; true if there was one. */
+  answer(kind?: CacheCall['kind']): boolean {
+    const at = this.#held.findIndex((held) => kind === undefined || held.kind === kind);
+    if (at < 0) return false;
+    const [held] = this.#held.splice(at, 1);
+    held?.then();
+    return true;
   }
 }
 
@@ -180,6 +184,8 @@ export class Rig {
   readonly cache: TestCache;
   readonly moved: [ScopeId, string][] = [];
   readonly expired: LockReceipt[] = [];
+  readonly recovered: [string, number, number][] = [];
+  readonly failed: [string, string][] = [];
   wipes = 0;
 
   constructor(backing: Backing, options: RigOptions = {}) {
@@ -209,6 +215,8 @@ export class Rig {
       {
         moved: (scope, path) => this.moved.push([scope, path]),
         expired: (receipts) => this.expired.push(...receipts),
+        recovered: (_scope, path, before, after) => this.recovered.push([path, before, after]),
+        writeBackFailed: (_scope, path, error) => this.failed.push([path, errnoName(error)]),
         wiped: () => this.wipes++,
       },
     );

@@ -49,6 +49,10 @@ export class Volume {
   readonly hardLinks: HardLinks;
   /** A chunk of zeros, to seal where a write skipped one. */
   readonly zeros: Pinned;
+  /** A file was repaired after an unclean stop: the size its header had, and the one it has now. */
+  onRecovered: (slot: number, before: number, after: number) => void = () => {};
+  /** A file's header could not be written when its last handle was released. */
+  onWriteBackFailed: (slot: number, error: number) => void = () => {};
   /** Scratch for one call. */
   readonly stat = new Stat();
 

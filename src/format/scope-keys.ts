@@ -60,9 +60,10 @@ export class ScopeKeys {
     return secret;
   }
 
-  /** The key of one file and its clear tag. The caller wipes the secret. */
-  file(fileId: Buffer): { secret: Secret; tag: Buffer } {
-    const out = this.#memory.allocate(64);
+  /** The key of one file and its clear tag; undefined where secret memory is full. The caller wipes the secret. */
+  file(fileId: Buffer): { secret: Secret; tag: Buffer } | undefined {
+    const out = this.#memory.tryAllocate(64);
+    if (out === undefined) return undefined;
     derive(this.#epochSecret, 'scopefs/1/file', Buffer.concat([idBytes(this.scope), fileId]), out.address);
     const tag = peek(out, 16, 32);
     return { secret: out, tag };

@@ -63,7 +63,7 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
     });
   }
   const version = reader.u16();
-  if (version !== VERSION) {
+  if (version !== VERSION && !reader.short) {
     throw new Failure(
       'unsupported_format',
       `${where} has format version ${version}, this build reads ${VERSION}`,

@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 
 export interface MountEntry {
   readonly device: string;
@@ -31,6 +32,19 @@ export function mounts(text = readFileSync('/proc/self/mountinfo', 'utf8')): Mou
 /** The topmost mount on exactly this path. */
 export function mountAt(path: string): MountEntry | undefined {
   return mounts().findLast((entry) => entry.mountPoint === path);
+}
+
+/**
+ * A mount point's path as the kernel lists it. Its last component is not looked up: a dead mount can't be, and the
+ * directories above it can.
+ */
+export function canonicalMountPoint(path: string): string {
+  const absolute = resolve(path);
+  try {
+    return join(realpathSync(dirname(absolute)), basename(absolute));
+  } catch {
+    return absolute;
+  }
 }
 
 /** A FUSE mount whose daemon died answers everything with ENOTCONN. */

@@ -30,30 +30,33 @@ export class Notifier {
    * Makes the kernel write a node's dirty pages, and waits for writes under way: forgets its attributes, then
    * fsyncs a descriptor that needs no path. 0, -ESTALE where the kernel has it not in its cache, or -errno.
    */
-  flush(nodes: readonly number[]): number[] {
-    // Open for this lock only: an open descriptor of the mount makes umount busy.
+  flush(node: number): number {
+    // Open for this order only: an open descriptor of the mount makes umount busy.
     const mount = openPath(this.#mountPoint, open.O_RDONLY | open.O_DIRECTORY);
-    if (mount < 0) return nodes.map(() => mount);
-    const results = nodes.map((node) => {
-      this.#send(putInvalInode(message.bytes, node, false));
-      const fd = openByNodeid(mount, node, open.O_RDONLY);
-      if (fd < 0) return fd;
-      const done = fsync(fd);
-      close(fd);
-      return done;
-    });
+    if (mount < 0) return mount;
+    this.#send(putInvalInode(message.bytes, node, false));
+    const fd = openByNodeid(mount, node, open.O_RDONLY);
     close(mount);
-    return results;
+    if (fd < 0) return fd;
+    const done = fsync(fd);
+    close(fd);
+    return done;
   }
 
-  /** Drops names, then pages and attributes of nodes. How many of these orders the kernel refused. */
-  invalidate(entries: readonly { parent: number; name: string }[], nodes: readonly number[]): number {
+  /** Drops pages and attributes of nodes. How many of these orders the kernel refused. */
+  dropPages(nodes: readonly number[]): number {
+    let failures = 0;
+    for (const node of nodes) {
+      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    }
+    return failures;
+  }
+
+  /** Drops names and all below them. How many of these orders the kernel refused. */
+  dropNames(entries: readonly { parent: number; name: string }[]): number {
     let failures = 0;
     for (const { parent, name } of entries) {
       if (this.#send(putInvalEntry(message.bytes, parent, name)) < 0) failures++;
-    }
-    for (const node of nodes) {
-      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
     }
     return failures;
   }

@@ -43,8 +43,8 @@ export class Session {
   readonly #events: SessionEvents;
   readonly #request = new Request();
   readonly #buffers = new ReplyBuffers();
-  /** Thread id of our notifier: its requests are served while a scope is being locked. */
-  notifier = 0;
+  /** Thread ids of our notifiers: their requests are served while a scope is being locked. */
+  readonly notifiers = new Set<number>();
   #receive: Pinned = ioBuffer(MAX_WRITE + 4096);
   readonly #idle: Pinned[] = [];
   #handling = false;
@@ -115,7 +115,7 @@ export class Session {
       return;
     }
     const { uid, gid, pid } = request;
-    handler(request, { uid, gid, pid, trusted: pid === this.notifier }, reply, buffer);
+    handler(request, { uid, gid, pid, trusted: this.notifiers.has(pid) }, reply, buffer);
     if (opcode === 'WRITE' && !reply.done) {
       // The operation still needs the data: it keeps this buffer, the next request gets another.
       this.#receive = this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);

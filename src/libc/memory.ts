@@ -136,9 +136,15 @@ export class SecretMemory {
 
   /** A slot for at most 64 bytes. It holds garbage until it is written. */
   allocate(length: number): Secret {
+    const secret = this.tryAllocate(length);
+    if (secret === undefined) throw new Error('secret memory is full');
+    return secret;
+  }
+  /** As {@link allocate}; undefined where no slot is free. */
+  tryAllocate(length: number): Secret | undefined {
     if (length > SecretMemory.slotBytes) throw new RangeError(`secret of ${length} bytes`);
     const slot = this.#free.pop();
-    if (slot === undefined) throw new Error('secret memory is full');
+    if (slot === undefined) return undefined;
     this.#used++;
     const offset = slot * SecretMemory.slotBytes;
     return new Secret(this.#address + offset, length, () => {

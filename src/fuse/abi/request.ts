@@ -60,10 +60,11 @@ export class Request {
   u64(at: number): number {
     return u64(this.#bytes, IN_HEADER_BYTES + at);
   }
-  /** A signed 64-bit time in seconds. */
+  /** A signed 64-bit time in seconds; one beyond 2^53 is brought back to it (no filesystem keeps such a time). */
   i64(at: number): number {
     const start = IN_HEADER_BYTES + at;
-    return this.#bytes.readInt32LE(start + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(start);
+    const value = this.#bytes.readInt32LE(start + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(start);
+    return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, value));
   }
   /** Bytes after the fixed body. */
   get payload(): number {

@@ -1,0 +1,211 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Failure } from '../../src/base/failure.js';
+import { Client } from '../../src/control/client.js';
+import { SecretInput } from '../../src/libc/memory.js';
+import { Board } from './board.js';
+import { type Receipt, run, Vault, type VaultOptions } from './mounted.js';
+
+interface CallResult {
+  /** The call's result, or -errno. */
+  n: number;
+}
+/** What a probe process does (probe-child.ts). Blocking: one order at a time. */
+export interface Orders {
+  open(order: { path: string; flags?: number; mode?: number }): CallResult;
+  openat(order: { fd?: number; name: string; flags?: number }): CallResult;
+  close(order: { fd: number }): CallResult;
+  read(order: { fd: number; offset?: number; length?: number }): CallResult & { text: string };
+  write(order: { fd: number; offset: number; fill: number; length: number }): CallResult;
+  fsync(order: { fd: number }): CallResult;
+  list(order: { fd: number }): CallResult & { names: string[] };
+  stat(order: { fd: number }): CallResult;
+  chdir(order: { path: string }): CallResult;
+  map(order: { fd: number; length: number; write?: boolean; flags?: number }): CallResult;
+  peek(order: { map: number; offset?: number }): CallResult;
+  poke(order: { map: number; value: number; step?: number }): CallResult;
+  mincore(order: { map: number }): CallResult;
+  count(order: { map: number; board: string; milliseconds: number; first?: number }): CallResult;
+  stream(order: { fd: number; blocks: number; board: string; word: number }): CallResult;
+  writeMap(order: { fd: number; map: number; length: number; board: string; word: number }): CallResult;
+  listMap(order: { fd: number; map: number; length: number; board: string; word: number }): CallResult;
+  readLoop(order: {
+    path: string;
+    length: number;
+    fill: number;
+    board: string;
+    word: number;
+    reopen?: boolean;
+  }): CallResult & { wrong: number; errors: Record<string, number> };
+}
+type Order<Op extends keyof Orders> = Parameters<Orders[Op]>[0];
+/** `signal`: it died of it instead of answering. `at`, `until`: CLOCK_MONOTONIC, ms. */
+type Answer<Op extends keyof Orders> = ReturnType<Orders[Op]> & {
+  at: number;
+  until: number;
+  signal?: NodeJS.Signals;
+};
+
+const child = fileURLToPath(new URL('./probe-child.js', import.meta.url));
+
+/** A process that holds files of a mount over locks. */
+export class Probe {
+  readonly process: ChildProcess;
+  readonly #waiting = new Map<number, (answer: never) => void>();
+  readonly ended: Promise<void>;
+  #ready: Promise<void>;
+  #next = 1;
+  #signal: NodeJS.Signals | undefined;
+
+  constructor() {
+    this.process = spawn(process.execPath, [child], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+    const lines = createInterface({ input: this.process.stdout as NodeJS.ReadableStream });
+    let ready = (): void => {};
+    this.#ready = new Promise((resolve) => {
+      ready = resolve;
+    });
+    lines.on('line', (line) => {
+      if (line === 'ready') {
+        ready();
+        return;
+      }
+      const answer = JSON.parse(line) as { id: number };
+      const done = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      done?.(answer as never);
+    });
+    this.ended = new Promise((resolve) => {
+      this.process.on('close', (status, signal) => {
+        this.#signal = signal ?? undefined;
+        const failed = { n: Number.NaN, status, signal: signal ?? `exit ${status}` };
+        for (const done of this.#waiting.values()) done(failed as never);
+        this.#waiting.clear();
+        ready();
+        resolve();
+      });
+    });
+    this.process.stdin?.on('error', () => {});
+  }
+
+  async call<Op extends keyof Orders>(op: Op, order: Order<Op>): Promise<Answer<Op>> {
+    await this.#ready;
+    if (this.#signal !== undefined) return { n: Number.NaN, signal: this.#signal } as Answer<Op>;
+    const id = this.#next++;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve as (answer: never) => void);
+      this.process.stdin?.write(`${JSON.stringify({ ...order, op, id })}\n`);
+    });
+  }
+  /** The same, for a call that must work. */
+  async must<Op extends keyof Orders>(op: Op, order: Order<Op>): Promise<number> {
+    const { n, signal } = await this.call(op, order);
+    if (!(n >= 0)) throw new Error(`${op} ${JSON.stringify(order)}: ${signal ?? n}`);
+    return n;
+  }
+  async kill(): Promise<void> {
+    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+/** A mounted vault with probes and a fast way to its daemon (a CLI process takes 0.4 s). */
+export class Rig {
+  readonly vault: Vault;
+  readonly client: Client;
+  readonly #probes: Probe[] = [];
+  readonly #keys = new Map<string, string>();
+  #boards = 0;
+
+  constructor(options: VaultOptions = {}) {
+    this.vault = new Vault(options);
+    this.client = new Client(this.vault.socket, 40_000);
+    this.#keys.set('/', this.vault.keyFile);
+  }
+  path(...names: string[]): string {
+    return this.vault.path(...names);
+  }
+  probe(): Probe {
+    const probe = new Probe();
+    this.#probes.push(probe);
+    return probe;
+  }
+  board(count = 64): Board {
+    return new Board(join(this.vault.directory, `board-${this.#boards++}`), count);
+  }
+  createScope(path: string): void {
+    this.#keys.set(path, this.vault.createScope(path));
+  }
+  key(path: string): string {
+    return this.#keys.get(path) as string;
+  }
+  async unlock(path: string, ttl?: string): Promise<void> {
+    const input = new SecretInput();
+    input.append(readFileSync(this.key(path)));
+    try {
+      await this.client.createLease(path, { ttl }, input);
+    } finally {
+      input.wipe();
+    }
+  }
+  lock(path: string, wait?: string): Promise<Receipt[]> {
+    return this.client.lock(path, { wait });
+  }
+  async state(path: string): Promise<string> {
+    return (await this.client.scope(path)).state;
+  }
+
+  /** Processes in uninterruptible sleep that hold something of this mount or belong to its daemon. */
+  stuck(): string[] {
+    const found = run('ps', ['-eLo', 'pid,tid,stat,wchan:30,comm']).stdout.split('\n');
+    const mine = new Set([this.vault.pid, ...this.#probes.map((probe) => probe.process.pid)].map(String));
+    return found.filter((line) => {
+      const [pid, , stat] = line.trim().split(/\s+/);
+      return mine.has(pid ?? '') && stat?.startsWith('D') === true;
+    });
+  }
+  /** Ends a mount that hangs: every request fails from now on (/sys/fs/fuse/connections/N/abort). */
+  abort(): void {
+    const line = readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .find((entry) => entry.includes(` ${this.vault.mount} `));
+    const minor = line?.split(' ')[2]?.split(':')[1];
+    if (minor !== undefined) writeFileSync(`/sys/fs/fuse/connections/${minor}/abort`, '1');
+  }
+  async remove(): Promise<void> {
+    for (const probe of this.#probes) probe.process.kill('SIGKILL');
+    const gone = Promise.all(this.#probes.map((probe) => probe.kill()));
+    const late = await Promise.race([gone.then(() => false), sleep(5_000).then(() => true)]);
+    if (late) this.abort();
+    await gone;
+    this.vault.remove();
+  }
+}
+
+export const sleep = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** The exit status that the CLI would have ended with. */
+export async function exitStatus(call: Promise<unknown>): Promise<number> {
+  try {
+    await call;
+    return 0;
+  } catch (error) {
+    return (error as Failure).exitStatus ?? 255;
+  }
+}
+
+/** Fails, instead of hanging, where a promise takes longer. */
+export async function within<T>(milliseconds: number, what: string, call: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took more than ${milliseconds} ms`)), milliseconds);
+  });
+  try {
+    return await Promise.race([call, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,67 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { test } from 'tap';
+import type { AeadKey } from '../crypto/aead.js';
+import { Xaes256Gcm } from '../crypto/xaes.js';
+import { randomFill, SecretMemory } from '../libc/memory.js';
+import { readTarget, storeTarget, TARGET_MAX, targetLength } from './symlink.js';
+
+const memory = new SecretMemory(64);
+const suite = new Xaes256Gcm(memory);
+function freshKey(): AeadKey {
+  const secret = memory.allocate(32);
+  randomFill(secret.address, secret.length);
+  return suite.key(secret);
+}
+const key = freshKey();
+
+test('targets of any bytes and every length come back, and the length needs no key', async (t) => {
+  t.equal(TARGET_MAX, 3031, 'as FORMAT.md says');
+  const target = fc
+    .uint8Array({ minLength: 1, maxLength: 400, min: 1 })
+    .map((bytes) => Buffer.from(bytes).toString('latin1'));
+  fc.assert(
+    fc.property(target, (plain) => {
+      const stored = storeTarget(key, plain) as string;
+      return readTarget(key, stored) === plain && targetLength(stored.length) === plain.length;
+    }),
+  );
+  for (let length = 1; length <= TARGET_MAX; length++) {
+    const plain = 'x'.repeat(length);
+    const stored = storeTarget(key, plain) as string;
+    const right =
+      readTarget(key, stored) === plain && targetLength(stored.length) === length && stored.length <= 4095;
+    if (!right) t.fail(`length ${length}`);
+  }
+  t.equal(storeTarget(key, 'x'.repeat(TARGET_MAX + 1)), undefined, 'too long');
+});
+
+test('one target stored twice gives different bytes', async (t) => {
+  t.not(storeTarget(key, '/etc/passwd'), storeTarget(key, '/etc/passwd'));
+});
+
+test('a plain, flipped, cut, misspelt or foreign target is refused', async (t) => {
+  const stored = storeTarget(key, '../some/where') as string;
+  const sealed = Buffer.from(stored, 'base64url');
+  for (let bit = 0; bit < sealed.length * 8; bit++) {
+    const flipped = Buffer.from(sealed);
+    flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
+    if (readTarget(key, flipped.toString('base64url')) !== undefined) t.fail(`bit ${bit}`);
+  }
+  for (let length = 0; length < stored.length; length++) {
+    if (readTarget(key, stored.slice(0, length)) !== undefined) t.fail(`cut to ${length}`);
+  }
+  const others = [
+    '/etc/passwd',
+    '',
+    `${stored}=`,
+    ` ${stored}`,
+    `${stored}A`,
+    sealed.toString('hex'),
+    'A'.repeat(4095),
+    randomBytes(3000).toString('base64url'),
+  ];
+  for (const other of others) t.equal(readTarget(key, other), undefined, other.slice(0, 40));
+  t.equal(readTarget(freshKey(), stored), undefined, 'another scope');
+  t.equal(readTarget(key, stored), '../some/where');
+});
