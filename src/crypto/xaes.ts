@@ -117,16 +117,16 @@ class XaesKey implements AeadKey, ContextHolder {
   nonces(into: Pinned, at: number, stride: number, count: number): void {
     const now = this.#suite.clock.boottime();
     const age = now - this.#born;
-    if (this.#seals + count > PREFIX_SEALS || age > PREFIX_MS || age < 0) {
-      this.#suite.random(this.#prefix, 0, PREFIX_BYTES);
+    const renew = this.#seals + count > PREFIX_SEALS || age > PREFIX_MS || age < 0;
+    if (renew) {
       this.#seals = 0;
       this.#born = now;
     }
     this.#seals += count;
+    this.#suite.suffixes(into.bytes, at + PREFIX_BYTES, stride, count, renew ? this.#prefix : undefined);
     for (let i = 0; i < count; i++) {
       this.#prefix.copy(into.bytes, at + i * stride);
     }
-    this.#suite.suffixes(into.bytes, at + PREFIX_BYTES, stride, count);
   }
 
   #keyed(keyed: Keyed, nonce: Pinned, at: number, encrypt: number): number {
@@ -198,7 +198,7 @@ export class Xaes256Gcm implements AeadSuite {
   readonly pool: ContextPool;
   readonly subkeys: Subkeys;
   readonly clock: Clock;
-  // At most 256 bytes a getrandom(2) are never interrupted; a 1 MiB write needs 64 suffixes of 12 bytes.
+  // A 1 MiB write in chunks of 4 KiB needs 257 suffixes of 12 bytes.
   readonly #random = pinned(4096);
 
   constructor(memory: SecretMemory, clock: Clock = systemClock, contexts = 256) {
@@ -211,21 +211,20 @@ export class Xaes256Gcm implements AeadSuite {
     return new XaesKey(this, secret);
   }
 
-  random(into: Buffer, at: number, length: number): void {
-    randomFill(this.#random.address, length);
-    this.#random.bytes.copy(into, at, 0, length);
-  }
-
-  /** Writes fresh nonce suffixes from the kernel, one call for as many as fit. */
-  suffixes(into: Buffer, at: number, stride: number, count: number): void {
-    const batch = Math.floor(this.#random.bytes.length / SUFFIX_BYTES);
+  /** Writes fresh nonce suffixes from the kernel, and a fresh prefix where one is given: one call where all fit. */
+  suffixes(into: Buffer, at: number, stride: number, count: number, prefix?: Buffer): void {
+    const { bytes, address } = this.#random;
+    const batch = Math.floor(bytes.length / SUFFIX_BYTES) - 1;
+    let extra = prefix === undefined ? 0 : PREFIX_BYTES;
     for (let done = 0; done < count; ) {
       const now = Math.min(batch, count - done);
-      randomFill(this.#random.address, now * SUFFIX_BYTES);
+      randomFill(address, extra + now * SUFFIX_BYTES);
+      if (extra > 0) prefix?.set(bytes.subarray(0, PREFIX_BYTES));
       for (let i = 0; i < now; i++) {
-        const from = i * SUFFIX_BYTES;
-        this.#random.bytes.copy(into, at + (done + i) * stride, from, from + SUFFIX_BYTES);
+        const from = extra + i * SUFFIX_BYTES;
+        bytes.copy(into, at + (done + i) * stride, from, from + SUFFIX_BYTES);
       }
+      extra = 0;
       done += now;
     }
   }

@@ -36,10 +36,11 @@ function tell(message: WorkerMessage): void {
   data.commands.postMessage(message);
 }
 
-/** Which notifier has which orders: one that waits must not hold up another kind. */
+/**
+ * The first notifier drops pages only, which waits for nobody but us: a deadline can rely on it. The others may wait
+ * on somebody's inode or directory lock; the one with the least to do is given the next order.
+ */
 const PAGES = 0;
-const NAMES = 1;
-const FIRST_FLUSHER = 2;
 
 /** Sends orders to the notifiers' threads; their answers come in with the mail. */
 class RemoteCache implements CachePort {
@@ -62,18 +63,21 @@ class RemoteCache implements CachePort {
     Atomics.store(bell, 0, 1);
     Atomics.notify(bell, 0);
   }
-  flush(node: NodeId, done: (result: number) => void): void {
-    let thread = FIRST_FLUSHER;
+  get #idlest(): number {
+    let thread = PAGES + 1;
     for (let other = thread + 1; other < this.#load.length; other++) {
       if ((this.#load[other] as number) < (this.#load[thread] as number)) thread = other;
     }
-    this.#order(thread, { id: this.#next++, kind: 'flush', node }, done);
+    return thread;
+  }
+  flush(node: NodeId, done: (result: number) => void): void {
+    this.#order(this.#idlest, { id: this.#next++, kind: 'flush', node }, done);
   }
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
     this.#order(PAGES, { id: this.#next++, kind: 'pages', nodes }, done);
   }
   dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
-    this.#order(NAMES, { id: this.#next++, kind: 'names', entries }, done);
+    this.#order(this.#idlest, { id: this.#next++, kind: 'names', entries }, done);
   }
   receive(answer: NotifierAnswer): void {
     if (answer.kind === 'thread') {

@@ -63,8 +63,8 @@ export type NotifierAnswer =
   /** `result`: of a flush 0 or -errno, of others how many orders the kernel refused. */
   | { kind: 'done'; id: number; result: number };
 
-/** Threads that give orders: one for pages, one for names, the rest for flushes (contract.ts, CachePort). */
-export const NOTIFIERS = 4;
+/** Threads that give orders: one for pages, the rest for flushes and names (contract.ts, CachePort). */
+export const NOTIFIERS = 5;
 
 export interface FilesystemWorkerData {
   readonly device: number;

@@ -107,12 +107,15 @@ export class Core {
   scope(id: ScopeId): Scope | undefined {
     return this.volume.scopes.find((scope) => scope.id === id);
   }
-  /** As others may see it: `locking` until no page and no name of it is left in the kernel. */
+  /** As others may see it: `locking` until the receipt is out, as only then no page of it is left. */
   stateOf(scope: Scope): ScopeState {
+    const running = this.#locks.some((lock) => lock.runs.some((run) => run.scope === scope));
+    return running ? 'locking' : scope.state;
+  }
+  /** The kernel still has names of the generation that was locked: the next must not begin. */
+  #hasOldNames(scope: Scope): boolean {
     this.#settling = this.#settling.filter((run) => !run.settled);
-    const mine = (run: LockRun): boolean => run.scope === scope;
-    const ending = this.#settling.some(mine) || this.#locks.some((lock) => lock.runs.some(mine));
-    return ending ? 'locking' : scope.state;
+    return this.#settling.some((run) => run.scope === scope);
   }
   openHandles(scope: Scope): number {
     return this.#handles.count(scope);
@@ -191,7 +194,7 @@ export class Core {
   /** Gives a locked scope its epoch secret (taken over, wiped on failure too). */
   unlock(id: ScopeId, epoch: number, secret: Secret): ControlResult {
     const scope = this.scope(id);
-    if (scope === undefined || this.stateOf(scope) !== 'locked') {
+    if (scope === undefined || this.stateOf(scope) !== 'locked' || this.#hasOldNames(scope)) {
       secret.wipe();
       return { ok: false, errno: scope === undefined ? errno.ENOENT : errno.EBUSY };
     }

@@ -62,9 +62,21 @@ export class Directories {
     this.#known[slot] = undefined;
   }
 
+  /** The stored form of a name. The last one is kept: LOOKUP, then CREATE or UNLINK ask for the same. */
   stored(directory: Directory, name: string): StoredName {
-    return storeName(directory.scope.live.names, directory.id, name);
+    // Throws once the scope is locked.
+    const { names } = directory.scope.live;
+    const last = this.#last;
+    if (last?.directory === directory && last.name === name) return last.stored;
+    const stored = storeName(names, directory.id, name);
+    this.#last = { directory, name, stored };
+    return stored;
   }
+  /** Forgets the last name. Called when a scope is locked. */
+  wipe(): void {
+    this.#last = undefined;
+  }
+  #last: { directory: Directory; name: string; stored: StoredName } | undefined;
 
   /** An open descriptor of a directory, or -errno. Valid until the next call of this method. */
   handle(slot: Slot): Handle {

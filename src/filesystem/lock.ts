@@ -242,6 +242,7 @@ export class LockRun {
     scope.deadline = Number.POSITIVE_INFINITY;
     suite.forget();
     io.wipe();
+    directories.wipe();
     this.#onWiped();
   }
 

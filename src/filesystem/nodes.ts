@@ -96,9 +96,10 @@ export class Nodes {
   #refresh(slot: Slot): number {
     const { table, backing, directories, files, stat } = this.volume;
     const file = files.get(slot);
+    const open = file?.handle ?? directories.get(slot)?.handle ?? -1;
     let done: number;
-    if (file !== undefined) {
-      done = backing.fstat(file.handle, stat);
+    if (open >= 0) {
+      done = backing.fstat(open, stat);
     } else if (slot === ROOT_SLOT) {
       done = backing.fstat(backing.root, stat);
     } else {

@@ -1,4 +1,4 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { repeat } from '../base/repeat.js';
 import type { AeadKey } from '../crypto/aead.js';
@@ -6,7 +6,7 @@ import { encodeBinding, encodeUnbound, judgeBinding, XATTR } from '../format/bin
 import { type FileHeader, type HeaderContext, openHeaderPair, sealHeader } from '../format/file-header.js';
 import { FRAME_OVERHEAD, FRAME_PREFIX, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
 import { UTIME_OMIT } from '../libc/files.js';
-import { type Pinned, pinned, type Secret } from '../libc/memory.js';
+import { type Pinned, pinned, randomFill, type Secret } from '../libc/memory.js';
 import { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
 import type { Reply } from './contract.js';
@@ -19,6 +19,7 @@ import type { Volume } from './volume.js';
 const NOT_AUTHENTIC = -errno.EBADMSG;
 
 const associated = pinned(16);
+const identity = pinned(16);
 const xattr = Buffer.alloc(1024);
 const stat = new Stat();
 
@@ -150,7 +151,7 @@ export class OpenFile {
       return;
     }
     const backingSize = stat.size;
-    const length = HEADER_REGION + this.volume.geometry.stride;
+    const length = Math.min(backingSize, HEADER_REGION + this.volume.geometry.stride);
     this.volume.executor.run(
       { op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset: 0 },
       (got) => {
@@ -298,7 +299,8 @@ export class OpenFile {
   begin(): number {
     const { table, backing, directories } = this.volume;
     const keys = this.scope.live;
-    const fileId = randomBytes(16);
+    randomFill(identity.address, 16);
+    const fileId = Buffer.from(identity.bytes);
     const derived = keys.file(fileId);
     if (derived === undefined) return -errno.ENFILE;
     const { secret, tag } = derived;

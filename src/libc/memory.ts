@@ -113,7 +113,6 @@ function mapSecret(length: number): { address: Address; backing: SecretBacking }
 export class SecretMemory {
   static readonly slotBytes = 64;
   readonly backing: SecretBacking;
-  readonly #bytes: Buffer;
   readonly #address: Address;
   readonly #free: number[] = [];
   #used = 0;
@@ -123,7 +122,6 @@ export class SecretMemory {
     const { address, backing } = mapSecret(length);
     this.#address = address;
     this.backing = backing;
-    this.#bytes = viewAt(this.#address, length);
     for (let slot = Math.floor(length / SecretMemory.slotBytes) - 1; slot >= 0; slot--) {
       this.#free.push(slot);
     }
@@ -149,7 +147,7 @@ export class SecretMemory {
     const offset = slot * SecretMemory.slotBytes;
     return new Secret(this.#address + offset, length, () => {
       // Random bytes, not zeros: a key that is used after its wipe by a bug must not be a known key.
-      randomFillSync(this.#bytes, offset, SecretMemory.slotBytes);
+      randomFill(this.#address + offset, SecretMemory.slotBytes);
       this.#used--;
       this.#free.push(slot);
     });
