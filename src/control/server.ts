@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
@@ -75,7 +75,33 @@ function query<T extends z.ZodType>(c: Context<Env>, schema: T): z.infer<T> {
   throw new Failure('usage', `wrong query parameter: ${what}`);
 }
 
-async function withSecret<T>(c: Context<Env>, use: (secret: SecretInput) => Promise<T>): Promise<T> {
+/** What node's HTTP parser reads at once: the size of the buffer in which it keeps a copy of a body. */
+const PARSER_BUFFER = 65_536;
+
+/**
+ * Overwrites the copy of a key body that node's HTTP parser keeps in its buffer (measured: through 20 empty requests):
+ * a request to ourselves with as many zeros. Failing is no reason to fail the caller; the next key body tries again.
+ */
+function overwriteParser(socket: string): Promise<void> {
+  return new Promise((resolve) => {
+    const outgoing = request(
+      { socketPath: socket, method: 'POST', path: OVERWRITE, agent: false },
+      (incoming) => {
+        incoming.resume();
+        incoming.on('close', () => resolve());
+      },
+    );
+    outgoing.on('error', () => resolve());
+    outgoing.end(Buffer.alloc(2 * PARSER_BUFFER));
+  });
+}
+const OVERWRITE = '/internal/overwrite';
+
+async function withSecret<T>(
+  c: Context<Env>,
+  socket: string,
+  use: (secret: SecretInput) => Promise<T>,
+): Promise<T> {
   if (c.req.header('content-type') !== 'application/octet-stream') {
     throw new Failure('usage', 'a secret is sent as application/octet-stream');
   }
@@ -84,6 +110,7 @@ async function withSecret<T>(c: Context<Env>, use: (secret: SecretInput) => Prom
     return await use(secret);
   } finally {
     secret.wipe();
+    await overwriteParser(socket);
   }
 }
 
@@ -91,7 +118,7 @@ const wait = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
 /** The routes of PRODUCT.md that exist today. */
-function routes(service: ControlService): Hono<Env> {
+function routes(service: ControlService, socket: string): Hono<Env> {
   const app = new Hono<Env>();
 
   app.use(async (c, next) => {
@@ -133,7 +160,7 @@ function routes(service: ControlService): Hono<Env> {
   });
   app.post('/v1/scopes', (c) => {
     const { path, slot } = query(c, queries.createScope);
-    return withSecret(c, async (secret) =>
+    return withSecret(c, socket, async (secret) =>
       c.json(await service.createScope(path, slot, secret, c.get('peer')), 201),
     );
   });
@@ -152,7 +179,7 @@ function routes(service: ControlService): Hono<Env> {
   app.get('/v1/leases', (c) => c.json({ leases: service.leases() }));
   app.post('/v1/leases', (c) => {
     const { scope, ttl, purpose } = query(c, queries.createLease);
-    return withSecret(c, async (secret) => {
+    return withSecret(c, socket, async (secret) => {
       const request = { scope, ttl: wait(ttl), purpose: purpose ?? '' };
       return c.json(await service.createLease(request, secret, c.get('peer')), 201);
     });
@@ -160,6 +187,12 @@ function routes(service: ControlService): Hono<Env> {
   app.delete('/v1/leases/:lease', async (c) =>
     c.json({ receipts: await service.endLease(c.req.param('lease')) }),
   );
+  app.post(OVERWRITE, async (c) => {
+    for await (const _part of c.env.incoming) {
+      // Only that it passes through the parser matters.
+    }
+    return c.json({});
+  });
   app.post('/v1/unmount', async (c) => {
     await service.unmount();
     return c.json({ unmounted: true });
@@ -196,7 +229,7 @@ export async function listen(path: string, service: ControlService): Promise<Con
     unlinkSync(path);
   }
   const server = createAdaptorServer({
-    fetch: routes(service).fetch,
+    fetch: routes(service, path).fetch,
     serverOptions: {
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,

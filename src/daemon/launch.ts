@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -11,6 +11,7 @@ import { verifyState } from '../keyring/sealed-rows.js';
 import { Slots } from '../keyring/slots.js';
 import { close, write } from '../libc/files.js';
 import { type Secret, type SecretInput, SecretMemory } from '../libc/memory.js';
+import { endProcess } from '../libc/process-end.js';
 import { pipe } from '../libc/system.js';
 import { Store } from '../store/store.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
@@ -130,6 +131,13 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     suid: request.suid,
     dev: request.dev,
   });
+  // Interrupted while it starts: no half-made mount stays behind.
+  const interrupted = (): never => {
+    unmountFuse(mountPoint, true);
+    starting?.kill('SIGKILL');
+    endProcess(130, 'scopefs: interrupted');
+  };
+  for (const signal of START_SIGNALS) process.once(signal, interrupted);
   const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
   try {
     const { store, foreground } = request;
@@ -150,11 +158,16 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     unmountFuse(mountPoint, true);
     throw error;
   } finally {
+    for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
     secret.wipe();
     close(device);
     close(lock);
   }
 }
+
+const START_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The server that has not reported yet. */
+let starting: ChildProcess | undefined;
 
 async function start(
   server: ServerArguments,
@@ -187,6 +200,7 @@ async function start(
       stdio: ['ignore', log, log, device, secretOut, 'pipe', lock],
     },
   );
+  starting = child;
   close(secretOut);
   write(secretIn, secret.address, secret.length);
   close(secretIn);
@@ -197,6 +211,7 @@ async function start(
   const streams: readonly unknown[] = child.stdio;
   const status = streams[fd.status] as Readable;
   const report = await firstLine(status, ended, server.log);
+  starting = undefined;
   if (!report.ok) {
     const { code, message, hint } = report;
     child.kill('SIGKILL');
