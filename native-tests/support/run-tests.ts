@@ -28,7 +28,7 @@ const done = spawnSync(
   [
     join(project, 'node_modules/.bin/tap'),
     `--jobs=${jobs}`,
-    '--reporter=terse',
+    `--reporter=${process.stdout.isTTY === true ? 'terse' : 'silent'}`,
     `--output-file=${output}`,
     ...files,
   ],
@@ -38,13 +38,16 @@ const done = spawnSync(
 let passed = 0;
 let failed = 0;
 try {
-  for (const line of readFileSync(output, 'utf8').split('\n')) {
+  const lines = readFileSync(output, 'utf8').split('\n');
+  for (const [at, line] of lines.entries()) {
     // Assertions are indented below their file and subtest; a file's or subtest's own line repeats them.
     if (!/^ {4}/.test(line)) continue;
     const match = /^\s+(not )?ok \d+ - (.*)$/.exec(line);
     if (match === null || / # time=/.test(line)) continue;
     if (match[1] === undefined) passed++;
     else failed++;
+    // With its diagnosis, which follows it in deeper indentation.
+    if (match[1] !== undefined) process.stdout.write(`${lines.slice(at, at + 25).join('\n')}\n`);
   }
 } catch {
   failed++;
