@@ -14,10 +14,8 @@ export const kdfLabels = {
   'scopefs/1/header': 32,
   /** epoch secret; context scope id: AES-256-SIV key of names. */
   'scopefs/1/name': 64,
-  /** epoch secret; context scope id: HMAC key of name bindings and directory-id tags. */
+  /** epoch secret; context scope id: HMAC key of name bindings and directory records. */
   'scopefs/1/binding': 32,
-  /** epoch secret; context scope id: seals directory records. */
-  'scopefs/1/directory': 32,
   /** epoch secret; context scope id: seals symlink targets. */
   'scopefs/1/symlink': 32,
   /** epoch secret; context scope id: public identifier of the epoch secret, 16 bytes. */

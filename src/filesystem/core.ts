@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { idBytes, type ScopeId } from '../base/ids.js';
 import { repeat } from '../base/repeat.js';
-import { placeMac, XATTR, XATTR_ROOT } from '../format/binding.js';
-import { NO_ID, sealDirectoryRecord } from '../format/directory-record.js';
+import { XATTR, XATTR_ROOT } from '../format/binding.js';
+import { encodeDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX } from '../format/names.js';
 import { ScopeKeys } from '../format/scope-keys.js';
 import type { Secret } from '../libc/memory.js';
@@ -309,18 +309,11 @@ export class Core {
   ): number {
     const { directories, backing, table } = this.volume;
     const parentKeys = parent.scope.live;
-    const childScope = idBytes(id);
-    const mac = Buffer.alloc(16);
-    placeMac(parentKeys.binding, parent.id, childScope, name, mac, 0);
-    const edge = sealDirectoryRecord(parentKeys.directory, {
-      kind: 'edge',
-      epoch: parentKeys.epoch,
-      scope: parent.scope.id,
-      directoryId: NO_ID,
-      parentId: parent.id,
-      childScope,
-      places: [mac, NO_ID],
-    });
+    const edge = encodeDirectoryRecord(
+      parentKeys.binding,
+      { kind: 'edge', epoch: parentKeys.epoch, id: idBytes(id) },
+      [{ directory: parent.id, name }],
+    );
     const root = rootRecord(keys);
     const handle = directories.handle(parent.slot);
     if (handle < 0) return handle;
@@ -454,13 +447,5 @@ export class Core {
 
 /** A fresh root record of a scope, for `user.scopefs.root`. */
 export function rootRecord(keys: ScopeKeys): Buffer {
-  return sealDirectoryRecord(keys.directory, {
-    kind: 'root',
-    epoch: keys.epoch,
-    scope: keys.scope,
-    directoryId: randomBytes(16),
-    parentId: NO_ID,
-    childScope: NO_ID,
-    places: [NO_ID, NO_ID],
-  });
+  return encodeDirectoryRecord(keys.binding, { kind: 'root', epoch: keys.epoch, id: randomBytes(16) });
 }

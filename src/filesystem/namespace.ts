@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { idBytes } from '../base/ids.js';
-import { encodeBinding, encodeUnbound, judgeBinding, placeMac, XATTR } from '../format/binding.js';
-import { NO_ID, sealDirectoryRecord } from '../format/directory-record.js';
+import { encodeBinding, encodeUnbound, judgeBinding, type Place, XATTR } from '../format/binding.js';
+import { encodeDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX, type StoredName } from '../format/names.js';
 import { readTarget, storeTarget } from '../format/symlink.js';
 import type { Handle } from './backing.js';
@@ -126,21 +126,12 @@ export class Namespace {
     const { directory, handle, stored } = target;
     const keys = directory.scope.live;
     const directoryId = randomBytes(16);
-    const mac = Buffer.alloc(16);
-    placeMac(keys.binding, directory.id, directoryId, name, mac, 0);
-    const record = sealDirectoryRecord(keys.directory, {
-      kind: 'directory',
-      epoch: keys.epoch,
-      scope: directory.scope.id,
-      directoryId,
-      parentId: directory.id,
-      childScope: NO_ID,
-      places: [mac, NO_ID],
-    });
+    const made = { kind: 'directory', epoch: keys.epoch, id: directoryId } as const;
+    const record = encodeDirectoryRecord(keys.binding, made, [{ directory: directory.id, name }]);
     const gid = this.groupOf(directory, caller);
-    const made = this.makeDirectory(handle, stored, mode, caller.uid, gid, [[XATTR, record]]);
-    if (made < 0) {
-      reply.error(-made);
+    const done = this.makeDirectory(handle, stored, mode, caller.uid, gid, [[XATTR, record]]);
+    if (done < 0) {
+      reply.error(-done);
       return;
     }
     this.#touched(directory);
@@ -519,27 +510,15 @@ export class Namespace {
     const edge = table.has(slot, flag.SCOPE_ROOT);
     const own = directories.get(slot);
     if (!edge && own === undefined) return -errno.EIO;
-    const childScope = edge ? idBytes(this.#volume.scopeOf(slot).id) : NO_ID;
-    const directoryId = edge ? NO_ID : (own as Directory).id;
-    const tag = edge ? childScope : directoryId;
-    const macs = [Buffer.alloc(16), Buffer.alloc(16)] as const;
-    placeMac(keys.binding, from.id, tag, name, macs[0], 0);
-    placeMac(keys.binding, to.id, tag, newName, macs[1], 0);
-    const seal = (parentId: Buffer, places: readonly [Buffer, Buffer]): Buffer =>
-      sealDirectoryRecord(keys.directory, {
-        kind: edge ? 'edge' : 'directory',
-        epoch: keys.epoch,
-        scope: from.scope.id,
-        directoryId,
-        parentId,
-        childScope,
-        places,
-      });
-    return {
-      before: seal(from.id, [macs[0], NO_ID]),
-      both: seal(from.id, macs),
-      after: seal(to.id, [macs[1], NO_ID]),
-    };
+    const record = {
+      kind: edge ? 'edge' : 'directory',
+      epoch: keys.epoch,
+      id: edge ? idBytes(this.#volume.scopeOf(slot).id) : (own as Directory).id,
+    } as const;
+    const old = { directory: from.id, name };
+    const next = { directory: to.id, name: newName };
+    const at = (...places: Place[]): Buffer => encodeDirectoryRecord(keys.binding, record, places);
+    return { before: at(old), both: at(old, next), after: at(next) };
   }
 
   /** What a file's binding says; `none`: an empty file without one. */

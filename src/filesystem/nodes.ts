@@ -1,7 +1,7 @@
 import { errno } from '../base/errno.js';
 import { scopeId } from '../base/ids.js';
-import { judgeBinding, placeMatches, XATTR, XATTR_ROOT } from '../format/binding.js';
-import { type DirectoryRecord, NO_ID, openDirectoryRecord } from '../format/directory-record.js';
+import { judgeBinding, XATTR, XATTR_ROOT } from '../format/binding.js';
+import { readDirectoryRecord } from '../format/directory-record.js';
 import { targetLength } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
@@ -174,15 +174,13 @@ export class Nodes {
 
   #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
     const { table, backing, directories, scopes } = this.volume;
-    const keys = parent.scope.live;
     const length = backing.getxattr(handle, stored, XATTR, value);
-    const record =
-      length < 0
-        ? undefined
-        : openDirectoryRecord(keys.directory, parent.scope.id, value.subarray(0, length));
-    if (record === undefined || !this.#placed(parent, record, name)) return -errno.EIO;
-    if (record.kind === 'directory') return this.addDirectory(parent, name, record.directoryId, stat);
-    const id = scopeId(record.childScope.toString('hex'));
+    const place = { directory: parent.id, name };
+    const { binding } = parent.scope.live;
+    const record = length < 0 ? undefined : readDirectoryRecord(binding, value.subarray(0, length), place);
+    if (record === undefined || record.kind === 'root') return -errno.EIO;
+    if (record.kind === 'directory') return this.addDirectory(parent, name, record.id, stat);
+    const id = scopeId(record.id.toString('hex'));
     const scope = scopes.find((candidate) => candidate.id === id);
     if (scope === undefined) return -errno.EIO;
     let slot = scope.root;
@@ -218,16 +216,6 @@ export class Nodes {
     return slot;
   }
 
-  #placed(parent: Directory, record: DirectoryRecord, name: string): boolean {
-    if (record.kind === 'root') return false;
-    const tag = record.kind === 'edge' ? record.childScope : record.directoryId;
-    const { binding } = parent.scope.live;
-    // The MAC covers the parent's id; the record's own copy of it is the old parent's during a rename.
-    return record.places.some(
-      (mac) => !mac.equals(NO_ID) && placeMatches(binding, parent.id, tag, name, mac),
-    );
-  }
-
   #noteMoved(scope: Scope, parent: Directory, name: string): void {
     const above = this.volume.directories.pathInScope(parent.slot);
     if (above === undefined) return;
@@ -250,9 +238,9 @@ export class Nodes {
       length = backing.getxattr(place.handle, place.name, XATTR_ROOT, value);
     }
     if (length < 0) return -errno.EIO;
-    const record = openDirectoryRecord(scope.live.directory, scope.id, value.subarray(0, length));
+    const record = readDirectoryRecord(scope.live.binding, value.subarray(0, length));
     if (record?.kind !== 'root') return -errno.EIO;
-    directories.add(scope.root, scope, record.directoryId);
+    directories.add(scope.root, scope, record.id);
     return 0;
   }
 

@@ -140,7 +140,7 @@ test('the tree’s root record replaced by a scope’s, or damaged, leaves the r
   const whole = root.get(XATTR_ROOT) as Buffer;
   for (const value of [
     scene.disk.xattrs([scene.paths.one[0] as string]).get(XATTR_ROOT) as Buffer,
-    Buffer.from(whole.map((byte, i) => (i === 100 ? byte ^ 1 : byte))),
+    Buffer.from(whole.map((byte, i) => (i === whole.length - 1 ? byte ^ 1 : byte))),
     Buffer.alloc(0),
   ]) {
     root.set(XATTR_ROOT, value);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'tap';
 import { copyMemory, pinned, type Secret, SecretMemory } from '../libc/memory.js';
-import { encodeBinding, encodeUnbound, judgeBinding, placeMac, placeMatches } from './binding.js';
+import { type BindingKind, encodeBinding, encodeUnbound, judgeBinding, placeMac } from './binding.js';
 
 const memory = new SecretMemory(64);
 function secret(fill: number): Secret {
@@ -100,15 +100,22 @@ test('a place is one directory, one tag and one name, of any bytes and length', 
     .uint8Array({ minLength: 1, maxLength: 255, min: 1 })
     .map((bytes) => Buffer.from(bytes).toString('latin1'));
   const place = fc.record({ directory: id, tag: id, name });
-  const mac = Buffer.alloc(16);
+  const epoch = fc.integer({ min: 0, max: 0xffffffff });
+  const mac = (
+    at: { directory: Buffer; tag: Buffer; name: string },
+    when: number,
+    kind: BindingKind,
+  ): string => placeMac(key, kind, when, at, at.tag).toString('hex');
   fc.assert(
-    fc.property(place, place, (a, b) => {
-      placeMac(key, a.directory, a.tag, a.name, mac, 0);
+    fc.property(place, place, epoch, epoch, (a, b, one, two) => {
+      const made = mac(a, one, 'bound');
       return (
-        placeMatches(key, a.directory, a.tag, a.name, mac) &&
-        !placeMatches(key, b.directory, a.tag, a.name, mac) === !a.directory.equals(b.directory) &&
-        !placeMatches(key, a.directory, b.tag, a.name, mac) === !a.tag.equals(b.tag) &&
-        !placeMatches(key, a.directory, a.tag, b.name, mac) === (a.name !== b.name)
+        mac({ ...a }, one, 'bound') === made &&
+        (mac({ ...a, directory: b.directory }, one, 'bound') === made) === a.directory.equals(b.directory) &&
+        (mac({ ...a, tag: b.tag }, one, 'bound') === made) === a.tag.equals(b.tag) &&
+        (mac({ ...a, name: b.name }, one, 'bound') === made) === (a.name === b.name) &&
+        (mac(a, two, 'bound') === made) === (one === two) &&
+        mac(a, one, 'directory') !== made
       );
     }),
     { numRuns: 400 },

@@ -6,69 +6,62 @@ import { pinned } from '../libc/memory.js';
 export const XATTR = 'user.scopefs';
 export const XATTR_ROOT = 'user.scopefs.root';
 
-const VERSION = 1;
-const BOUND = 1;
-const UNBOUND = 5;
-const zeros = Buffer.alloc(16);
-const input = pinned(1 + 16 + 16 + 255);
-const mac = Buffer.alloc(16);
+/** Kinds of bindings and records: the second byte of each, and part of every MAC. FORMAT.md. */
+export const bindingKind = { bound: 1, directory: 2, edge: 3, root: 4, unbound: 5 } as const;
+export type BindingKind = keyof typeof bindingKind;
 
-function computeMac(key: Secret, kind: number, directory: Buffer, tag: Buffer, name: string): Buffer {
-  const bytes = input.bytes;
-  bytes[0] = kind;
-  directory.copy(bytes, 1, 0, 16);
-  tag.copy(bytes, 17, 0, 16);
-  const length = bytes.write(name, 33, 'latin1');
-  shortMac(key, input, 33 + length, mac);
+/** A directory by its id (16 bytes), and a name in it (latin1). */
+export interface Place {
+  readonly directory: Buffer;
+  readonly name: string;
+}
+
+/** Where nothing is bound: a root's or an unbound file's place. */
+export const NOWHERE: Place = { directory: Buffer.alloc(16), name: '' };
+
+export const MAC_BYTES = 16;
+const VERSION = 1;
+const FILE_CLEAR = 18;
+const input = pinned(1 + 4 + 16 + 16 + 255);
+const mac = Buffer.alloc(MAC_BYTES);
+
+/** MAC of an object's place; `identity` (16 bytes) ties it to the object. One shared buffer: use it at once. */
+export function placeMac(
+  key: Secret,
+  kind: BindingKind,
+  epoch: number,
+  place: Place,
+  identity: Buffer,
+): Buffer {
+  const { bytes } = input;
+  bytes[0] = bindingKind[kind];
+  bytes.writeUInt32LE(epoch, 1);
+  place.directory.copy(bytes, 5, 0, 16);
+  identity.copy(bytes, 21, 0, 16);
+  const length = bytes.write(place.name, 37, 'latin1');
+  shortMac(key, input, 37 + length, mac);
   return mac;
 }
 
-/** MAC of an object's place, 16 bytes, copied into `into`. `tag` ties it to the object's own identity. */
-export function placeMac(
-  key: Secret,
-  directory: Buffer,
-  tag: Buffer,
-  name: string,
-  into: Buffer,
-  at: number,
-): void {
-  computeMac(key, BOUND, directory, tag, name).copy(into, at);
-}
-
-export function placeMatches(
-  key: Secret,
-  directory: Buffer,
-  tag: Buffer,
-  name: string,
-  found: Buffer,
-): boolean {
-  return computeMac(key, BOUND, directory, tag, name).equals(found);
-}
-
-/** The xattr of a file at one place, or at two while a rename is under way. */
-export function encodeBinding(
-  key: Secret,
-  tag: Buffer,
-  places: readonly { directory: Buffer; name: string }[],
-): Buffer {
-  const bytes = Buffer.alloc(18 + 16 * places.length);
+function encode(key: Secret, kind: 'bound' | 'unbound', tag: Buffer, places: readonly Place[]): Buffer {
+  const bytes = Buffer.alloc(FILE_CLEAR + MAC_BYTES * places.length);
   bytes[0] = VERSION;
-  bytes[1] = BOUND;
+  bytes[1] = bindingKind[kind];
   tag.copy(bytes, 2);
   places.forEach((place, i) => {
-    placeMac(key, place.directory, tag, place.name, bytes, 18 + 16 * i);
+    placeMac(key, kind, 0, place, tag).copy(bytes, FILE_CLEAR + MAC_BYTES * i);
   });
   return bytes;
 }
 
+/** The xattr of a file at one place, or at two while a rename is under way. `tag`: its file-id tag. */
+export function encodeBinding(key: Secret, tag: Buffer, places: readonly Place[]): Buffer {
+  return encode(key, 'bound', tag, places);
+}
+
 /** The xattr of a file that has, or had, several names. */
 export function encodeUnbound(key: Secret, tag: Buffer): Buffer {
-  const bytes = Buffer.alloc(34);
-  bytes[0] = VERSION;
-  bytes[1] = UNBOUND;
-  tag.copy(bytes, 2);
-  computeMac(key, UNBOUND, zeros, tag, '').copy(bytes, 18);
-  return bytes;
+  return encode(key, 'unbound', tag, [NOWHERE]);
 }
 
 export type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
@@ -81,15 +74,22 @@ export function judgeBinding(
   name: string,
   tag: Buffer,
 ): BindingVerdict {
-  if (bytes[0] !== VERSION || (bytes.length !== 34 && bytes.length !== 50)) return 'mismatch';
-  bytes.copy(tag, 0, 2, 18);
-  if (bytes[1] === UNBOUND) {
-    const expected = computeMac(key, UNBOUND, zeros, tag, '');
-    return bytes.length === 34 && expected.equals(bytes.subarray(18)) ? 'unbound' : 'mismatch';
+  const one = FILE_CLEAR + MAC_BYTES;
+  if (bytes[0] !== VERSION || (bytes.length !== one && bytes.length !== one + MAC_BYTES)) return 'mismatch';
+  bytes.copy(tag, 0, 2, FILE_CLEAR);
+  if (bytes[1] === bindingKind.unbound) {
+    const expected = placeMac(key, 'unbound', 0, NOWHERE, tag);
+    return bytes.length === one && expected.equals(bytes.subarray(FILE_CLEAR)) ? 'unbound' : 'mismatch';
   }
-  if (bytes[1] !== BOUND) return 'mismatch';
-  for (let at = 18; at < bytes.length; at += 16) {
-    if (placeMatches(key, directory, tag, name, bytes.subarray(at, at + 16))) return 'bound';
+  if (bytes[1] !== bindingKind.bound) return 'mismatch';
+  const expected = placeMac(key, 'bound', 0, { directory, name }, tag);
+  return hasMac(bytes, FILE_CLEAR, expected) ? 'bound' : 'mismatch';
+}
+
+/** Whether one of the MACs from `at` to the end is the expected one. */
+export function hasMac(bytes: Buffer, at: number, expected: Buffer): boolean {
+  for (let from = at; from < bytes.length; from += MAC_BYTES) {
+    if (expected.equals(bytes.subarray(from, from + MAC_BYTES))) return true;
   }
-  return 'mismatch';
+  return false;
 }

@@ -30,7 +30,6 @@ export class ScopeKeys {
   readonly epoch: number;
   readonly suite: AeadSuite;
   readonly header: AeadKey;
-  readonly directory: AeadKey;
   readonly symlink: AeadKey;
   readonly names: SivKey;
   readonly binding: Secret;
@@ -46,7 +45,6 @@ export class ScopeKeys {
     this.#memory = memory;
     this.#epochSecret = epochSecret;
     this.header = suite.key(this.#derive('scopefs/1/header'));
-    this.directory = suite.key(this.#derive('scopefs/1/directory'));
     this.symlink = suite.key(this.#derive('scopefs/1/symlink'));
     const names = this.#derive('scopefs/1/name');
     this.names = new SivKey(names);
@@ -71,7 +69,6 @@ export class ScopeKeys {
 
   close(): void {
     this.header.close();
-    this.directory.close();
     this.symlink.close();
     this.names.close();
     for (const secret of this.#secrets) secret.wipe();
