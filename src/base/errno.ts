@@ -35,7 +35,6 @@ export const errno = {
   ELOOP: 40,
   ENODATA: 61,
   EPROTO: 71,
-  EBADMSG: 74,
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,

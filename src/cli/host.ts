@@ -1,8 +1,7 @@
 import { readdirSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Failure } from '../base/failure.js';
-import { Client } from '../control/client.js';
+import { answers, Client } from '../control/client.js';
 import { RUN_DIRECTORY } from '../daemon/launch.js';
 
 /** The path in `unix:///PATH`. */
@@ -13,17 +12,6 @@ export function socketPath(host: string): string {
   return host.slice('unix://'.length);
 }
 
-function isLive(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
-}
-
 async function liveSockets(): Promise<string[]> {
   let names: string[];
   try {
@@ -32,7 +20,7 @@ async function liveSockets(): Promise<string[]> {
     return [];
   }
   const paths = names.map((name) => join(RUN_DIRECTORY, name));
-  const live = await Promise.all(paths.map(isLive));
+  const live = await Promise.all(paths.map(answers));
   return paths.filter((_path, i) => live[i]);
 }
 

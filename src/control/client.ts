@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import type { z } from 'zod';
 import { Failure, isFailureCode } from '../base/failure.js';
 import type { SecretInput } from '../libc/memory.js';
@@ -12,6 +13,18 @@ import {
   unmountSchema,
   versionSchema,
 } from './schemas.js';
+
+/** Whether somebody listens on a Unix socket. */
+export function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
 
 /** Nobody needs a reply longer than a listing of many scopes. */
 const REPLY_LIMIT = 64 << 20;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -10,6 +10,7 @@ import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import { SecretInput } from '../libc/memory.js';
 import { peerCredentials } from '../libc/system.js';
+import { answers } from './client.js';
 import { type Problem, queries } from './schemas.js';
 import type { ControlService, Peer } from './service.js';
 
@@ -97,19 +98,22 @@ function overwriteParser(socket: string): Promise<void> {
 }
 const OVERWRITE = '/internal/overwrite';
 
-async function withSecret<T>(
+async function withSecret<Q extends z.ZodType, T>(
   c: Context<Env>,
   socket: string,
-  use: (secret: SecretInput) => Promise<T>,
+  schema: Q,
+  use: (parameters: z.infer<Q>, secret: SecretInput) => Promise<T>,
 ): Promise<T> {
-  if (c.req.header('content-type') !== 'application/octet-stream') {
-    throw new Failure('usage', 'a secret is sent as application/octet-stream');
-  }
-  const secret = await readSecret(c.env.incoming);
+  let secret: SecretInput | undefined;
   try {
-    return await use(secret);
+    // What is refused may be a key all the same.
+    secret = await readSecret(c.env.incoming);
+    if (c.req.header('content-type') !== 'application/octet-stream') {
+      throw new Failure('usage', 'a secret is sent as application/octet-stream');
+    }
+    return await use(query(c, schema), secret);
   } finally {
-    secret.wipe();
+    secret?.wipe();
     await overwriteParser(socket);
   }
 }
@@ -158,12 +162,11 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     query(c, queries.none);
     return c.json({ scopes: await service.scopes() });
   });
-  app.post('/v1/scopes', (c) => {
-    const { path, slot } = query(c, queries.createScope);
-    return withSecret(c, socket, async (secret) =>
+  app.post('/v1/scopes', (c) =>
+    withSecret(c, socket, queries.createScope, async ({ path, slot }, secret) =>
       c.json(await service.createScope(path, slot, secret, c.get('peer')), 201),
-    );
-  });
+    ),
+  );
   app.get('/v1/scopes/:scope', async (c) => c.json(await service.scope(c.req.param('scope'))));
   app.post('/v1/scopes/:scope/lock', async (c) => {
     const options = query(c, queries.lock);
@@ -177,13 +180,12 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     return c.json({ receipts: await service.lockAll(reason, wait(options.wait)) });
   });
   app.get('/v1/leases', (c) => c.json({ leases: service.leases() }));
-  app.post('/v1/leases', (c) => {
-    const { scope, ttl, purpose } = query(c, queries.createLease);
-    return withSecret(c, socket, async (secret) => {
+  app.post('/v1/leases', (c) =>
+    withSecret(c, socket, queries.createLease, async ({ scope, ttl, purpose }, secret) => {
       const request = { scope, ttl: wait(ttl), purpose: purpose ?? '' };
       return c.json(await service.createLease(request, secret, c.get('peer')), 201);
-    });
-  });
+    }),
+  );
   app.delete('/v1/leases/:lease', async (c) =>
     c.json({ receipts: await service.endLease(c.req.param('lease')) }),
   );
@@ -198,18 +200,6 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     return c.json({ unmounted: true });
   });
   return app;
-}
-
-/** Whether somebody listens on a Unix socket. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
 }
 
 export interface ControlServer {

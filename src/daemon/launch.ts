@@ -125,21 +125,23 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   const secret = await openRootSlot(vault, request.store, request.input, memory);
   request.input.wipe();
   const device = openDevice();
-  mountFuse(device, {
-    source: vault.path,
-    mountPoint,
-    suid: request.suid,
-    dev: request.dev,
-  });
   // Interrupted while it starts: no half-made mount stays behind.
+  let isMounted = false;
   const interrupted = (): never => {
-    unmountFuse(mountPoint, true);
+    if (isMounted) unmountFuse(mountPoint, true);
     starting?.kill('SIGKILL');
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
   const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
   try {
+    mountFuse(device, {
+      source: vault.path,
+      mountPoint,
+      suid: request.suid,
+      dev: request.dev,
+    });
+    isMounted = true;
     const { store, foreground } = request;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
     const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log };
@@ -155,7 +157,8 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       ended: started.ended,
     };
   } catch (error) {
-    unmountFuse(mountPoint, true);
+    // Not where mount(2) failed: then what is there belongs to somebody else.
+    if (isMounted) unmountFuse(mountPoint, true);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);

@@ -225,6 +225,8 @@ export class VolumeService implements ControlService {
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       this.#leases.add(id, undefined, 'created', { uid: peer.uid, pid: peer.pid });
+      // Somebody may have locked everything meanwhile: a lease on a locked scope would outlive the next unlock's.
+      if (!(await this.#plan(id))) this.#leases.endAll(id);
       return await this.scope(id);
     } finally {
       secret.wipe();

@@ -2,6 +2,9 @@ import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
 import type { Pinned } from '../libc/memory.js';
 import type { Stat } from '../libc/stat.js';
 
+/** renameat2(2): fail where the new name exists. */
+export const RENAME_NOREPLACE = 1;
+
 /** An open object of the backing disk. */
 export type Handle = number;
 
@@ -39,7 +42,7 @@ export interface Backing {
   mkdir(dir: Handle, name: string, mode: number): number;
   unlink(dir: Handle, name: string): number;
   rmdir(dir: Handle, name: string): number;
-  /** renameat2(2); flag 1 is RENAME_NOREPLACE. */
+  /** renameat2(2); the only flag is {@link RENAME_NOREPLACE}. */
   rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number;
   link(dir: Handle, name: string, newDir: Handle, newName: string): number;
   symlink(target: string, dir: Handle, name: string): number;

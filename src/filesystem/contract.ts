@@ -1,3 +1,4 @@
+import type { FilesystemUsage } from '../libc/files.js';
 import type { Pinned } from '../libc/memory.js';
 
 /**
@@ -39,14 +40,7 @@ export interface Attributes {
   cacheable: boolean;
 }
 
-export interface Usage {
-  blockSize: number;
-  blocks: number;
-  blocksFree: number;
-  blocksAvailable: number;
-  files: number;
-  filesFree: number;
-}
+export type Usage = FilesystemUsage;
 
 /** What may be kept of an opened file's or directory's pages. */
 export interface OpenFlags {

@@ -3,7 +3,7 @@ import { test } from 'tap';
 import { Geometry } from '../format/geometry.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { nodeOf, Rig, ROOT_SCOPE } from './test-rig.js';
+import { memory, nodeOf, Rig, ROOT_SCOPE } from './test-rig.js';
 
 const C = 4096;
 const sizes = [0, 1, C - 1, C, C + 1, 2 * C, 3 * C + 17, 300 * C + 5];
@@ -228,4 +228,62 @@ test('a hard link planted in the vault does not show one file under another name
   t.same(fresh.get(fresh.walk('a')), Buffer.from('content of a'));
   t.equal(fresh.get(fresh.walk('b')), 'EIO');
   t.ok(a);
+});
+
+test('a name that a linked file lost does not lead to another file', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const a = rig.put(ROOT_NODE, 'a', 'first');
+  rig.link(a, ROOT_NODE, 'b');
+  rig.unlink(ROOT_NODE, 'b');
+  rig.rename(ROOT_NODE, 'a', ROOT_NODE, 'c');
+  rig.link(a, ROOT_NODE, 'd');
+  rig.unlink(ROOT_NODE, 'c');
+  rig.put(ROOT_NODE, 'a', 'second');
+  t.same(rig.get(rig.walk('d')), Buffer.from('first'));
+  t.same(rig.get(rig.walk('a')), Buffer.from('second'));
+});
+
+test('linked symlinks and a file whose count fell to one are one inode', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const symlink = nodeOf(rig.symlink(ROOT_NODE, 'p', 'target'));
+  t.equal(nodeOf(rig.link(symlink, ROOT_NODE, 'q')), symlink);
+  rig.unlink(ROOT_NODE, 'p');
+  t.match(rig.readlink(rig.walk('q')), { target: 'target' });
+  const disk = new MemoryDisk();
+  const first = new Rig(disk);
+  first.link(first.put(ROOT_NODE, 'x', 'data'), ROOT_NODE, 'y');
+  const fresh = new Rig(disk, { fresh: false });
+  const x = fresh.walk('x');
+  const { handle } = fresh.open(x, true) as { handle: number };
+  fresh.unlink(ROOT_NODE, 'x');
+  t.equal(fresh.walk('y'), x);
+  t.match(fresh.write(x, handle, 0, 'DATA'), { written: 4 });
+  fresh.release(handle);
+  t.same(fresh.get(fresh.walk('y')), Buffer.from('DATA'));
+});
+
+test('times beyond what a number holds are kept at its end, not thrown at', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const node = rig.put(ROOT_NODE, 'f', '');
+  t.match(rig.setattr(node, { mtime: [Number.MAX_SAFE_INTEGER, 0] }), {
+    attributes: { mtime: Number.MAX_SAFE_INTEGER },
+  });
+});
+
+test('a failed repair keeps no secret and no descriptor, however often it is tried', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const { node, handle } = rig.create(ROOT_NODE, 'f') as { node: number; handle: number };
+  rig.write(node, handle, 0, randomBytes(3 * C));
+  rig.fsync(node, handle);
+  rig.release(handle);
+  const root = rig.core.volume.directories.get(1);
+  if (root === undefined) throw new Error('no root');
+  const { name } = rig.core.volume.directories.stored(root, 'f');
+  disk.setRaw([name], disk.raw([name]).subarray(0, new Geometry(C).backingSize(C)));
+  const again = new Rig(disk, { fresh: false, unclean: true });
+  const before = memory.used;
+  for (let i = 0; i < 20; i++) t.equal(again.get(again.walk('f')), 'EIO');
+  t.equal(memory.used, before);
+  t.equal(disk.openHandles, 0);
 });

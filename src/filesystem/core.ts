@@ -7,6 +7,7 @@ import { encodeDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX } from '../format/names.js';
 import { ScopeKeys } from '../format/scope-keys.js';
 import type { Secret } from '../libc/memory.js';
+import { Bindings } from './bindings.js';
 import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
 import { Files } from './files.js';
@@ -16,6 +17,8 @@ import { Listing } from './listing.js';
 import { type LockReceipt, LockRun } from './lock.js';
 import { Namespace } from './namespace.js';
 import { Nodes } from './nodes.js';
+import { Removal } from './removal.js';
+import { Renaming } from './renaming.js';
 import { Scope, type ScopeState } from './scope.js';
 import { Volume, type VolumeOptions } from './volume.js';
 
@@ -55,13 +58,15 @@ export interface CoreEvents {
 }
 
 /**
- * The filesystem: the single writer behind every transport. `files`, `namespace` and the methods here are the
+ * The filesystem: the single writer behind every transport. `files`, `namespace`, `removal`, `renaming` and the methods here are the
  * contract's operations; the rest is for the control plane.
  */
 export class Core {
   readonly volume: Volume;
   readonly nodes: Nodes;
   readonly namespace: Namespace;
+  readonly removal: Removal;
+  readonly renaming: Renaming;
   readonly files: Files;
   readonly #handles = new Handles();
   readonly #events: CoreEvents;
@@ -74,7 +79,10 @@ export class Core {
   constructor(options: VolumeOptions, scopes: readonly KnownScope[], events: CoreEvents) {
     this.volume = new Volume(options);
     this.nodes = new Nodes(this.volume);
-    this.namespace = new Namespace(this.volume, this.nodes);
+    const bindings = new Bindings(this.volume);
+    this.namespace = new Namespace(this.volume, this.nodes, bindings);
+    this.removal = new Removal(this.volume, this.nodes);
+    this.renaming = new Renaming(this.volume, this.nodes, this.removal, bindings);
     this.files = new Files(this.volume, this.nodes, this.namespace, this.#handles);
     this.#events = events;
     this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
@@ -376,7 +384,9 @@ export class Core {
     const runs = scopes.map(
       (scope) => new LockRun(this.volume, this.#handles, this.files, scope, reason, wiped),
     );
-    const lock: TreeLock = { runs, deadline, after: [] };
+    // A lease's own end holds also while somebody else's longer lock is under way.
+    const nearest = Math.min(deadline, ...scopes.map((scope) => scope.deadline));
+    const lock: TreeLock = { runs, deadline: nearest, after: [] };
     const receipts: LockReceipt[] = [];
     this.#locks.push(lock);
     let at = 0;
@@ -399,7 +409,9 @@ export class Core {
     for (const other of running) {
       other.deadline = Math.min(other.deadline, deadline);
       other.after.push((earlier) => {
-        receipts.push(...earlier.filter(({ scope }) => inside(this.scope(scope) as Scope)));
+        const mine = (one: LockReceipt): boolean =>
+          inside(this.scope(one.scope) as Scope) && !receipts.includes(one);
+        receipts.push(...earlier.filter(mine));
         if (--before === 0) begin();
       });
     }

@@ -16,7 +16,7 @@ export function truncateFile(file: OpenFile, io: IoBuffers, size: number, done: 
   const old = file.size;
   if (size > MAX_SIZE) {
     done(-errno.EFBIG);
-  } else if (size === old) {
+  } else if (size === old && size !== 0) {
     done(backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
   } else if (size === 0) {
     new Truncation(file, io, 0, done).empty();
@@ -66,8 +66,9 @@ class Truncation {
     this.#setBackingSize(
       0,
       () => {
+        const { backing } = this.file.volume;
         this.file.reset();
-        this.done(0);
+        this.done(backing.futimes(this.file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
       },
       this.done,
     );
@@ -119,7 +120,8 @@ class Truncation {
       }
       const { executor } = this.file.volume;
       executor.run({ op: 'fdatasync', handle: this.file.handle }, (result) => {
-        if (result < 0) this.#undo(result);
+        if (this.file.dead) this.done(-errno.ENOKEY);
+        else if (result < 0) this.#undo(result);
         else cut();
       });
     });
@@ -139,7 +141,9 @@ class Truncation {
     header.chunks = Math.min(header.chunks, this.file.volume.geometry.chunksOf(this.size));
     this.file.headerDirty = true;
     this.file.flushHeader(this.io, (result) => {
-      if (result < 0) this.#undo(result);
+      // Its descriptor may be closed and used again by now.
+      if (this.file.dead) this.done(-errno.ENOKEY);
+      else if (result < 0) this.#undo(result);
       else then();
     });
   }

@@ -1,28 +1,27 @@
 import { errno } from '../base/errno.js';
-import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { Pinned } from '../libc/memory.js';
-import type { AttributeChange, Caller, NodeId, OpenRequest, Reply } from './contract.js';
+import { Attribution } from './attribution.js';
+import type { Caller, NodeId, OpenRequest, Reply } from './contract.js';
 import { readFile } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
 import { writeFile } from './file-write.js';
 import type { Handles, OpenHandle } from './handles.js';
-import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
+import { flag, type Slot } from './inode-table.js';
 import type { Namespace } from './namespace.js';
 import type { Access, Nodes } from './nodes.js';
 import { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
 
 const KEEP = { keepCache: true, cacheDirectory: false } as const;
-const SUID = 0o4000;
-const SGID = 0o2000;
-const GROUP_EXECUTE = 0o010;
 
-/** Operations on the content and attributes of files. */
+/** Operations on the content of files. */
 export class Files {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
   readonly #namespace: Namespace;
   readonly #handles: Handles;
+  /** Operations on attributes. */
+  readonly attributes: Attribution;
   /** Bytes that WRITE brought since the start: receipts tell what a lock flushed. */
   bytesWritten = 0;
 
@@ -31,10 +30,11 @@ export class Files {
     this.#nodes = nodes;
     this.#namespace = namespace;
     this.#handles = handles;
+    this.attributes = new Attribution(volume, nodes, this);
   }
 
   /** The open file of a slot, opened if need be, with one more handle on it; or -errno. */
-  #hold(slot: Slot): OpenFile | number {
+  hold(slot: Slot): OpenFile | number {
     const { files, directories, backing } = this.#volume;
     let file = files.get(slot);
     if (file === undefined) {
@@ -55,7 +55,7 @@ export class Files {
   }
 
   /** One handle less; the last one writes the header back and closes. */
-  #drop(file: OpenFile, done: () => void): void {
+  drop(file: OpenFile, done: () => void): void {
     file.opens--;
     const end = (): void => {
       const { files } = this.#volume;
@@ -73,7 +73,8 @@ export class Files {
       return;
     }
     if (file.dead) {
-      end();
+      // A job may still be inside, on this descriptor.
+      file.whenIdle(end);
       return;
     }
     file.enter(undefined, () => {
@@ -116,7 +117,7 @@ export class Files {
 
   open(node: NodeId, request: OpenRequest, caller: Caller, reply: Reply): void {
     const slot = this.#nodes.usable(node, caller, 'use');
-    const file = slot < 0 ? slot : this.#hold(slot);
+    const file = slot < 0 ? slot : this.hold(slot);
     if (typeof file === 'number') {
       reply.error(-file);
       return;
@@ -127,23 +128,24 @@ export class Files {
       reply.opened(this.#handle(file, caller.trusted), KEEP);
       return;
     }
-    if (request.killPrivileges) this.#killPrivileges(slot);
-    this.#inside(file, reply, (io, leave) => {
+    if (request.killPrivileges) this.attributes.killPrivileges(slot);
+    this.inside(file, reply, (io, leave) => {
       truncateFile(file, io, 0, (result) => {
         table.set(slot, flag.STALE);
         leave();
-        if (result < 0) this.#drop(file, () => reply.error(-result));
+        if (result < 0) this.drop(file, () => reply.error(-result));
         else reply.opened(this.#handle(file), KEEP);
       });
     });
   }
 
-  /** Enters a file with a set of buffers; loads its header first. */
-  #inside(
+  /** Enters a file with a set of buffers; `load`: reads its header first, `otherwise` runs where that fails. */
+  inside(
     file: OpenFile,
     reply: Reply,
     body: (io: ReturnType<Volume['io']['take']>, leave: () => void) => void,
     load = false,
+    otherwise: () => void = () => {},
   ): void {
     file.enter(reply, () => {
       const io = this.#volume.io.take();
@@ -158,12 +160,21 @@ export class Files {
       file.load(io, (result) => {
         if (result < 0) {
           leave();
+          otherwise();
           reply.error(-result);
         } else {
           body(io, leave);
         }
       });
     });
+  }
+
+  /** The file behind a request's handle, alive and of the right node; or undefined, and `reply` has the error. */
+  #fileOf(node: NodeId, number: number, caller: Caller, access: Access, reply: Reply): OpenFile | undefined {
+    const handle = this.#opened(node, number, caller, access);
+    if (typeof handle !== 'number' && handle.file !== undefined) return handle.file;
+    reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
+    return undefined;
   }
 
   /** The handle of a request, alive, of the right node; or -errno. */
@@ -177,14 +188,10 @@ export class Files {
   }
 
   read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
-    const handle = this.#opened(node, number, caller, 'use');
-    const file = typeof handle === 'number' ? undefined : handle.file;
-    if (file === undefined) {
-      reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
-      return;
-    }
+    const file = this.#fileOf(node, number, caller, 'use', reply);
+    if (file === undefined) return;
     const load = true;
-    this.#inside(
+    this.inside(
       file,
       reply,
       (io, leave) => {
@@ -211,15 +218,11 @@ export class Files {
     caller: Caller,
     reply: Reply,
   ): void {
-    const handle = this.#opened(node, number, caller, options.fromCache ? 'drain' : 'use');
-    const file = typeof handle === 'number' ? undefined : handle.file;
-    if (file === undefined) {
-      reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
-      return;
-    }
-    if (options.killPrivileges) this.#killPrivileges(file.slot);
+    const file = this.#fileOf(node, number, caller, options.fromCache ? 'drain' : 'use', reply);
+    if (file === undefined) return;
+    if (options.killPrivileges) this.attributes.killPrivileges(file.slot);
     const load = true;
-    this.#inside(
+    this.inside(
       file,
       reply,
       (io, leave) => {
@@ -238,30 +241,12 @@ export class Files {
     );
   }
 
-  /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
-  #killPrivileges(slot: Slot): void {
-    const { table, files, backing, directories } = this.#volume;
-    const mode = table.mode[slot] as number;
-    let next = mode & ~SUID;
-    if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
-    if (next === mode) return;
-    const file = files.get(slot);
-    const place = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.handle, next & 0o7777);
-    else if (place !== undefined) backing.chmod(place.handle, place.name, next & 0o7777);
-    table.mode[slot] = next;
-  }
-
   fsync(node: NodeId, number: number, dataOnly: boolean, caller: Caller, reply: Reply): void {
-    const handle = this.#opened(node, number, caller, 'drain');
-    const file = typeof handle === 'number' ? undefined : handle.file;
-    if (file === undefined) {
-      reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
-      return;
-    }
+    const file = this.#fileOf(node, number, caller, 'drain', reply);
+    if (file === undefined) return;
     // Loaded, so that the synced size is known also where this program wrote nothing.
     const load = true;
-    this.#inside(
+    this.inside(
       file,
       reply,
       (io, leave) => {
@@ -306,141 +291,6 @@ export class Files {
     const handle = this.#handles.get(number);
     this.#handles.remove(number);
     if (handle?.file === undefined) reply.ok();
-    else this.#drop(handle.file, () => reply.ok());
+    else this.drop(handle.file, () => reply.ok());
   }
-
-  getattr(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
-    const { table } = this.#volume;
-    const slot = table.slot(node);
-    if (slot === 0) {
-      reply.error(errno.ESTALE);
-      return;
-    }
-    // While locking, a writer that holds the file must notice: else it goes on dirtying whole pages (FACTS.md).
-    const locking = this.#volume.scopeOf(slot).state === 'locking';
-    if (table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted)) {
-      reply.error(errno.ENOKEY);
-      return;
-    }
-    const attributes = this.#nodes.attributes(slot);
-    if (typeof attributes === 'number') reply.error(-attributes);
-    else reply.attributes(attributes);
-  }
-
-  setattr(node: NodeId, change: AttributeChange, caller: Caller, reply: Reply): void {
-    const timesOnly =
-      change.size === undefined &&
-      change.mode === undefined &&
-      change.uid === undefined &&
-      change.gid === undefined;
-    // Times alone may come from a kernel thread that writes an inode back: never judged by caller.
-    const slot = this.#nodes.usable(node, caller, timesOnly ? 'drain' : 'use');
-    if (slot < 0) {
-      reply.error(-slot);
-      return;
-    }
-    if (change.size === undefined) {
-      const file = this.#volume.files.get(slot);
-      if (file === undefined || !file.busy || change.mtime === undefined) {
-        this.#finishSetattr(slot, change, reply);
-        return;
-      }
-      // A header write under way puts back the modification time that it found: wait for it.
-      file.enter(reply, () => {
-        this.#finishSetattr(slot, change, reply);
-        file.leave();
-      });
-      return;
-    }
-    const { size } = change;
-    if (!this.#volume.table.isRegular(slot)) {
-      reply.error(errno.EINVAL);
-      return;
-    }
-    const file = this.#hold(slot);
-    if (typeof file === 'number') {
-      reply.error(-file);
-      return;
-    }
-    const load = size !== 0;
-    this.#inside(
-      file,
-      reply,
-      (io, leave) => {
-        truncateFile(file, io, size, (result) => {
-          this.#volume.table.set(slot, flag.STALE);
-          leave();
-          this.#drop(file, () => {
-            if (result < 0) reply.error(-result);
-            else this.#finishSetattr(slot, change, reply);
-          });
-        });
-      },
-      load,
-    );
-  }
-
-  #finishSetattr(slot: Slot, change: AttributeChange, reply: Reply): void {
-    const done = this.#change(slot, change);
-    if (done < 0) {
-      reply.error(-done);
-      return;
-    }
-    this.#volume.table.set(slot, flag.STALE);
-    const attributes = this.#nodes.attributes(slot);
-    if (typeof attributes === 'number') reply.error(-attributes);
-    else reply.attributes(attributes);
-  }
-
-  #change(slot: Slot, change: AttributeChange): number {
-    const { table, backing, directories, files } = this.#volume;
-    const file = files.get(slot);
-    const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
-    const place = handle === undefined ? directories.place(slot) : undefined;
-    if (handle === undefined && place === undefined) return -errno.ESTALE;
-    const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
-      place === undefined ? byHandle(handle as number) : byName(place.handle, place.name);
-    const chmod = (mode: number): number =>
-      on(
-        (h) => backing.fchmod(h, mode),
-        (dir, name) => backing.chmod(dir, name, mode),
-      );
-    let done = 0;
-    const before = table.mode[slot] as number;
-    if (change.uid !== undefined || change.gid !== undefined) {
-      const uid = change.uid ?? -1;
-      const gid = change.gid ?? -1;
-      done = on(
-        (h) => backing.fchown(h, uid, gid),
-        (dir, name) => backing.chown(dir, name, uid, gid),
-      );
-      if (done < 0) return done;
-      // chown(2) by us, as root, clears both bits; put back what an ordinary chown would have kept.
-      let keep = before;
-      if (change.killPrivileges === true) {
-        keep &= ~SUID;
-        if ((before & GROUP_EXECUTE) !== 0) keep &= ~SGID;
-      }
-      if (table.isRegular(slot) && change.mode === undefined && (before & (SUID | SGID)) !== 0) {
-        done = chmod(keep & 0o7777);
-      }
-    } else if (change.killPrivileges === true && change.mode === undefined) {
-      this.#killPrivileges(slot);
-    }
-    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & 0o7777);
-    if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {
-      const [a, aNs] = timeOf(change.atime);
-      const [m, mNs] = timeOf(change.mtime);
-      done = on(
-        (h) => backing.futimes(h, a, aNs, m, mNs),
-        (dir, name) => backing.utimes(dir, name, a, aNs, m, mNs),
-      );
-    }
-    return done;
-  }
-}
-
-function timeOf(time: readonly [number, number] | 'now' | undefined): readonly [number, number] {
-  if (time === undefined) return [0, UTIME_OMIT];
-  return time === 'now' ? [0, UTIME_NOW] : time;
 }

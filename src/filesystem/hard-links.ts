@@ -17,6 +17,10 @@ export class HardLinks {
   constructor(table: InodeTable) {
     this.#table = table;
   }
+  /** Whether the slot has, or had, several names. */
+  knows(slot: Slot): boolean {
+    return this.#aliases.has(slot);
+  }
   find(ino: number): Slot | undefined {
     return this.#slots.get(ino);
   }

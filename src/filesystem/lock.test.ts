@@ -269,3 +269,50 @@ test('secret memory: a locked scope gives every slot back', async (t) => {
   t.equal(memory.used, before + 1);
   t.ok(new Xaes256Gcm(memory));
 });
+
+test("a lease's own deadline holds while a longer lock is under way", async (t) => {
+  let now = 0;
+  const rig = new Rig(new MemoryDisk(), { now: () => now });
+  const scope = rig.createScope('alice', 1);
+  rig.create(rig.walk('alice'), 'f');
+  rig.core.setDeadline(scope, 900, 1000);
+  rig.cache.hold = true;
+  rig.core.lock([scope], 'manual', 9000, () => {});
+  t.equal(rig.core.due, 1000);
+  now = 1000;
+  rig.core.tick(now);
+  t.equal(rig.core.scope(scope)?.state, 'locked');
+});
+
+test('three locks that overlap: each receipt once for each who asked', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const child = rig.createScope('alice', 1);
+  rig.cache.hold = true;
+  const got: string[][] = [];
+  for (const ids of [[child], [ROOT_SCOPE], [ROOT_SCOPE]]) {
+    rig.core.lock(ids, 'test', Number.POSITIVE_INFINITY, (receipts) =>
+      got.push(receipts.map((r) => r.scope)),
+    );
+  }
+  while (rig.cache.answer());
+  t.same(got, [[child], [child, ROOT_SCOPE], [child, ROOT_SCOPE]]);
+});
+
+test('pages are enough for a receipt; names are for the next unlock', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const scope = rig.createScope('alice', 1);
+  rig.put(rig.walk('alice'), 'f', 'x');
+  rig.cache.hold = true;
+  let receipts = 0;
+  rig.core.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => {
+    receipts += got.length;
+  });
+  // Names and pages before the wipe, then pages once more.
+  t.ok(rig.cache.answer('names'));
+  t.ok(rig.cache.answer('pages'));
+  t.ok(rig.cache.answer('pages'));
+  t.equal(receipts, 1);
+  t.equal(rig.unlock(scope, 1), 'EBUSY', 'the kernel still has names of the old generation');
+  t.ok(rig.cache.answer('names'));
+  t.equal(rig.unlock(scope, 1), 'ok');
+});

@@ -173,12 +173,10 @@ export class LockRun {
       }
       file.enter(undefined, () => {
         const io = this.#volume.io.take();
-        file.flushHeader(io, (result) => {
+        file.flushHeader(io, () => {
           this.#volume.io.give(io);
           file.leave();
-          if (result < 0 && !file.dead) {
-            this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(-result) });
-          }
+          // A failure stays with the file, and the receipt names it once, at the end.
           again();
         });
       });

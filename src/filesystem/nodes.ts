@@ -2,6 +2,7 @@ import { errno } from '../base/errno.js';
 import { scopeId } from '../base/ids.js';
 import { judgeBinding, XATTR, XATTR_ROOT } from '../format/binding.js';
 import { readDirectoryRecord } from '../format/directory-record.js';
+import { NAME_MAX, type StoredName } from '../format/names.js';
 import { targetLength } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
@@ -19,6 +20,13 @@ export type Access =
   | 'use';
 
 const value = Buffer.alloc(1024);
+
+/** A directory with an open descriptor and the stored form of a name in it. */
+export interface Target {
+  readonly directory: Directory;
+  readonly handle: Handle;
+  readonly stored: StoredName;
+}
 
 /** Nodes: finding them, judging whether they may be touched, their attributes. */
 export class Nodes {
@@ -64,6 +72,21 @@ export class Nodes {
     const slot = this.usable(node, caller, 'use');
     if (slot < 0) return slot;
     return this.volume.directories.get(slot) ?? -errno.ENOTDIR;
+  }
+
+  /** A name in a usable directory, ready for a call of the backing; or -errno. */
+  target(parent: NodeId, name: string, caller: Caller): Target | number {
+    const directory = this.directory(parent, caller);
+    if (typeof directory === 'number') return directory;
+    if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
+    const handle = this.volume.directories.handle(directory.slot);
+    if (handle < 0) return handle;
+    return { directory, handle, stored: this.volume.directories.stored(directory, name) };
+  }
+
+  /** Marks a directory's attributes stale after a change of its names. */
+  touched(directory: Directory): void {
+    this.volume.table.set(directory.slot, flag.STALE);
   }
 
   /** The attributes of a slot, in one shared object: use it at once. Asks the backing where they are stale. */

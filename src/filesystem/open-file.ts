@@ -15,8 +15,8 @@ import type { IoBuffers } from './io-buffers.js';
 import type { Scope } from './scope.js';
 import type { Volume } from './volume.js';
 
-/** Inside this file: a chunk was read and is not what was written. Outside it is EIO. */
-const NOT_AUTHENTIC = -errno.EBADMSG;
+/** Inside this file: a chunk was read and is not what was written. Outside it is EIO. No errno: a disk has those. */
+const NOT_AUTHENTIC = -(2 ** 20);
 
 const associated = pinned(16);
 const identity = pinned(16);
@@ -208,8 +208,14 @@ export class OpenFile {
       finish();
     } else {
       this.#recover(io, header, backingSize, (result) => {
-        if (result < 0) done(result);
-        else finish();
+        if (result >= 0 && !this.dead) {
+          finish();
+          return;
+        }
+        // The next attempt begins anew: nothing of this one may stay.
+        if (!this.dead) this.reset();
+        this.#loaded = false;
+        done(this.dead ? -errno.ENOKEY : result);
       });
     }
   }
@@ -239,7 +245,8 @@ export class OpenFile {
       this.#fetch(io, chunk, extent, 0, (result) => {
         if (result === NOT_AUTHENTIC) {
           this.#endOfTrust(io, header, chunk, limit, (size) => {
-            if (size < header.syncedSize) done(-errno.EIO);
+            if (size < 0) done(size);
+            else if (size < header.syncedSize) done(-errno.EIO);
             else cutTo(size);
           });
         } else if (result < 0) {
@@ -253,7 +260,7 @@ export class OpenFile {
     });
   }
 
-  /** Where a file ends whose chunk `chunk` does not open at the backing's size. */
+  /** Where a file ends whose chunk `chunk` does not open at the backing's size; or -errno of the disk. */
   #endOfTrust(
     io: IoBuffers,
     header: FileHeader,
@@ -275,7 +282,10 @@ export class OpenFile {
       then(Math.min(limit, start));
       return;
     }
-    this.#fetch(io, chunk, extent, 0, (result) => then(result === 0 ? header.size : Math.min(limit, start)));
+    this.#fetch(io, chunk, extent, 0, (result) => {
+      if (result === 0) then(header.size);
+      else then(result === NOT_AUTHENTIC ? Math.min(limit, start) : result);
+    });
   }
 
   #bound(tag: Buffer): boolean {

@@ -276,21 +276,21 @@ export class Rig {
     return this.#now((reply) => this.core.files.release(handle, reply));
   }
   getattr(node: NodeId): Answer {
-    return this.#now((reply) => this.core.files.getattr(node, false, user, reply));
+    return this.#now((reply) => this.core.files.attributes.getattr(node, false, user, reply));
   }
   setattr(node: NodeId, change: AttributeChange): Answer {
-    return this.#now((reply) => this.core.files.setattr(node, change, user, reply));
+    return this.#now((reply) => this.core.files.attributes.setattr(node, change, user, reply));
   }
   rename(parent: NodeId, name: string, newParent: NodeId, newName: string, flags = 0): Answer {
     return this.#now((reply) =>
-      this.core.namespace.rename(parent, name, newParent, newName, flags, user, reply),
+      this.core.renaming.rename(parent, name, newParent, newName, flags, user, reply),
     );
   }
   unlink(parent: NodeId, name: string): Answer {
-    return this.#now((reply) => this.core.namespace.unlink(parent, name, user, reply));
+    return this.#now((reply) => this.core.removal.unlink(parent, name, user, reply));
   }
   rmdir(parent: NodeId, name: string): Answer {
-    return this.#now((reply) => this.core.namespace.rmdir(parent, name, user, reply));
+    return this.#now((reply) => this.core.removal.rmdir(parent, name, user, reply));
   }
   link(node: NodeId, parent: NodeId, name: string): Answer {
     return this.#now((reply) => this.core.namespace.link(node, parent, name, user, reply));

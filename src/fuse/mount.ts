@@ -1,6 +1,6 @@
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
-import { close, open, openPath } from '../libc/files.js';
+import { open, openPath } from '../libc/files.js';
 import { kernelVersion, MNT_DETACH, mount, umount2 } from '../libc/system.js';
 import { isDeadMount, mountAt } from './mount-table.js';
 
@@ -84,7 +84,6 @@ export function mountFuse(fd: number, options: MountOptions): void {
   const flags = (options.suid ? 0 : MS_NOSUID) | (options.dev ? 0 : MS_NODEV);
   const done = mount(options.source, options.mountPoint, 'fuse.scopefs', flags, data);
   if (done >= 0) return;
-  close(fd);
   const hint = -done === errno.EPERM ? 'mounting needs root (CAP_SYS_ADMIN)' : 'see the kernel log: dmesg';
   throw new Failure('bad_mount_point', `mounting on ${options.mountPoint} failed (${errnoName(-done)})`, {
     hint,

@@ -161,11 +161,11 @@ export class Session {
       }
     },
     GETATTR: (request, caller, reply) =>
-      this.#core.files.getattr(request.node, (request.u32(0) & GETATTR_FH) !== 0, caller, reply),
+      this.#core.files.attributes.getattr(request.node, (request.u32(0) & GETATTR_FH) !== 0, caller, reply),
     SETATTR: (request, caller, reply) => {
       const change = attributeChange(request);
       if (change.size !== undefined && Number.isNaN(change.size)) reply.error(errno.EFBIG);
-      else this.#core.files.setattr(request.node, change, caller, reply);
+      else this.#core.files.attributes.setattr(request.node, change, caller, reply);
     },
     READLINK: (request, caller, reply) => this.#core.namespace.readlink(request.node, caller, reply),
     SYMLINK: (request, caller, reply) =>
@@ -174,11 +174,10 @@ export class Session {
     MKNOD: (_request, _caller, reply) => reply.error(errno.EOPNOTSUPP),
     MKDIR: (request, caller, reply) =>
       this.#core.namespace.mkdir(request.node, name(request), request.u32(0), caller, reply),
-    UNLINK: (request, caller, reply) =>
-      this.#core.namespace.unlink(request.node, name(request), caller, reply),
-    RMDIR: (request, caller, reply) => this.#core.namespace.rmdir(request.node, name(request), caller, reply),
+    UNLINK: (request, caller, reply) => this.#core.removal.unlink(request.node, name(request), caller, reply),
+    RMDIR: (request, caller, reply) => this.#core.removal.rmdir(request.node, name(request), caller, reply),
     RENAME: (request, caller, reply) =>
-      this.#core.namespace.rename(
+      this.#core.renaming.rename(
         request.node,
         name(request),
         request.u64(0),
@@ -188,7 +187,7 @@ export class Session {
         reply,
       ),
     RENAME2: (request, caller, reply) =>
-      this.#core.namespace.rename(
+      this.#core.renaming.rename(
         request.node,
         name(request),
         request.u64(0),

@@ -1,0 +1,175 @@
+import { errno } from '../base/errno.js';
+import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
+import type { AttributeChange, Caller, NodeId, Reply } from './contract.js';
+import { truncateFile } from './file-truncate.js';
+import type { Files } from './files.js';
+import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
+import type { Nodes } from './nodes.js';
+import type { Volume } from './volume.js';
+
+const SUID = 0o4000;
+const SGID = 0o2000;
+const GROUP_EXECUTE = 0o010;
+
+/** GETATTR and SETATTR. */
+export class Attribution {
+  readonly #volume: Volume;
+  readonly #nodes: Nodes;
+  readonly #files: Files;
+
+  constructor(volume: Volume, nodes: Nodes, files: Files) {
+    this.#volume = volume;
+    this.#nodes = nodes;
+    this.#files = files;
+  }
+
+  /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
+  killPrivileges(slot: Slot): void {
+    const { table, files, backing, directories } = this.#volume;
+    const mode = table.mode[slot] as number;
+    let next = mode & ~SUID;
+    if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
+    if (next === mode) return;
+    const file = files.get(slot);
+    const place = file === undefined ? directories.place(slot) : undefined;
+    if (file !== undefined) backing.fchmod(file.handle, next & 0o7777);
+    else if (place !== undefined) backing.chmod(place.handle, place.name, next & 0o7777);
+    table.mode[slot] = next;
+  }
+
+  getattr(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
+    const { table } = this.#volume;
+    const slot = table.slot(node);
+    if (slot === 0) {
+      reply.error(errno.ESTALE);
+      return;
+    }
+    // While locking, a writer that holds the file must notice: else it goes on dirtying whole pages (FACTS.md).
+    const locking = this.#volume.scopeOf(slot).state === 'locking';
+    if (table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted)) {
+      reply.error(errno.ENOKEY);
+      return;
+    }
+    const attributes = this.#nodes.attributes(slot);
+    if (typeof attributes === 'number') reply.error(-attributes);
+    else reply.attributes(attributes);
+  }
+
+  setattr(node: NodeId, change: AttributeChange, caller: Caller, reply: Reply): void {
+    const timesOnly =
+      change.size === undefined &&
+      change.mode === undefined &&
+      change.uid === undefined &&
+      change.gid === undefined;
+    // Times alone may come from a kernel thread that writes an inode back: never judged by caller.
+    const slot = this.#nodes.usable(node, caller, timesOnly ? 'drain' : 'use');
+    if (slot < 0) {
+      reply.error(-slot);
+      return;
+    }
+    if (change.size === undefined) {
+      const file = this.#volume.files.get(slot);
+      if (file === undefined || !file.busy || change.mtime === undefined) {
+        this.#finishSetattr(slot, change, reply);
+        return;
+      }
+      // A header write under way puts back the modification time that it found: wait for it.
+      file.enter(reply, () => {
+        this.#finishSetattr(slot, change, reply);
+        file.leave();
+      });
+      return;
+    }
+    const { size } = change;
+    if (!this.#volume.table.isRegular(slot)) {
+      reply.error(errno.EINVAL);
+      return;
+    }
+    const file = this.#files.hold(slot);
+    if (typeof file === 'number') {
+      reply.error(-file);
+      return;
+    }
+    const load = size !== 0;
+    this.#files.inside(
+      file,
+      reply,
+      (io, leave) => {
+        truncateFile(file, io, size, (result) => {
+          this.#volume.table.set(slot, flag.STALE);
+          leave();
+          this.#files.drop(file, () => {
+            if (result < 0) reply.error(-result);
+            else this.#finishSetattr(slot, change, reply);
+          });
+        });
+      },
+      load,
+      () => this.#files.drop(file, () => {}),
+    );
+  }
+
+  #finishSetattr(slot: Slot, change: AttributeChange, reply: Reply): void {
+    const done = this.#change(slot, change);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    this.#volume.table.set(slot, flag.STALE);
+    const attributes = this.#nodes.attributes(slot);
+    if (typeof attributes === 'number') reply.error(-attributes);
+    else reply.attributes(attributes);
+  }
+
+  #change(slot: Slot, change: AttributeChange): number {
+    const { table, backing, directories, files } = this.#volume;
+    const file = files.get(slot);
+    const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
+    const place = handle === undefined ? directories.place(slot) : undefined;
+    if (handle === undefined && place === undefined) return -errno.ESTALE;
+    const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
+      place === undefined ? byHandle(handle as number) : byName(place.handle, place.name);
+    const chmod = (mode: number): number =>
+      on(
+        (h) => backing.fchmod(h, mode),
+        (dir, name) => backing.chmod(dir, name, mode),
+      );
+    let done = 0;
+    const before = table.mode[slot] as number;
+    if (change.uid !== undefined || change.gid !== undefined) {
+      const uid = change.uid ?? -1;
+      const gid = change.gid ?? -1;
+      done = on(
+        (h) => backing.fchown(h, uid, gid),
+        (dir, name) => backing.chown(dir, name, uid, gid),
+      );
+      if (done < 0) return done;
+      // chown(2) by us, as root, clears both bits; put back what an ordinary chown would have kept.
+      let keep = before;
+      if (change.killPrivileges === true) {
+        keep &= ~SUID;
+        if ((before & GROUP_EXECUTE) !== 0) keep &= ~SGID;
+      }
+      if (table.isRegular(slot) && change.mode === undefined && (before & (SUID | SGID)) !== 0) {
+        done = chmod(keep & 0o7777);
+      }
+    } else if (change.killPrivileges === true && change.mode === undefined) {
+      this.killPrivileges(slot);
+    }
+    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & 0o7777);
+    if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {
+      const [a, aNs] = timeOf(change.atime);
+      const [m, mNs] = timeOf(change.mtime);
+      done = on(
+        (h) => backing.futimes(h, a, aNs, m, mNs),
+        (dir, name) => backing.utimes(dir, name, a, aNs, m, mNs),
+      );
+    }
+    return done;
+  }
+}
+
+function timeOf(time: readonly [number, number] | 'now' | undefined): readonly [number, number] {
+  if (time === undefined) return [0, UTIME_OMIT];
+  return time === 'now' ? [0, UTIME_NOW] : time;
+}

@@ -1,0 +1,112 @@
+import { errno } from '../base/errno.js';
+import type { StoredName } from '../format/names.js';
+import { type Handle, RENAME_NOREPLACE } from './backing.js';
+import type { Caller, NodeId, Reply } from './contract.js';
+import type { Directory } from './directories.js';
+import { flag, type Slot } from './inode-table.js';
+import type { Nodes } from './nodes.js';
+import type { Volume } from './volume.js';
+
+/** Operations that take a name away. */
+export class Removal {
+  readonly #volume: Volume;
+  readonly #nodes: Nodes;
+
+  constructor(volume: Volume, nodes: Nodes) {
+    this.#volume = volume;
+    this.#nodes = nodes;
+  }
+
+  unlink(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { backing, directories } = this.#volume;
+    const { directory, handle, stored } = target;
+    const done = backing.unlink(handle, stored.name);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    directories.removeSide(handle, stored);
+    this.#nodes.touched(directory);
+    this.gone(directory, name);
+    reply.ok();
+  }
+
+  /** A name went away: its inode has one link less. */
+  gone(directory: Directory, name: string): void {
+    const { table, hardLinks } = this.#volume;
+    const slot = directory.children.get(name);
+    directory.children.delete(name);
+    if (slot === undefined) return;
+    const directoryGone = table.isDirectory(slot);
+    const links = directoryGone ? 0 : Math.max(0, (table.nlink[slot] as number) - 1);
+    table.nlink[slot] = links;
+    if (links === 0) table.set(slot, flag.UNLINKED);
+    else table.set(slot, flag.STALE);
+    hardLinks.remove(slot, directory, name);
+    // Open files tell their change time by their descriptor.
+    if (this.#volume.files.has(slot)) table.set(slot, flag.STALE);
+  }
+
+  rmdir(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { directory, handle, stored } = target;
+    const slot = this.#nodes.find(directory, name);
+    if (slot < 0) {
+      reply.error(-slot);
+      return;
+    }
+    const { table, directories } = this.#volume;
+    if (table.has(slot, flag.SCOPE_ROOT)) {
+      reply.error(errno.EBUSY);
+      return;
+    }
+    const done = this.removeDirectory(slot, handle, stored);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    directories.remove(slot);
+    this.#nodes.touched(directory);
+    this.gone(directory, name);
+    reply.ok();
+  }
+
+  /** Removes a backing directory that has nothing of the user's in it: the vault's own leftovers go with it. */
+  removeDirectory(slot: Slot, handle: Handle, stored: StoredName): number {
+    const { backing, directories } = this.#volume;
+    let done = backing.rmdir(handle, stored.name);
+    if (done === -errno.ENOTEMPTY) {
+      const own = directories.handle(slot);
+      const entries = own < 0 ? own : backing.list(own);
+      if (typeof entries === 'number') return entries;
+      const leftovers = entries.filter((entry) => /^\+[tN]/.test(entry.name));
+      if (leftovers.length !== entries.length) return -errno.ENOTEMPTY;
+      // Aside first: emptied under its name, a power cut could leave it there half empty.
+      const parent = directories.place(slot);
+      if (parent === undefined) return -errno.ENOENT;
+      const aside = this.#volume.temporaryName();
+      done = backing.rename(parent.handle, parent.name, parent.handle, aside, RENAME_NOREPLACE);
+      if (done < 0) return done;
+      for (const entry of leftovers) {
+        if (entry.type === 4) backing.rmdir(own, entry.name);
+        else backing.unlink(own, entry.name);
+      }
+      backing.rmdir(parent.handle, aside);
+      done = 0;
+    }
+    if (done === 0) {
+      const parent = directories.get(this.#volume.table.parent[slot] as number);
+      if (parent !== undefined) directories.removeSide(directories.handle(parent.slot), stored);
+    }
+    return done;
+  }
+}
