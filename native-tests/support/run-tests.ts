@@ -5,12 +5,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
- * Runs the compiled tests below dist/ROOM with tap and says how many assertions passed. With SCOPEFS_TEST_COUNTS set,
- * adds `passed failed` to that file, for .ci/run.
+ * Runs the compiled tests below dist/ROOM and says how many assertions passed: `run-tests.js ROOM [FILTER...]`. Unit
+ * tests run under tap's runner, two at a time. Native tests run one after another, each in a process of its own without
+ * the runner: they look at processes, mounts and timing of the whole machine, and the runner's loader would ride along
+ * in every command that they start. With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
  */
 const project = fileURLToPath(new URL('../../../', import.meta.url));
 const [room = 'src', ...rest] = process.argv.slice(2);
 const filters = rest.filter((argument) => !argument.startsWith('-'));
+/** Seconds that one file may take. */
+const FILE_LIMIT = 300;
 
 const files = readdirSync(join(project, 'dist', room), { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.test.js'))
@@ -19,41 +23,74 @@ const files = readdirSync(join(project, 'dist', room), { recursive: true, encodi
   .sort();
 if (files.length === 0) process.exit(0);
 
-const directory = mkdtempSync(join(tmpdir(), 'scopefs-tap-'));
-const output = join(directory, 'output.tap');
-// Tests of one mount at a time: they look at processes, mounts and timing of the whole machine.
-const jobs = room === 'native-tests' ? '1' : '2';
-const done = spawnSync(
-  process.execPath,
-  [
-    join(project, 'node_modules/.bin/tap'),
-    `--jobs=${jobs}`,
-    `--reporter=${process.stdout.isTTY === true ? 'terse' : 'silent'}`,
-    `--output-file=${output}`,
-    ...files,
-  ],
-  { cwd: project, stdio: 'inherit' },
-);
-
 let passed = 0;
 let failed = 0;
-try {
-  const lines = readFileSync(output, 'utf8').split('\n');
+
+/** Counts the assertions of TAP output, and prints those that failed with their diagnosis. */
+function count(tap: string, from: number): void {
+  const lines = tap.split('\n');
   for (const [at, line] of lines.entries()) {
-    // Assertions are indented below their file and subtest; a file's or subtest's own line repeats them.
-    if (!/^ {4}/.test(line)) continue;
-    const match = /^\s+(not )?ok \d+ - (.*)$/.exec(line);
-    if (match === null || / # time=/.test(line)) continue;
-    if (match[1] === undefined) passed++;
-    else failed++;
-    // With its diagnosis, which follows it in deeper indentation.
-    if (match[1] !== undefined) process.stdout.write(`${lines.slice(at, at + 25).join('\n')}\n`);
+    const match = /^(\s*)(not )?ok \d+(?: - (.*))?$/.exec(line);
+    // A subtest's own line repeats its assertions; what is shallower than an assertion is a file's or subtest's.
+    if (match === null || (match[1] as string).length < from || / # time=/.test(line)) continue;
+    if (match[2] === undefined) {
+      passed++;
+    } else {
+      failed++;
+      process.stdout.write(`${lines.slice(at, at + 25).join('\n')}\n`);
+    }
   }
-} catch {
-  failed++;
 }
-rmSync(directory, { recursive: true, force: true });
-if (done.status !== 0 && failed === 0) failed = 1;
+
+function runUnits(): void {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-tap-'));
+  const output = join(directory, 'output.tap');
+  const reporter = process.stdout.isTTY === true ? 'terse' : 'silent';
+  const done = spawnSync(
+    process.execPath,
+    [
+      join(project, 'node_modules/.bin/tap'),
+      '--jobs=2',
+      `--reporter=${reporter}`,
+      `--output-file=${output}`,
+      ...files,
+    ],
+    { cwd: project, stdio: 'inherit' },
+  );
+  try {
+    count(readFileSync(output, 'utf8'), 4);
+  } catch {
+    failed++;
+  }
+  rmSync(directory, { recursive: true, force: true });
+  if (done.status !== 0 && failed === 0) failed = 1;
+}
+
+function runOneByOne(): void {
+  for (const file of files) {
+    const started = Date.now();
+    const before = failed;
+    const done = spawnSync(process.execPath, [file], {
+      cwd: project,
+      env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT) },
+      stdio: ['ignore', 'pipe', 'inherit'],
+      encoding: 'utf8',
+      maxBuffer: 64 << 20,
+      timeout: (FILE_LIMIT + 30) * 1000,
+    });
+    count(done.stdout, 4);
+    if (done.status !== 0 && failed === before) {
+      failed++;
+      process.stdout.write(`${file} ended with ${done.status ?? done.signal}\n${done.stdout.slice(-2000)}\n`);
+    }
+    const seconds = ((Date.now() - started) / 1000).toFixed(1);
+    process.stdout.write(`${failed === before ? 'ok' : 'FAILED'} ${file} ${seconds} s\n`);
+  }
+}
+
+if (room === 'native-tests') runOneByOne();
+else runUnits();
+
 const counts = process.env.SCOPEFS_TEST_COUNTS;
 if (counts !== undefined) appendFileSync(counts, `${passed} ${failed}\n`);
 process.stdout.write(`${room}: ${passed} passed, ${failed} failed\n`);
