@@ -223,7 +223,7 @@ export async function listen(path: string, service: ControlService): Promise<Con
     serverOptions: {
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,
-      connectionsCheckingInterval: 1_000,
+      connectionsCheckingInterval: HEADERS_MS,
       maxHeaderSize: 16_384,
     },
   });
