@@ -21,7 +21,6 @@ function parse(text: string, what: string): string {
 
 export const scopeId = (text: string): ScopeId => parse(text, 'scope id') as ScopeId;
 export const volumeId = (text: string): VolumeId => parse(text, 'volume id') as VolumeId;
-export const leaseId = (text: string): LeaseId => parse(text, 'lease id') as LeaseId;
 
 /** A fresh identifier from the kernel's generator. */
 export function freshId<T extends ScopeId | VolumeId | LeaseId>(): T {

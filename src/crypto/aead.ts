@@ -4,7 +4,6 @@ import type { Pinned, Secret } from '../libc/memory.js';
 /** Bytes of a nonce and of a tag: the same in every suite, so that the stored format has one geometry. */
 export const NONCE_BYTES = 24;
 export const TAG_BYTES = 16;
-export const KEY_BYTES = 32;
 
 /** An AEAD key in use. All lengths are bytes. Not thread-safe: it belongs to one thread. */
 export interface AeadKey {

@@ -31,7 +31,6 @@ export const clearErrors = evp('ERR_clear_error', 'i', '');
 /** (md, key, keyLength, data, dataLength, out, outLength). */
 export const hmac = evp('HMAC', 'p', 'ppipppp');
 export const sha256 = Number(evp('EVP_sha256', 'p', '')());
-export const constantTimeCompare = evp('CRYPTO_memcmp', 'i', 'ppp');
 /** (password, length, salt, length, N, r, p, maxMemory, out, outLength), on the calling thread. */
 export const scryptSync = evp('EVP_PBE_scrypt', 'i', 'pppppppppp');
 /** The same on a thread of the pool. */

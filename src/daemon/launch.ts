@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { canonicalMountPoint, mounts } from '../fuse/mount-table.js';
+import { canonicalMountPoint } from '../fuse/mount-table.js';
 import { verifyState } from '../keyring/sealed-rows.js';
 import { Slots } from '../keyring/slots.js';
 import { close, write } from '../libc/files.js';
@@ -245,11 +245,4 @@ function firstLine(status: Readable, ended: Promise<number>, log: string | undef
       setTimeout(() => fail(`the daemon ended with status ${code}`), 100);
     });
   });
-}
-
-/** Live control sockets, for commands that were not given one. */
-export function mountedVaults(): { mount: string; vault: string }[] {
-  return mounts()
-    .filter((entry) => entry.type === 'fuse.scopefs')
-    .map((entry) => ({ mount: entry.mountPoint, vault: entry.device }));
 }

@@ -12,7 +12,7 @@ import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
 import { Files } from './files.js';
 import { Handles } from './handles.js';
-import { flag, NO_SLOT, ROOT_NODE, ROOT_SLOT, type Slot } from './inode-table.js';
+import { flag, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
 import { Listing } from './listing.js';
 import { type LockReceipt, LockRun } from './lock.js';
 import { Namespace } from './namespace.js';
@@ -35,7 +35,6 @@ export type ControlResult =
   | { readonly ok: false; readonly errno: number; readonly at?: string; readonly lockedScope?: ScopeId };
 
 const OK: ControlResult = { ok: true };
-const CONTROL: Caller = { uid: 0, gid: 0, pid: 0, trusted: true };
 
 interface TreeLock {
   readonly runs: readonly LockRun[];
@@ -448,13 +447,6 @@ export class Core {
     }
     this.due = next;
   }
-
-  /** The node of a scope's root, for tests and status. */
-  rootNode(scope: Scope): NodeId {
-    return scope.root === NO_SLOT ? ROOT_NODE : this.volume.table.node(scope.root);
-  }
-  /** The caller of control operations: ourselves. */
-  static readonly control = CONTROL;
 }
 
 /** A fresh root record of a scope, for `user.scopefs.root`. */

@@ -3,17 +3,14 @@ import { check, errno } from '../base/errno.js';
 import { type Address, addressOf, arrayBufferAt, libcFunction, result, viewAt } from './ffi.js';
 
 const mmapCall = libcFunction('mmap', 'p', 'ppiiil');
-const munmapCall = libcFunction('munmap', 'i', 'pp');
 const madviseCall = libcFunction('madvise', 'i', 'ppi');
 const mlockCall = libcFunction('mlock', 'i', 'pp');
-const mincoreCall = libcFunction('mincore', 'i', 'ppp');
 const ftruncateCall = libcFunction('ftruncate', 'i', 'il');
 const closeCall = libcFunction('close', 'i', 'i');
 const syscall1 = libcFunction('syscall', 'l', 'll');
 const memcpyCall = libcFunction('memcpy', 'p', 'ppp');
 const getrandomCall = libcFunction('getrandom', 'l', 'ppu');
 
-const PROT_READ = 1;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -72,20 +69,6 @@ export function sparseArrayBuffer(length: number): ArrayBuffer {
     'table',
   );
   return arrayBufferAt(address, length);
-}
-
-/** How many pages of a file the page cache holds: mincore(2) over a PROT_READ mapping of `length` bytes. */
-export function cachedPages(fd: number, length: number): number {
-  if (length === 0) return 0;
-  const address = mapped(mmapCall(0, length, PROT_READ, MAP_SHARED, fd, 0), 'file');
-  const pages = Math.ceil(length / 4096);
-  const vector = pinned(pages);
-  const done = result(mincoreCall(address, length, vector.address));
-  munmapCall(address, length);
-  check(done, 'mincore');
-  let count = 0;
-  for (const byte of vector.bytes) count += byte & 1;
-  return count;
 }
 
 export type SecretBacking = 'memfd_secret' | 'mlock';

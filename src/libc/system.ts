@@ -97,7 +97,6 @@ function text(index: 0 | 1 | 2 | 3, value: string): number {
 export function mount(source: string, target: string, type: string, flags: number, data: string): number {
   return result(mountCall(text(0, source), text(1, target), text(2, type), flags, text(3, data)));
 }
-export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;
 export function umount2(target: string, flags: number): number {
   return result(umount2Call(text(1, target), flags));

@@ -28,8 +28,6 @@ export interface InitRequest {
   readonly high: number;
 }
 
-/** The kernel protocol that Linux 6.6 speaks: our floor. */
-export const MIN_MINOR = 39;
 const OUR_MAJOR = 7;
 const OUR_MINOR = 45;
 

@@ -1,7 +1,6 @@
 import type { Attributes, Usage } from '../../filesystem/contract.js';
 
 /** Sizes of reply structs (linux/fuse.h). */
-export const ATTR_BYTES = 88;
 export const ENTRY_OUT_BYTES = 128;
 export const ATTR_OUT_BYTES = 104;
 export const OPEN_OUT_BYTES = 16;
