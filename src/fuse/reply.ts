@@ -15,6 +15,8 @@ export class ReplyBuffers {
     this.#idle.push(buffer);
   }
   wipe(): void {
+    // Symlink targets pass through the small buffer.
+    small.bytes.fill(0);
     for (const buffer of this.#idle) buffer.bytes.fill(0);
   }
 }
