@@ -152,7 +152,7 @@ function perform(command: CommandMessage): void {
     tell({ kind: 'answer', id: command.id, answer: result });
   switch (command.op) {
     case 'unlock': {
-      const result = core.unlock(command.scope, command.epoch, adopt(command.secret));
+      const result = core.unlock(command.scope, command.epoch, [adopt(command.secret)]);
       answer({ result });
       return;
     }

@@ -228,7 +228,7 @@ async function make(
   });
   store.close();
   storeKey.close();
-  const keys = new ScopeKeys(suite, memory, root, 1, secret);
+  const keys = new ScopeKeys(suite, memory, root, 1, [secret]);
   const tree = openPath(paths.tree, open.O_RDONLY | open.O_DIRECTORY);
   const done = fsetxattr(tree, XATTR_ROOT, rootRecord(keys));
   close(tree);

@@ -25,7 +25,7 @@ export class Bindings {
     const verdict = this.#judge(slot, home, table.name[slot] as string, handle, name, tag);
     if (verdict === 'none' || verdict === 'unbound') return 0;
     if (verdict === 'mismatch') return -errno.EIO;
-    const unbound = encodeUnbound(this.#volume.scopeOf(slot).live.binding, tag);
+    const unbound = encodeUnbound(this.#volume.scopeOf(slot).live.current.binding, tag);
     return backing.setxattr(handle, name, XATTR, unbound);
   }
 
@@ -41,6 +41,7 @@ export class Bindings {
   ): { before: Buffer; both: Buffer; after: Buffer } | undefined | number {
     const { table, directories } = this.#volume;
     const keys = from.scope.live;
+    const { binding } = keys.current;
     if (table.isRegular(slot)) {
       const tag = Buffer.alloc(16);
       const verdict = this.#judge(slot, from, name, handle, stored, tag);
@@ -49,9 +50,9 @@ export class Bindings {
       const old = { directory: from.id, name };
       const next = { directory: to.id, name: newName };
       return {
-        before: encodeBinding(keys.binding, tag, [old]),
-        both: encodeBinding(keys.binding, tag, [old, next]),
-        after: encodeBinding(keys.binding, tag, [next]),
+        before: encodeBinding(binding, tag, [old]),
+        both: encodeBinding(binding, tag, [old, next]),
+        after: encodeBinding(binding, tag, [next]),
       };
     }
     if (!table.isDirectory(slot)) return undefined;
@@ -60,12 +61,15 @@ export class Bindings {
     if (!edge && own === undefined) return -errno.EIO;
     const record = {
       kind: edge ? 'edge' : 'directory',
-      epoch: keys.epoch,
+      // A directory's own epoch stays: its names may be as old.
+      epoch: edge ? keys.epoch : (own as Directory).epoch,
       id: edge ? idBytes(this.#volume.scopeOf(slot).id) : (own as Directory).id,
     } as const;
     const old = { directory: from.id, name };
     const next = { directory: to.id, name: newName };
-    const at = (...places: Place[]): Buffer => encodeDirectoryRecord(keys.binding, record, places);
+    const key = keys.at(record.epoch)?.binding;
+    if (key === undefined) return -errno.EIO;
+    const at = (...places: Place[]): Buffer => encodeDirectoryRecord(key, record, places);
     return { before: at(old), both: at(old, next), after: at(next) };
   }
 
@@ -83,7 +87,7 @@ export class Bindings {
     if (length < 0) {
       return length === -errno.ENODATA && table.size[slot] === 0 ? 'none' : 'mismatch';
     }
-    const { binding } = directory.scope.live;
-    return judgeBinding(binding, xattr.subarray(0, length), directory.id, name, tag);
+    const place = { directory: directory.id, name };
+    return judgeBinding(directory.scope.live.since(0), xattr.subarray(0, length), place, tag);
   }
 }

@@ -198,19 +198,21 @@ export class Core {
 
   // Control.
 
-  /** Gives a locked scope its epoch secret (taken over, wiped on failure too). */
-  unlock(id: ScopeId, epoch: number, secret: Secret): ControlResult {
+  /** Gives a locked scope its epoch secrets, that of epoch `oldest` first (taken over, wiped on failure too). */
+  unlock(id: ScopeId, oldest: number, secrets: readonly Secret[]): ControlResult {
+    const refuse = (result: ControlResult): ControlResult => {
+      for (const secret of secrets) secret.wipe();
+      return result;
+    };
     const scope = this.scope(id);
     if (scope === undefined || this.stateOf(scope) !== 'locked' || this.#hasOldNames(scope)) {
-      secret.wipe();
-      return { ok: false, errno: scope === undefined ? errno.ENOENT : errno.EBUSY };
+      return refuse({ ok: false, errno: scope === undefined ? errno.ENOENT : errno.EBUSY });
     }
     if (scope.parent !== undefined && !scope.parent.isOpen) {
-      secret.wipe();
-      return { ok: false, errno: errno.ENOKEY, lockedScope: scope.parent.id };
+      return refuse({ ok: false, errno: errno.ENOKEY, lockedScope: scope.parent.id });
     }
     const { suite, memory } = this.volume;
-    scope.keys = new ScopeKeys(suite, memory, scope.id, epoch, secret);
+    scope.keys = new ScopeKeys(suite, memory, scope.id, oldest, secrets);
     scope.state = 'open';
     scope.lockAt = Number.POSITIVE_INFINITY;
     scope.deadline = Number.POSITIVE_INFINITY;
@@ -221,6 +223,18 @@ export class Core {
     scope.keys = undefined;
     scope.state = 'locked';
     return opened;
+  }
+
+  /** Begins a new epoch of an unlocked scope: from the next seal on its secret (taken over) is needed. */
+  advance(id: ScopeId, epoch: number, secret: Secret): boolean {
+    const scope = this.scope(id);
+    if (scope?.isOpen !== true || scope.live.epoch !== epoch - 1) {
+      secret.wipe();
+      return false;
+    }
+    scope.live.advance(epoch, secret);
+    this.volume.directories.wipe();
+    return true;
   }
 
   #openRoot(scope: Scope): ControlResult {
@@ -283,7 +297,7 @@ export class Core {
     } else {
       const parentPath = this.volume.directories.pathInScope(above) ?? '';
       const path = parentPath === '' ? name : `${parentPath}/${name}`;
-      const keys = new ScopeKeys(this.volume.suite, this.volume.memory, id, epoch, secret);
+      const keys = new ScopeKeys(this.volume.suite, this.volume.memory, id, epoch, [secret]);
       const made = this.#makeRoot(directory, name, id, keys, owner);
       if (made < 0) {
         keys.close();
@@ -317,7 +331,7 @@ export class Core {
     const { directories, backing, table } = this.volume;
     const parentKeys = parent.scope.live;
     const edge = encodeDirectoryRecord(
-      parentKeys.binding,
+      parentKeys.current.binding,
       { kind: 'edge', epoch: parentKeys.epoch, id: idBytes(id) },
       [{ directory: parent.id, name }],
     );
@@ -451,5 +465,9 @@ export class Core {
 
 /** A fresh root record of a scope, for `user.scopefs.root`. */
 export function rootRecord(keys: ScopeKeys): Buffer {
-  return encodeDirectoryRecord(keys.binding, { kind: 'root', epoch: keys.epoch, id: randomBytes(16) });
+  return encodeDirectoryRecord(keys.current.binding, {
+    kind: 'root',
+    epoch: keys.epoch,
+    id: randomBytes(16),
+  });
 }

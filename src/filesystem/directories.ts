@@ -8,10 +8,14 @@ import {
   sideName,
   storeName,
 } from '../format/names.js';
+import type { ScopeKeys } from '../format/scope-keys.js';
 import { pinned } from '../libc/memory.js';
+import { Stat } from '../libc/stat.js';
 import type { Backing, Handle } from './backing.js';
 import { flag, type InodeTable, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
 import type { Scope } from './scope.js';
+
+const probe = new Stat();
 
 /** Open directory descriptors kept at once. */
 const KEPT_HANDLES = 1024;
@@ -23,14 +27,17 @@ export class Directory {
   readonly scope: Scope;
   /** 16 bytes. */
   readonly id: Buffer;
+  /** Its names are sealed under this epoch or later ones. */
+  readonly epoch: number;
   readonly children = new Map<string, Slot>();
   handle: Handle = -1;
   used = false;
 
-  constructor(slot: Slot, scope: Scope, id: Buffer) {
+  constructor(slot: Slot, scope: Scope, id: Buffer, epoch: number) {
     this.slot = slot;
     this.scope = scope;
     this.id = id;
+    this.epoch = epoch;
   }
 }
 
@@ -50,8 +57,8 @@ export class Directories {
   get(slot: Slot): Directory | undefined {
     return this.#known[slot];
   }
-  add(slot: Slot, scope: Scope, id: Buffer): Directory {
-    const directory = new Directory(slot, scope, id);
+  add(slot: Slot, scope: Scope, id: Buffer, epoch: number): Directory {
+    const directory = new Directory(slot, scope, id, epoch);
     this.#known[slot] = directory;
     return directory;
   }
@@ -62,15 +69,30 @@ export class Directories {
     this.#known[slot] = undefined;
   }
 
-  /** The stored form of a name. The last one is kept: LOOKUP, then CREATE or UNLINK ask for the same. */
+  /**
+   * The stored form of a name: of the object that has it, else of one that is to get it. The last one is kept:
+   * LOOKUP, then CREATE or UNLINK ask for the same.
+   */
   stored(directory: Directory, name: string): StoredName {
     // Throws once the scope is locked.
-    const { names } = directory.scope.live;
+    const keys = directory.scope.live;
     const last = this.#last;
     if (last?.directory === directory && last.name === name) return last.stored;
-    const stored = storeName(names, directory.id, name);
+    const stored = storeName(keys.current.names, directory.id, name);
+    if (directory.epoch < keys.epoch) return this.#older(directory, keys, name, stored);
     this.#last = { directory, name, stored };
     return stored;
+  }
+  /** In a directory from before the current epoch an object may still have its name under an older key. */
+  #older(directory: Directory, keys: ScopeKeys, name: string, current: StoredName): StoredName {
+    const handle = this.handle(directory.slot);
+    if (handle < 0 || this.#backing.stat(handle, current.name, probe) >= 0) return current;
+    for (const { epoch, names } of keys.since(directory.epoch)) {
+      if (epoch === keys.epoch) continue;
+      const stored = storeName(names, directory.id, name);
+      if (this.#backing.stat(handle, stored.name, probe) >= 0) return stored;
+    }
+    return current;
   }
   /** Forgets the last name. Called when a scope is locked. */
   wipe(): void {
@@ -138,11 +160,18 @@ export class Directories {
 
   /** The name behind a stored one: undefined for the vault's own entries and for what is not authentic. */
   reveal(directory: Directory, handle: Handle, stored: string): string | undefined {
-    const { names } = directory.scope.live;
-    if (!stored.startsWith('+')) return readName(names, directory.id, stored);
-    if (!stored.startsWith(LONG_PREFIX)) return undefined;
-    const content = this.#readSide(handle, sideName(stored));
-    return content === undefined ? undefined : readLongName(names, directory.id, stored, content);
+    const long = stored.startsWith(LONG_PREFIX);
+    if (!long && stored.startsWith('+')) return undefined;
+    const content = long ? this.#readSide(handle, sideName(stored)) : undefined;
+    if (long && content === undefined) return undefined;
+    for (const { names } of directory.scope.live.since(directory.epoch)) {
+      const name =
+        content === undefined
+          ? readName(names, directory.id, stored)
+          : readLongName(names, directory.id, stored, content);
+      if (name !== undefined) return name;
+    }
+    return undefined;
   }
 
   #readSide(handle: Handle, name: string): Buffer | undefined {

@@ -66,11 +66,11 @@ export function readFile(
       const start = index * geometry.chunkSize;
       const to = out.address + at + start - offset;
       if (start >= offset && start + extent <= end) {
-        if (!file.openFrame(io.sealed, frame, index, extent, to)) return -errno.EIO;
+        if (!file.keys.open(io.sealed, frame, index, extent, to)) return -errno.EIO;
         continue;
       }
       // Only a part of this chunk is wanted: open it beside, then copy.
-      if (!file.openFrame(io.sealed, frame, index, extent, io.edges.address)) return -errno.EIO;
+      if (!file.keys.open(io.sealed, frame, index, extent, io.edges.address)) return -errno.EIO;
       const from = Math.max(offset, start);
       const until = Math.min(end, start + extent);
       copyMemory(out.address + at + from - offset, io.edges.address + from - start, until - from);

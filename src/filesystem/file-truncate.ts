@@ -21,8 +21,8 @@ export function truncateFile(file: OpenFile, io: IoBuffers, size: number, done: 
   } else if (size === 0) {
     new Truncation(file, io, 0, done).empty();
   } else {
-    const begun = file.header === undefined ? file.begin() : 0;
-    if (begun < 0) done(begun);
+    const prepared = file.prepareToSeal();
+    if (prepared < 0) done(prepared);
     else new Truncation(file, io, size, done).run();
   }
 }
@@ -167,8 +167,8 @@ class Truncation {
   #writeEdge(length: number, then: Done): void {
     const { file, io } = this;
     const { geometry, executor } = file.volume;
-    file.key.nonces(io.sealed, 0, geometry.stride, 1);
-    file.sealFrame(io.sealed, 0, this.edge, length, io.edges.address);
+    file.keys.nonces(io.sealed, 0, geometry.stride, 1);
+    file.keys.seal(io.sealed, 0, this.edge, length, io.edges.address);
     const stored = FRAME_OVERHEAD + length;
     const offset = geometry.frameOffset(this.edge);
     executor.run(

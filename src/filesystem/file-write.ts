@@ -147,12 +147,12 @@ class Write {
     // A new file's header goes out with its first frames: one call for a small file.
     const withHeader = from === 0 && this.header.version === 0;
     const base = withHeader ? HEADER_REGION : 0;
-    file.key.nonces(io.sealed, base, geometry.stride, count);
+    file.keys.nonces(io.sealed, base, geometry.stride, count);
     for (let i = 0; i < count; i++) {
       const index = from + i;
       const extent = geometry.extent(index, this.newSize);
       const at = base + i * geometry.stride;
-      file.sealFrame(io.sealed, at, index, extent, this.#plaintext(index));
+      file.keys.seal(io.sealed, at, index, extent, this.#plaintext(index));
     }
     if (withHeader) {
       this.header.size = this.newSize;
@@ -223,8 +223,8 @@ class Write {
     }
     const kept = !progressed && this.#keptOld;
     const plaintext = kept ? io.edges.address + OLD_AREA * geometry.chunkSize : this.#plaintext(torn);
-    file.key.nonces(io.sealed, 0, geometry.stride, 1);
-    file.sealFrame(io.sealed, 0, torn, extent, plaintext);
+    file.keys.nonces(io.sealed, 0, geometry.stride, 1);
+    file.keys.seal(io.sealed, 0, torn, extent, plaintext);
     const length = extent + geometry.stride - geometry.chunkSize;
     const offset = geometry.frameOffset(torn);
     executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
@@ -255,12 +255,10 @@ export function writeFile(
     done(-errno.EFBIG);
     return;
   }
-  if (file.header === undefined) {
-    const begun = file.begin();
-    if (begun < 0) {
-      done(begun);
-      return;
-    }
+  const prepared = file.prepareToSeal();
+  if (prepared < 0) {
+    done(prepared);
+    return;
   }
   new Write(file, io, offset, source, sourceAt, length, (result) => {
     // A file that got no byte stays empty, without an identity.

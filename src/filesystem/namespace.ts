@@ -105,7 +105,7 @@ export class Namespace {
     const keys = directory.scope.live;
     const directoryId = randomBytes(16);
     const made = { kind: 'directory', epoch: keys.epoch, id: directoryId } as const;
-    const record = encodeDirectoryRecord(keys.binding, made, [{ directory: directory.id, name }]);
+    const record = encodeDirectoryRecord(keys.current.binding, made, [{ directory: directory.id, name }]);
     const gid = this.groupOf(directory, caller);
     const done = this.makeDirectory(handle, stored, mode, caller.uid, gid, [[XATTR, record]]);
     if (done < 0) {
@@ -115,7 +115,7 @@ export class Namespace {
     this.#nodes.touched(directory);
     const { backing, directories, stat } = this.#volume;
     const known = backing.stat(handle, stored.name, stat);
-    const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, stat);
+    const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, made.epoch, stat);
     if (slot >= 0) {
       this.#entry(slot, reply);
       return;
@@ -163,7 +163,7 @@ export class Namespace {
     }
     const { backing, directories } = this.#volume;
     const { directory, handle, stored } = place;
-    const sealed = storeTarget(directory.scope.live.symlink, target);
+    const sealed = storeTarget(directory.scope.live.current.symlink, target);
     if (sealed === undefined) {
       reply.error(errno.ENAMETOOLONG);
       return;
@@ -204,7 +204,9 @@ export class Namespace {
       reply.error(-stored);
       return;
     }
-    const target = readTarget(this.#volume.scopeOf(slot).live.symlink, stored);
+    let target: string | undefined;
+    for (const { symlink } of this.#volume.scopeOf(slot).live.since(0))
+      target ??= readTarget(symlink, stored);
     if (target === undefined) {
       reply.error(errno.EIO);
       return;

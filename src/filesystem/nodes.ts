@@ -190,19 +190,22 @@ export class Nodes {
     if (!stat.isRegular || stat.size === 0) return true;
     const length = this.volume.backing.getxattr(handle, stored, XATTR, value);
     if (length < 0) return false;
-    const { binding } = directory.scope.live;
     const tag = Buffer.alloc(16);
-    return judgeBinding(binding, value.subarray(0, length), directory.id, '', tag) === 'unbound';
+    const place = { directory: directory.id, name: '' };
+    return judgeBinding(directory.scope.live.since(0), value.subarray(0, length), place, tag) === 'unbound';
   }
 
   #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
     const { table, backing, directories, scopes } = this.volume;
     const length = backing.getxattr(handle, stored, XATTR, value);
     const place = { directory: parent.id, name };
-    const { binding } = parent.scope.live;
-    const record = length < 0 ? undefined : readDirectoryRecord(binding, value.subarray(0, length), place);
+    const keys = parent.scope.live;
+    const bytes = value.subarray(0, Math.max(0, length));
+    const record = readDirectoryRecord((epoch) => keys.at(epoch)?.binding, bytes, place);
     if (record === undefined || record.kind === 'root') return -errno.EIO;
-    if (record.kind === 'directory') return this.addDirectory(parent, name, record.id, stat);
+    if (record.kind === 'directory') {
+      return this.addDirectory(parent, name, record.id, record.epoch, stat);
+    }
     const id = scopeId(record.id.toString('hex'));
     const scope = scopes.find((candidate) => candidate.id === id);
     if (scope === undefined) return -errno.EIO;
@@ -229,12 +232,12 @@ export class Nodes {
   }
 
   /** Gives a directory a slot whose record is known to be right. `stat` is its state now. */
-  addDirectory(parent: Directory, name: string, id: Buffer, stat: Stat): Slot {
+  addDirectory(parent: Directory, name: string, id: Buffer, epoch: number, stat: Stat): Slot {
     const { table, directories } = this.volume;
     const slot = table.allocate(parent.scope.index, parent.slot, name);
     if (slot === NO_SLOT) return -errno.ENOMEM;
     table.fill(slot, stat, stat.size);
-    directories.add(slot, parent.scope, id);
+    directories.add(slot, parent.scope, id, epoch);
     parent.children.set(name, slot);
     return slot;
   }
@@ -261,9 +264,9 @@ export class Nodes {
       length = backing.getxattr(place.handle, place.name, XATTR_ROOT, value);
     }
     if (length < 0) return -errno.EIO;
-    const record = readDirectoryRecord(scope.live.binding, value.subarray(0, length));
+    const record = readDirectoryRecord((epoch) => scope.live.at(epoch)?.binding, value.subarray(0, length));
     if (record?.kind !== 'root') return -errno.EIO;
-    directories.add(scope.root, scope, record.id);
+    directories.add(scope.root, scope, record.id, record.epoch);
     return 0;
   }
 

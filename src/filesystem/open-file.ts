@@ -1,15 +1,15 @@
 import { timingSafeEqual } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { repeat } from '../base/repeat.js';
-import type { AeadKey } from '../crypto/aead.js';
 import { encodeBinding, encodeUnbound, judgeBinding, XATTR } from '../format/binding.js';
 import { type FileHeader, type HeaderContext, openHeaderPair, sealHeader } from '../format/file-header.js';
-import { FRAME_OVERHEAD, FRAME_PREFIX, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
+import { FRAME_OVERHEAD, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
 import { UTIME_OMIT } from '../libc/files.js';
-import { type Pinned, pinned, randomFill, type Secret } from '../libc/memory.js';
+import { type Pinned, pinned, randomFill } from '../libc/memory.js';
 import { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
 import type { Reply } from './contract.js';
+import { FileKeys } from './file-keys.js';
 import { flag, type Slot } from './inode-table.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { Scope } from './scope.js';
@@ -18,7 +18,6 @@ import type { Volume } from './volume.js';
 /** Inside this file: a chunk was read and is not what was written. Outside it is EIO. No errno: a disk has those. */
 const NOT_AUTHENTIC = -(2 ** 20);
 
-const associated = pinned(16);
 const identity = pinned(16);
 const xattr = Buffer.alloc(1024);
 const stat = new Stat();
@@ -49,8 +48,7 @@ export class OpenFile {
   /** Its scope was wiped: nothing here works any more. */
   dead = false;
   #loaded = false;
-  #key: AeadKey | undefined;
-  #secret: Secret | undefined;
+  #keys: FileKeys | undefined;
   #inside: Waiting | undefined;
   readonly #waiting: Waiting[] = [];
   #idle: (() => void) | undefined;
@@ -65,9 +63,9 @@ export class OpenFile {
   get size(): number {
     return this.volume.table.size[this.slot] as number;
   }
-  get key(): AeadKey {
-    if (this.#key === undefined) throw new Error('file has no key');
-    return this.#key;
+  get keys(): FileKeys {
+    if (this.#keys === undefined) throw new Error('file has no key');
+    return this.#keys;
   }
 
   /** Runs `start` once the operations before it have left. A dead file answers ENOKEY. */
@@ -116,10 +114,8 @@ export class OpenFile {
 
   #dropKey(): void {
     this.volume.chunks.drop(this);
-    this.#key?.close();
-    this.#secret?.wipe();
-    this.#key = undefined;
-    this.#secret = undefined;
+    this.#keys?.close();
+    this.#keys = undefined;
   }
 
   get #context(): HeaderContext {
@@ -165,39 +161,38 @@ export class OpenFile {
 
   #judge(io: IoBuffers, backingSize: number, got: number, done: (result: number) => void): void {
     const { geometry, unclean, table } = this.volume;
-    const keys = this.scope.live;
-    const pair = openHeaderPair(keys.header, this.#context, io.sealed.bytes, 0);
+    const scopeKeys = this.scope.live;
+    const headerKey = (epoch: number) => scopeKeys.at(epoch)?.header;
+    const pair = openHeaderPair(headerKey, this.#context, io.sealed.bytes, 0);
     if (pair.state === 'bad' || (pair.state === 'torn' && !unclean)) {
       done(-errno.EIO);
       return;
     }
     const { header } = pair;
-    const derived = keys.file(header.fileId);
-    if (derived === undefined) {
-      done(-errno.ENFILE);
-      return;
-    }
-    const { secret, tag } = derived;
-    if (!timingSafeEqual(tag, header.tag) || !this.#bound(header.tag)) {
-      secret.wipe();
+    if (scopeKeys.at(header.firstEpoch) === undefined) {
       done(-errno.EIO);
       return;
     }
+    const keys = FileKeys.derive(scopeKeys, header.fileId, header.firstEpoch);
+    if (keys === undefined) {
+      done(-errno.ENFILE);
+      return;
+    }
     const size = geometry.plainSize(backingSize);
-    if (size !== header.size && !unclean) {
-      secret.wipe();
+    const authentic = timingSafeEqual(keys.tag, header.tag) && this.#bound(header.tag);
+    if (!authentic || (size !== header.size && !unclean)) {
+      keys.close();
       done(-errno.EIO);
       return;
     }
     this.header = header;
-    this.#secret = secret;
-    this.#key = keys.suite.key(secret);
+    this.#keys = keys;
     const finish = (): void => {
       this.#loaded = true;
       table.size[this.slot] = header.size;
       const single = header.size <= geometry.chunkSize && header.chunks === 1;
       if (single && got === HEADER_REGION + FRAME_OVERHEAD + header.size) {
-        if (this.openFrame(io.sealed, HEADER_REGION, 0, header.size, io.edges.address)) {
+        if (keys.open(io.sealed, HEADER_REGION, 0, header.size, io.edges.address)) {
           this.volume.chunks.put(this, 0, io.edges.address, header.size);
         }
       }
@@ -295,25 +290,34 @@ export class OpenFile {
     const named = Buffer.alloc(16);
     const parent = directories.get(table.parent[this.slot] as number);
     const unlinked = table.has(this.slot, flag.UNLINKED) || parent === undefined;
-    const verdict = judgeBinding(
-      this.scope.live.binding,
-      xattr.subarray(0, length),
-      parent?.id ?? Buffer.alloc(16),
-      table.name[this.slot] as string,
-      named,
-    );
+    const place = { directory: parent?.id ?? Buffer.alloc(16), name: table.name[this.slot] as string };
+    const verdict = judgeBinding(this.scope.live.since(0), xattr.subarray(0, length), place, named);
     return timingSafeEqual(named, tag) && (verdict !== 'mismatch' || unlinked);
   }
 
-  /** Makes a fresh identity for an empty file that gets its first byte; binds it to its name. 0 or -errno. */
-  begin(): number {
+  /**
+   * Before anything is sealed: an empty file that gets its first byte gets a fresh identity and is bound to its name;
+   * any other goes over to the current epoch's key. 0 or -errno.
+   */
+  prepareToSeal(): number {
+    const { header } = this;
+    if (header === undefined) return this.#begin();
+    if (header.epoch === this.scope.live.epoch) return 0;
+    const epoch = this.keys.renew();
+    if (epoch === undefined) return -errno.ENFILE;
+    header.epoch = epoch;
+    this.headerDirty = true;
+    return 0;
+  }
+
+  #begin(): number {
     const { table, backing, directories } = this.volume;
-    const keys = this.scope.live;
+    const { epoch, binding } = this.scope.live.current;
     randomFill(identity.address, 16);
     const fileId = Buffer.from(identity.bytes);
-    const derived = keys.file(fileId);
-    if (derived === undefined) return -errno.ENFILE;
-    const { secret, tag } = derived;
+    const keys = FileKeys.derive(this.scope.live, fileId, epoch);
+    if (keys === undefined) return -errno.ENFILE;
+    const { tag } = keys;
     const parent = directories.get(table.parent[this.slot] as number);
     let bound = 0;
     if (!table.has(this.slot, flag.UNLINKED) && parent !== undefined) {
@@ -322,18 +326,18 @@ export class OpenFile {
       bound = backing.fsetxattr(
         this.handle,
         XATTR,
-        several ? encodeUnbound(keys.binding, tag) : encodeBinding(keys.binding, tag, [place]),
+        several ? encodeUnbound(binding, tag) : encodeBinding(binding, tag, [place]),
       );
     } else {
-      bound = backing.fsetxattr(this.handle, XATTR, encodeUnbound(keys.binding, tag));
+      bound = backing.fsetxattr(this.handle, XATTR, encodeUnbound(binding, tag));
     }
     if (bound < 0) {
-      secret.wipe();
+      keys.close();
       return bound;
     }
-    this.#secret = secret;
-    this.#key = keys.suite.key(secret);
-    this.header = { epoch: keys.epoch, fileId, tag, size: 0, syncedSize: 0, version: 0, chunks: 0 };
+    this.#keys = keys;
+    const size = { size: 0, syncedSize: 0, version: 0, chunks: 0 };
+    this.header = { epoch, firstEpoch: epoch, fileId, tag, ...size };
     this.headerDirty = true;
     return 0;
   }
@@ -344,22 +348,6 @@ export class OpenFile {
     this.header = undefined;
     this.headerDirty = false;
     this.#loaded = true;
-  }
-
-  /** Opens the frame at `from.bytes[at]` into `out`; false where it is not the authentic chunk `index`. */
-  openFrame(from: Pinned, at: number, index: number, length: number, out: number): boolean {
-    if (from.bytes.readUInt32LE(at + FRAME_PREFIX - 4) !== length) return false;
-    setAssociated(index, length);
-    const body = from.address + at + FRAME_PREFIX;
-    return this.key.open(from, at, associated.address, 16, body, length, out);
-  }
-
-  /** Seals a chunk into the frame at `into.bytes[at]`, whose nonce is there already. */
-  sealFrame(into: Pinned, at: number, index: number, length: number, plaintext: number): void {
-    into.bytes.writeUInt32LE(length, at + FRAME_PREFIX - 4);
-    setAssociated(index, length);
-    const body = into.address + at + FRAME_PREFIX;
-    this.key.seal(into, at, associated.address, 16, plaintext, length, body);
   }
 
   /** Brings the plaintext of a stored chunk into edge `edge`. Uses the sealed buffer's start. 0 or -errno. */
@@ -381,7 +369,7 @@ export class OpenFile {
       if (this.dead) done(-errno.ENOKEY);
       else if (got < 0) done(got);
       else if (got < length) done(NOT_AUTHENTIC);
-      else if (this.openFrame(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
+      else if (this.keys.open(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
       else done(NOT_AUTHENTIC);
     });
   }
@@ -390,7 +378,9 @@ export class OpenFile {
   sealHeader(into: Pinned): void {
     const header = this.header as FileHeader;
     header.version++;
-    sealHeader(this.scope.live.header, this.#context, header, into, 0);
+    const keys = this.scope.live.at(header.epoch);
+    if (keys === undefined) throw new Error('the header is of an epoch that its scope does not have');
+    sealHeader(keys.header, this.#context, header, into, 0);
     into.bytes.copy(into.bytes, HEADER_BYTES, 0, HEADER_BYTES);
   }
 
@@ -432,12 +422,4 @@ export class OpenFile {
     this.#dropKey();
     this.volume.backing.close(this.handle);
   }
-}
-
-function setAssociated(index: number, length: number): void {
-  const { bytes } = associated;
-  bytes.writeUInt32LE(index % 0x1_0000_0000, 0);
-  bytes.writeUInt32LE(Math.floor(index / 0x1_0000_0000), 4);
-  bytes.writeUInt32LE(length, 8);
-  bytes.writeUInt32LE(0, 12);
 }

@@ -171,6 +171,8 @@ export interface RigOptions {
   unclean?: boolean;
   known?: readonly KnownScope[];
   fresh?: boolean;
+  /** The root scope's epoch secrets, that of epoch 1 first. */
+  secrets?: readonly Buffer[];
   now?: () => number;
 }
 
@@ -193,7 +195,7 @@ export class Rig {
     const suite = new Xaes256Gcm(memory);
     this.cache = (options.cache as TestCache | undefined) ?? new TestCache();
     if (options.fresh !== false) {
-      const keys = new ScopeKeys(suite, memory, ROOT_SCOPE, 1, secretOf(ROOT_SECRET));
+      const keys = new ScopeKeys(suite, memory, ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
       backing.fsetxattr(backing.root, XATTR_ROOT, rootRecord(keys));
       keys.close();
     }
@@ -220,7 +222,7 @@ export class Rig {
         wiped: () => this.wipes++,
       },
     );
-    this.core.unlock(ROOT_SCOPE, 1, secretOf(ROOT_SECRET));
+    this.core.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
   }
 
   /** Starts an operation: its reply, answered now or later. */
@@ -392,7 +394,7 @@ export class Rig {
     return receipts;
   }
   unlock(id: ScopeId, fill: number): string {
-    const result = this.core.unlock(id, 1, secretOf(Buffer.alloc(32, fill)));
+    const result = this.core.unlock(id, 1, [secretOf(Buffer.alloc(32, fill))]);
     return result.ok ? 'ok' : errnoName(result.errno);
   }
 }

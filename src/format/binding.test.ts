@@ -18,7 +18,7 @@ const away = Buffer.alloc(16, 2);
 const found = Buffer.alloc(16);
 
 function judge(bytes: Buffer, directory = home, name = 'name', by = key): string {
-  return judgeBinding(by, bytes, directory, name, found);
+  return judgeBinding([{ binding: by }], bytes, { directory, name }, found);
 }
 
 test('a bound file is bound to its one name and to no other', async (t) => {

@@ -66,14 +66,24 @@ export function encodeUnbound(key: Secret, tag: Buffer): Buffer {
 
 export type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
 
-/** Judges a file's xattr against the name under which it was found. `tag`: receives the file-id tag it names. */
+/**
+ * Judges a file's xattr against the place where it was found, under each epoch's key. `tag`: receives the file-id
+ * tag that it names.
+ */
 export function judgeBinding(
-  key: Secret,
+  keys: Iterable<{ readonly binding: Secret }>,
   bytes: Buffer,
-  directory: Buffer,
-  name: string,
+  place: Place,
   tag: Buffer,
 ): BindingVerdict {
+  for (const { binding } of keys) {
+    const verdict = judge(binding, bytes, place, tag);
+    if (verdict !== 'mismatch') return verdict;
+  }
+  return 'mismatch';
+}
+
+function judge(key: Secret, bytes: Buffer, place: Place, tag: Buffer): BindingVerdict {
   const one = FILE_CLEAR + MAC_BYTES;
   if (bytes[0] !== VERSION || (bytes.length !== one && bytes.length !== one + MAC_BYTES)) return 'mismatch';
   bytes.copy(tag, 0, 2, FILE_CLEAR);
@@ -82,7 +92,7 @@ export function judgeBinding(
     return bytes.length === one && expected.equals(bytes.subarray(FILE_CLEAR)) ? 'unbound' : 'mismatch';
   }
   if (bytes[1] !== bindingKind.bound) return 'mismatch';
-  const expected = placeMac(key, 'bound', 0, { directory, name }, tag);
+  const expected = placeMac(key, 'bound', 0, place, tag);
   return hasMac(bytes, FILE_CLEAR, expected) ? 'bound' : 'mismatch';
 }
 

@@ -28,7 +28,7 @@ test('a record of every kind comes back at its place', async (t) => {
   fc.assert(
     fc.property(records, id, name, (record, directory, at) => {
       const bytes = encodeDirectoryRecord(key, record, [{ directory, name: at }]);
-      const read = readDirectoryRecord(key, bytes, { directory, name: at });
+      const read = readDirectoryRecord(() => key, bytes, { directory, name: at });
       return (
         bytes.length === 38 &&
         read?.kind === record.kind &&
@@ -37,20 +37,39 @@ test('a record of every kind comes back at its place', async (t) => {
       );
     }),
   );
-  t.same(readDirectoryRecord(key, encodeDirectoryRecord(key, { ...plain, kind: 'root' })), {
-    ...plain,
-    kind: 'root',
-  });
+  t.same(
+    readDirectoryRecord(() => key, encodeDirectoryRecord(key, { ...plain, kind: 'root' })),
+    {
+      ...plain,
+      kind: 'root',
+    },
+  );
 });
 
 test('during a rename a record holds at both places and at no third', async (t) => {
   const bytes = encodeDirectoryRecord(key, plain, [here, there]);
   t.equal(bytes.length, 54);
-  t.same(readDirectoryRecord(key, bytes, here), plain);
-  t.same(readDirectoryRecord(key, bytes, there), plain);
-  t.equal(readDirectoryRecord(key, bytes, { directory: here.directory, name: 'third' }), undefined);
-  t.equal(readDirectoryRecord(key, bytes, { directory: there.directory, name: here.name }), undefined);
-  t.equal(readDirectoryRecord(key, bytes), undefined, 'nor as a root');
+  t.same(
+    readDirectoryRecord(() => key, bytes, here),
+    plain,
+  );
+  t.same(
+    readDirectoryRecord(() => key, bytes, there),
+    plain,
+  );
+  t.equal(
+    readDirectoryRecord(() => key, bytes, { directory: here.directory, name: 'third' }),
+    undefined,
+  );
+  t.equal(
+    readDirectoryRecord(() => key, bytes, { directory: there.directory, name: here.name }),
+    undefined,
+  );
+  t.equal(
+    readDirectoryRecord(() => key, bytes),
+    undefined,
+    'nor as a root',
+  );
 });
 
 test('the clear part is laid out as FORMAT.md says', async (t) => {
@@ -72,17 +91,30 @@ test('every flipped bit, another length and another key are noticed', async (t) 
       flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
       // A flip in the second MAC leaves the first place as it was.
       const where = bit >= 38 * 8 ? there : here;
-      if (readDirectoryRecord(key, flipped, where) !== undefined) t.fail(`bit ${bit}`);
+      if (readDirectoryRecord(() => key, flipped, where) !== undefined) t.fail(`bit ${bit}`);
     }
   }
   const bytes = encodeDirectoryRecord(key, plain, [here]);
   for (let length = 0; length < 80; length++) {
     const other = Buffer.concat([bytes, Buffer.alloc(80)]).subarray(0, length);
-    if (length !== 38 && length !== 54 && readDirectoryRecord(key, other, here) !== undefined) {
+    if (length !== 38 && length !== 54 && readDirectoryRecord(() => key, other, here) !== undefined) {
       t.fail(`${length} bytes`);
     }
   }
-  t.equal(readDirectoryRecord(freshKey(), bytes, here), undefined, 'another key');
-  t.equal(readDirectoryRecord(key, randomBytes(38), here), undefined);
-  t.same(readDirectoryRecord(key, bytes, here), plain, 'the whole one opens');
+  t.equal(readDirectoryRecord(freshKey, bytes, here), undefined, 'another key');
+  t.equal(
+    readDirectoryRecord(() => key, randomBytes(38), here),
+    undefined,
+  );
+  t.same(
+    readDirectoryRecord(() => key, bytes, here),
+    plain,
+    'the whole one opens',
+  );
+  const asked: number[] = [];
+  const none = (epoch: number): undefined => {
+    asked.push(epoch);
+  };
+  t.equal(readDirectoryRecord(none, bytes, here), undefined, 'an epoch that the scope does not have');
+  t.same(asked, [plain.epoch]);
 });

@@ -12,6 +12,7 @@ const kinds: readonly DirectoryKind[] = ['directory', 'edge', 'root'];
  */
 export interface DirectoryRecord {
   readonly kind: DirectoryKind;
+  /** Of the key that made the MACs; no name in the directory is older. */
   readonly epoch: number;
   /** 16 bytes: the directory's id; of an edge, the id of the scope that begins there. */
   readonly id: Buffer;
@@ -34,9 +35,9 @@ export function encodeDirectoryRecord(
   return bytes;
 }
 
-/** The record found at a place, or undefined where it is not authentic there. */
+/** The record found at a place, or undefined where it is not authentic there. `keys`: the binding key of an epoch. */
 export function readDirectoryRecord(
-  key: Secret,
+  keys: (epoch: number) => Secret | undefined,
   bytes: Buffer,
   place: Place = NOWHERE,
 ): DirectoryRecord | undefined {
@@ -45,5 +46,7 @@ export function readDirectoryRecord(
   const kind = kinds.find((candidate) => bindingKind[candidate] === bytes[1]);
   if (kind === undefined) return undefined;
   const record = { kind, epoch: bytes.readUInt32LE(2), id: Buffer.from(bytes.subarray(6, CLEAR)) };
+  const key = keys(record.epoch);
+  if (key === undefined) return undefined;
   return hasMac(bytes, CLEAR, placeMac(key, kind, record.epoch, place, record.id)) ? record : undefined;
 }

@@ -27,6 +27,7 @@ const context: HeaderContext = { scope: '22'.repeat(16) as ScopeId, suite: 1, ch
 function header(change: Partial<FileHeader> = {}): FileHeader {
   return {
     epoch: 3,
+    firstEpoch: 2,
     fileId: Buffer.alloc(16, 5),
     tag: Buffer.alloc(16, 6),
     size: 10_000,
@@ -52,7 +53,8 @@ function flipped(bytes: Buffer, bit: number): Buffer {
 test('a header comes back with every number in range', async (t) => {
   const headers = fc
     .record({
-      epoch: fc.integer({ min: 0, max: 0xffffffff }),
+      firstEpoch: fc.integer({ min: 1, max: 0x7fffffff }),
+      epoch: fc.integer({ min: 0x7fffffff, max: 0xffffffff }),
       size: fc.integer({ min: 1, max: MAX_SIZE }),
       syncedSize: fc.integer({ min: 0, max: MAX_SIZE }),
       version: fc.maxSafeNat(),
@@ -68,7 +70,7 @@ test('a header comes back with every number in range', async (t) => {
     }));
   fc.assert(
     fc.property(headers, (of) => {
-      const pair = openHeaderPair(key, context, region(of), 0);
+      const pair = openHeaderPair(() => key, context, region(of), 0);
       if (pair.state !== 'good') return false;
       const { header: got } = pair;
       return (
@@ -109,7 +111,7 @@ test('every single flipped bit of the region is noticed', async (t) => {
   let unnoticed = 0;
   let lost = 0;
   for (let bit = 0; bit < HEADER_REGION * 8; bit++) {
-    const pair = openHeaderPair(key, context, flipped(bytes, bit), 0);
+    const pair = openHeaderPair(() => key, context, flipped(bytes, bit), 0);
     if (pair.state === 'good') unnoticed++;
     // The other copy is whole: an unclean stop must be able to recover from it.
     if (pair.state === 'bad' || pair.header.version !== 9) lost++;
@@ -120,9 +122,14 @@ test('every single flipped bit of the region is noticed', async (t) => {
 
 test('a header of another key, scope, suite or chunk size does not open', async (t) => {
   const bytes = region(header());
-  const state = (k: AeadKey, c: HeaderContext): string => openHeaderPair(k, c, bytes, 0).state;
+  const state = (k: AeadKey, c: HeaderContext): string => openHeaderPair(() => k, c, bytes, 0).state;
   t.equal(state(key, context), 'good');
   t.equal(state(freshKey(), context), 'bad', 'key');
+  t.equal(
+    openHeaderPair(() => undefined, context, bytes, 0).state,
+    'bad',
+    'an epoch that the scope does not have',
+  );
   t.equal(state(key, { ...context, scope: '23'.repeat(16) as ScopeId }), 'bad', 'scope');
   t.equal(state(key, { ...context, suite: 2 }), 'bad', 'suite');
   t.equal(state(key, { ...context, chunkSize: 8192 }), 'bad', 'chunk size');
@@ -131,7 +138,7 @@ test('a header of another key, scope, suite or chunk size does not open', async 
 test('of two authentic copies the higher version counts, and two of one version must be equal', async (t) => {
   const pair = (a: Partial<FileHeader>, b: Partial<FileHeader>) =>
     openHeaderPair(
-      key,
+      () => key,
       context,
       Buffer.concat([
         region(header(a)).subarray(0, HEADER_BYTES),
@@ -152,12 +159,14 @@ test('of two authentic copies the higher version counts, and two of one version 
 
 test('authentic nonsense is refused: sizes and chunk counts out of range', async (t) => {
   const opens = (change: Partial<FileHeader>): boolean =>
-    openHeader(key, context, region(header(change)), 0) !== undefined;
+    openHeader(() => key, context, region(header(change)), 0) !== undefined;
   t.ok(opens({ chunks: 3 }));
   t.notOk(opens({ chunks: 4 }), 'more chunks than the size has');
   t.notOk(opens({ size: 0, chunks: 0 }), 'a header of an empty file');
   t.notOk(opens({ size: MAX_SIZE + 1 }));
   t.notOk(opens({ syncedSize: MAX_SIZE + 1 }));
+  t.notOk(opens({ firstEpoch: 4 }), 'an identity from a later epoch than the header');
+  t.notOk(opens({ firstEpoch: 0 }));
   t.throws(() => region(header({ size: -1 })), RangeError);
   t.throws(() => region(header({ version: 2 ** 53 })), RangeError);
 });
@@ -165,9 +174,9 @@ test('authentic nonsense is refused: sizes and chunk counts out of range', async
 test('a region that is cut short, empty or garbage is bad', async (t) => {
   const bytes = region(header());
   for (const length of [0, 1, 511]) {
-    t.equal(openHeaderPair(key, context, bytes.subarray(0, length), 0).state, 'bad', `${length} bytes`);
+    t.equal(openHeaderPair(() => key, context, bytes.subarray(0, length), 0).state, 'bad', `${length} bytes`);
   }
-  t.equal(openHeaderPair(key, context, bytes.subarray(0, 1023), 0).state, 'torn');
-  t.equal(openHeaderPair(key, context, Buffer.alloc(HEADER_REGION), 0).state, 'bad');
-  t.equal(openHeaderPair(key, context, randomBytes(HEADER_REGION), 0).state, 'bad');
+  t.equal(openHeaderPair(() => key, context, bytes.subarray(0, 1023), 0).state, 'torn');
+  t.equal(openHeaderPair(() => key, context, Buffer.alloc(HEADER_REGION), 0).state, 'bad');
+  t.equal(openHeaderPair(() => key, context, randomBytes(HEADER_REGION), 0).state, 'bad');
 });

@@ -13,7 +13,10 @@ const SEALED = HEADER_BYTES - CLEAR - 40;
 
 /** The facts of one file. `fileId` and `tag` have 16 bytes. */
 export interface FileHeader {
-  readonly epoch: number;
+  /** Under whose key the header is sealed: no frame was sealed in a later one when it was written. */
+  epoch: number;
+  /** In which the file got its identity: `tag` comes from this epoch's secret. */
+  readonly firstEpoch: number;
   readonly fileId: Buffer;
   readonly tag: Buffer;
   size: number;
@@ -29,6 +32,9 @@ export interface HeaderContext {
   readonly suite: number;
   readonly chunkSize: number;
 }
+
+/** The header key of an epoch, where the scope has that epoch. */
+export type HeaderKeys = (epoch: number) => AeadKey | undefined;
 
 const scratch = pinned(HEADER_BYTES);
 
@@ -55,14 +61,15 @@ export function sealHeader(
     .u64(header.version)
     .u64(header.chunks)
     .u32(0)
-    .zeros(HEADER_BYTES - 140);
+    .u32(header.firstEpoch)
+    .zeros(HEADER_BYTES - 144);
   sealRecord(key, scratch, 0, CLEAR, SEALED);
   scratch.bytes.copy(into.bytes, at, 0, HEADER_BYTES);
 }
 
 /** Reads one header copy, or undefined where it is not authentic, not of this scope, or out of range. */
 export function openHeader(
-  key: AeadKey,
+  keys: HeaderKeys,
   context: HeaderContext,
   from: Buffer,
   at: number,
@@ -75,20 +82,18 @@ export function openHeader(
   const epoch = clear.u32();
   if (!clear.bytes(16).equals(idBytes(context.scope))) return undefined;
   const tag = Buffer.from(clear.bytes(16));
-  if (!openRecord(key, scratch, 0, CLEAR, SEALED)) return undefined;
+  const key = keys(epoch);
+  if (key === undefined || !openRecord(key, scratch, 0, CLEAR, SEALED)) return undefined;
   const sealed = new ByteReader(scratch.bytes, CLEAR + 24, CLEAR + 24 + SEALED);
-  const header: FileHeader = {
-    epoch,
-    tag,
-    fileId: Buffer.from(sealed.bytes(16)),
-    size: sealed.u64(),
-    syncedSize: sealed.u64(),
-    version: sealed.u64(),
-    chunks: sealed.u64(),
-  };
+  const fileId = Buffer.from(sealed.bytes(16));
+  const [size, syncedSize, version, chunks] = [sealed.u64(), sealed.u64(), sealed.u64(), sealed.u64()];
   const flags = sealed.u32();
+  const firstEpoch = sealed.u32();
+  const header: FileHeader = { epoch, firstEpoch, tag, fileId, size, syncedSize, version, chunks };
   const sane =
     flags === 0 &&
+    firstEpoch >= 1 &&
+    firstEpoch <= epoch &&
     header.size > 0 &&
     header.size <= MAX_SIZE &&
     header.syncedSize <= MAX_SIZE &&
@@ -104,9 +109,14 @@ export type HeaderPair =
   | { state: 'bad' };
 
 /** Judges both copies of a header region. */
-export function openHeaderPair(key: AeadKey, context: HeaderContext, from: Buffer, at: number): HeaderPair {
-  const first = openHeader(key, context, from, at);
-  const second = openHeader(key, context, from, at + HEADER_BYTES);
+export function openHeaderPair(
+  keys: HeaderKeys,
+  context: HeaderContext,
+  from: Buffer,
+  at: number,
+): HeaderPair {
+  const first = openHeader(keys, context, from, at);
+  const second = openHeader(keys, context, from, at + HEADER_BYTES);
   if (first !== undefined && second !== undefined) {
     const same = from
       .subarray(at, at + HEADER_BYTES)
