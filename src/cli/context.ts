@@ -2,6 +2,7 @@ import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import type { Client } from '../control/client.js';
 import type { SecretInput } from '../libc/memory.js';
+import { type SlotType, slotTypes } from '../store/rows.js';
 import { findClient } from './host.js';
 import { Output } from './output.js';
 import { type SecretSource, secretSource } from './secret-source.js';
@@ -45,11 +46,12 @@ export class CommandContext {
   }
 
   /** The slot type of a new secret. */
-  slotType(source: SecretSource, named: string | undefined): 'passphrase' | 'keyfile' {
+  slotType(source: SecretSource, named: string | undefined): SlotType {
     if (named === undefined) return source.impliedSlot;
-    if (named === 'passphrase' || named === 'keyfile') return named;
+    const type = slotTypes.find((candidate) => candidate === named);
+    if (type !== undefined) return type;
     throw new Failure('usage', `the slot type ${named} is not built yet`, {
-      hint: 'use passphrase or keyfile',
+      hint: `use ${slotTypes.join(', ')}`,
     });
   }
 }

@@ -58,7 +58,7 @@ export async function main(args: readonly string[]): Promise<void> {
     };
   for (const verb of verbs) verb(program, run);
   // Global options are accepted behind the verb too, as people write them.
-  for (const command of program.commands) {
+  for (const command of program.commands.flatMap((verb) => [verb, ...verb.commands])) {
     command.exitOverride();
     for (const option of program.options) {
       const taken = command.options.some((own) => own.long === option.long);

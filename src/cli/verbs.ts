@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
+import { audit } from './audit.js';
 import type { CommandContext } from './context.js';
 import { create } from './create.js';
 import { init } from './init.js';
 import { lock } from './lock.js';
 import { ls } from './ls.js';
 import { mount } from './mount.js';
+import { slot } from './slot.js';
 import { status } from './status.js';
 import { unlock } from './unlock.js';
 import { unmount } from './unmount.js';
@@ -19,4 +21,16 @@ export type Verb = (
 ) => void;
 
 /** In the order of the help. */
-export const verbs: readonly Verb[] = [init, mount, unmount, create, unlock, lock, status, ls, versionVerb];
+export const verbs: readonly Verb[] = [
+  init,
+  mount,
+  unmount,
+  create,
+  unlock,
+  lock,
+  status,
+  ls,
+  slot,
+  audit,
+  versionVerb,
+];

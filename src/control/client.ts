@@ -4,12 +4,16 @@ import type { z } from 'zod';
 import { Failure, isFailureCode } from '../base/failure.js';
 import type { SecretInput } from '../libc/memory.js';
 import {
+  auditsSchema,
   leaseSchema,
   leasesSchema,
   problemSchema,
   receiptsSchema,
   scopeSchema,
   scopesSchema,
+  slotChangeSchema,
+  slotSchema,
+  slotsSchema,
   unmountSchema,
   versionSchema,
 } from './schemas.js';
@@ -155,6 +159,30 @@ export class Client {
   async endLease(id: string) {
     const call = { method: 'DELETE', path: `/v1/leases/${encode(id)}` } as const;
     return (await this.#call(call, receiptsSchema)).receipts;
+  }
+  async slots(reference: string) {
+    const path = `/v1/scopes/${encode(reference)}/slots`;
+    return (await this.#call({ method: 'GET', path }, slotsSchema)).slots;
+  }
+  addSlot(reference: string, options: { slot: string; label?: string | undefined }, secret: SecretInput) {
+    const path = `/v1/scopes/${encode(reference)}/slots`;
+    return this.#call({ method: 'POST', path, query: options, secret }, slotSchema);
+  }
+  testSlot(reference: string, secret: SecretInput) {
+    const path = `/v1/scopes/${encode(reference)}/slots/test`;
+    return this.#call({ method: 'POST', path, secret }, slotSchema);
+  }
+  removeSlot(reference: string, slot: string) {
+    const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}`;
+    return this.#call({ method: 'DELETE', path }, slotChangeSchema);
+  }
+  rotateSlot(reference: string, slot: string, secret: SecretInput) {
+    const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}/rotate`;
+    return this.#call({ method: 'POST', path, secret }, slotChangeSchema);
+  }
+  async audit(limit: number) {
+    const call = { method: 'GET', path: '/v1/audit', query: { limit: String(limit) } } as const;
+    return (await this.#call(call, auditsSchema)).entries;
   }
   unmount() {
     return this.#call({ method: 'POST', path: '/v1/unmount' }, unmountSchema);

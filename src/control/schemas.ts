@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { auditEvents } from '../store/audit.js';
+import { slotTypes } from '../store/rows.js';
 
 /**
  * The shapes of the HTTP interface (PRODUCT.md): snake_case, times RFC 3339 with `*_seconds` beside them, bytes in
@@ -67,6 +69,46 @@ export const versionSchema = z.object({
 });
 export type VersionView = z.infer<typeof versionSchema>;
 
+export const slotSchema = z.object({
+  number: z.number().int(),
+  type: z.enum(slotTypes),
+  label: z.string().nullable(),
+  created: z.string(),
+  /** `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. */
+  status: z.enum(['ok', 'damaged', 'unverified']),
+});
+export type SlotView = z.infer<typeof slotSchema>;
+export const slotsSchema = z.object({ slots: z.array(slotSchema) });
+
+/** A slot was removed or made anew: a new epoch began. */
+export const slotChangeSchema = z.object({
+  slot: slotSchema,
+  /** What is written from now on is sealed under this epoch. */
+  epoch: z.number().int(),
+  /** What the old secret still opens, with copies of vault and store made while the slot was there. */
+  still_readable: z.object({ written_before: z.string(), epochs: z.array(z.number().int()) }),
+});
+export type SlotChangeView = z.infer<typeof slotChangeSchema>;
+
+export const auditSchema = z.object({
+  sequence: z.number().int(),
+  at: z.string(),
+  event: z.enum(auditEvents),
+  /** `ok`, or the code of the failure. */
+  result: z.string(),
+  scope: z.string().nullable(),
+  path: z.string().nullable(),
+  slot: z.number().int().nullable(),
+  lease: z.string().nullable(),
+  uid: z.number().int().nullable(),
+  pid: z.number().int().nullable(),
+  command: z.string().nullable(),
+  purpose: z.string().nullable(),
+  detail: z.string().nullable(),
+});
+export type AuditView = z.infer<typeof auditSchema>;
+export const auditsSchema = z.object({ entries: z.array(auditSchema) });
+
 export const scopesSchema = z.object({ scopes: z.array(scopeSchema) });
 export const leasesSchema = z.object({ leases: z.array(leaseSchema) });
 export const receiptsSchema = z.object({ receipts: z.array(receiptSchema) });
@@ -91,8 +133,10 @@ export const queries = {
   none: z.strictObject({}),
   createScope: z.strictObject({
     path: z.string().min(1).max(4096),
-    slot: z.enum(['passphrase', 'keyfile']),
+    slot: z.enum(slotTypes),
   }),
+  addSlot: z.strictObject({ slot: z.enum(slotTypes), label: z.string().min(1).max(100).optional() }),
+  audit: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).optional() }),
   createLease: z.strictObject({
     scope: z.string().min(1).max(4096),
     ttl: duration.optional(),

@@ -7,7 +7,7 @@ import { test } from 'tap';
 import { Failure } from '../base/failure.js';
 import { SecretInput } from '../libc/memory.js';
 import { Client } from './client.js';
-import type { LeaseView, ScopeView, VersionView } from './schemas.js';
+import type { AuditView, LeaseView, ScopeView, SlotChangeView, SlotView, VersionView } from './schemas.js';
 import { listen } from './server.js';
 import type { ControlService } from './service.js';
 
@@ -47,6 +47,34 @@ const version: VersionView = {
   longest_request: { operation: 'READ', milliseconds: 0.1 },
 };
 
+const slot: SlotView = {
+  number: 1,
+  type: 'keyfile',
+  label: 'alice',
+  created: scope.created,
+  status: 'ok',
+};
+const slotChange: SlotChangeView = {
+  slot,
+  epoch: 2,
+  still_readable: { written_before: scope.created, epochs: [1] },
+};
+const entry: AuditView = {
+  sequence: 1,
+  at: scope.created,
+  event: 'unlock',
+  result: 'ok',
+  scope: scope.id,
+  path: scope.path,
+  slot: 1,
+  lease: lease.id,
+  uid: 0,
+  pid: 1,
+  command: 'scopefs',
+  purpose: null,
+  detail: null,
+};
+
 /** Remembers what it was asked, and whether secrets were wiped after it. */
 class FakeService implements ControlService {
   readonly asked: unknown[] = [];
@@ -75,6 +103,32 @@ class FakeService implements ControlService {
     this.secrets.push(secret);
     this.asked.push([wanted, peer]);
     return lease;
+  }
+  async slotsOf(): Promise<SlotView[]> {
+    return [slot];
+  }
+  async addSlot(scope: string, wanted: unknown, secret: SecretInput): Promise<SlotView> {
+    this.secrets.push(secret);
+    this.asked.push([scope, wanted]);
+    return slot;
+  }
+  async testSlot(scope: string, secret: SecretInput): Promise<SlotView> {
+    this.secrets.push(secret);
+    this.asked.push([scope]);
+    return slot;
+  }
+  async removeSlot(scope: string, which: string): Promise<SlotChangeView> {
+    this.asked.push([scope, which]);
+    return slotChange;
+  }
+  async rotateSlot(scope: string, which: string, secret: SecretInput): Promise<SlotChangeView> {
+    this.secrets.push(secret);
+    this.asked.push([scope, which]);
+    return slotChange;
+  }
+  audit(count: number): AuditView[] {
+    this.asked.push(count);
+    return [entry];
   }
   async endLease(): Promise<never[]> {
     throw new Error('a bug with details in it');
@@ -150,6 +204,15 @@ test('the client and the server agree on every call', async (t) => {
   ]);
   t.same(await client.lock('users/alice', { reason: 'r', wait: '5s' }), []);
   t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
+  t.same(await client.slots('users/alice'), [slot]);
+  t.same(await client.addSlot('users/alice', { slot: 'recovery', label: 'l' }, secret('x')), slot);
+  t.same(service.asked.at(-1), ['users/alice', { type: 'recovery', label: 'l' }]);
+  t.same(await client.testSlot('users/alice', secret('x')), slot);
+  t.same(await client.removeSlot('users/alice', 'a/b'), slotChange);
+  t.same(service.asked.at(-1), ['users/alice', 'a/b'], 'a label of any characters');
+  t.same(await client.rotateSlot('users/alice', '1', secret('x')), slotChange);
+  t.same(await client.audit(7), [entry]);
+  t.equal(service.asked.at(-1), 7);
   t.match(await client.unmount(), { unmounted: true });
   for (const used of service.secrets) t.throws(() => used.view, /wiped/, 'the daemon keeps no secret');
 });

@@ -146,7 +146,11 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     const body = problem(failure, c.get('requestId') ?? '');
     return new Response(JSON.stringify(body), {
       status: failure.httpStatus,
-      headers: { 'content-type': 'application/problem+json', 'x-request-id': body.request_id },
+      headers: {
+        'content-type': 'application/problem+json',
+        'x-request-id': body.request_id,
+        ...(typeof body.retry_after === 'number' ? { 'retry-after': String(body.retry_after) } : {}),
+      },
     });
   });
   app.notFound((c) => {
@@ -187,8 +191,35 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     }),
   );
   app.delete('/v1/leases/:lease', async (c) =>
-    c.json({ receipts: await service.endLease(c.req.param('lease')) }),
+    c.json({ receipts: await service.endLease(c.req.param('lease'), c.get('peer')) }),
   );
+  app.get('/v1/scopes/:scope/slots', async (c) => {
+    query(c, queries.none);
+    return c.json({ slots: await service.slotsOf(c.req.param('scope')) });
+  });
+  app.post('/v1/scopes/:scope/slots', (c) =>
+    withSecret(c, socket, queries.addSlot, async ({ slot, label }, secret) =>
+      c.json(await service.addSlot(c.req.param('scope'), { type: slot, label }, secret, c.get('peer')), 201),
+    ),
+  );
+  app.post('/v1/scopes/:scope/slots/test', (c) =>
+    withSecret(c, socket, queries.none, async (_none, secret) =>
+      c.json(await service.testSlot(c.req.param('scope'), secret, c.get('peer'))),
+    ),
+  );
+  app.delete('/v1/scopes/:scope/slots/:slot', async (c) => {
+    query(c, queries.none);
+    return c.json(await service.removeSlot(c.req.param('scope'), c.req.param('slot'), c.get('peer')));
+  });
+  app.post('/v1/scopes/:scope/slots/:slot/rotate', (c) =>
+    withSecret(c, socket, queries.none, async (_none, secret) =>
+      c.json(await service.rotateSlot(c.req.param('scope'), c.req.param('slot'), secret, c.get('peer'))),
+    ),
+  );
+  app.get('/v1/audit', (c) => {
+    const { limit } = query(c, queries.audit);
+    return c.json({ entries: service.audit(limit ?? 100) });
+  });
   app.post(OVERWRITE, async (c) => {
     for await (const _part of c.env.incoming) {
       // Only that it passes through the parser matters.

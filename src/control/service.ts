@@ -1,5 +1,14 @@
 import type { SecretInput } from '../libc/memory.js';
-import type { LeaseView, ReceiptView, ScopeView, VersionView } from './schemas.js';
+import type { SlotType } from '../store/rows.js';
+import type {
+  AuditView,
+  LeaseView,
+  ReceiptView,
+  ScopeView,
+  SlotChangeView,
+  SlotView,
+  VersionView,
+} from './schemas.js';
 
 export interface Peer {
   readonly uid: number;
@@ -12,19 +21,26 @@ export interface ControlService {
   version(): Promise<VersionView>;
   scopes(): Promise<ScopeView[]>;
   scope(reference: string): Promise<ScopeView>;
-  createScope(
-    path: string,
-    slot: 'passphrase' | 'keyfile',
-    secret: SecretInput,
-    peer: Peer,
-  ): Promise<ScopeView>;
+  createScope(path: string, slot: SlotType, secret: SecretInput, peer: Peer): Promise<ScopeView>;
   leases(): LeaseView[];
   createLease(
     request: { scope: string; ttl: number | undefined; purpose: string },
     secret: SecretInput,
     peer: Peer,
   ): Promise<LeaseView>;
-  endLease(id: string): Promise<ReceiptView[]>;
+  endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
+  slotsOf(scope: string): Promise<SlotView[]>;
+  addSlot(
+    scope: string,
+    wanted: { type: SlotType; label: string | undefined },
+    secret: SecretInput,
+    peer: Peer,
+  ): Promise<SlotView>;
+  testSlot(scope: string, secret: SecretInput, peer: Peer): Promise<SlotView>;
+  removeSlot(scope: string, slot: string, peer: Peer): Promise<SlotChangeView>;
+  rotateSlot(scope: string, slot: string, secret: SecretInput, peer: Peer): Promise<SlotChangeView>;
+  /** The last rows of the audit, the oldest first. */
+  audit(count: number): AuditView[];
   lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;
   /** Resolves once the mount is gone; the daemon ends soon after. */

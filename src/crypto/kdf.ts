@@ -26,8 +26,16 @@ export const kdfLabels = {
   'scopefs/1/store-key': 32,
   /** store key; context volume id: seals labels. */
   'scopefs/1/label': 32,
-  /** stretched slot secret; context volume id | scope id | slot number: seals the epoch secret. */
+  /** epoch secret; context scope id: seals the secret of the epoch before. */
+  'scopefs/1/chain': 32,
+  /** epoch secret; context volume id | scope id: HMAC key of the slot list. */
+  'scopefs/1/slot-list': 32,
+  /** stretched slot secret; context volume id | scope id | slot number: seals the slot's private half. */
   'scopefs/1/slot': 32,
+  /** stretched slot secret; context as above: the symmetric re-wrap of an epoch secret. */
+  'scopefs/1/rewrap': 32,
+  /** shared secret of the slot's key pair; context as above and the epoch: seals that epoch's secret to the slot. */
+  'scopefs/1/wrap': 32,
 } as const;
 
 export type KdfLabel = keyof typeof kdfLabels;

@@ -152,10 +152,20 @@ function perform(command: CommandMessage): void {
     tell({ kind: 'answer', id: command.id, answer: result });
   switch (command.op) {
     case 'unlock': {
-      const result = core.unlock(command.scope, command.epoch, [adopt(command.secret)]);
+      const { scope, oldest, stored } = command;
+      const result = core.unlock(scope, oldest, command.secrets.map(adopt), stored);
       answer({ result });
       return;
     }
+    case 'advance':
+      answer({ advanced: core.advance(command.scope, command.epoch, adopt(command.secret)) });
+      return;
+    case 'lend':
+      answer({ epoch: core.lendEpochSecret(command.scope, command.to) });
+      return;
+    case 'slotCopy':
+      answer({ result: core.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
+      return;
     case 'create':
       core.createScope(
         command.names,

@@ -7,13 +7,14 @@ import { Failure, type FailureCode } from '../base/failure.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
 import { canonicalMountPoint } from '../fuse/mount-table.js';
-import { verifyState } from '../keyring/sealed-rows.js';
+import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
 import { close, write } from '../libc/files.js';
 import { type Secret, type SecretInput, SecretMemory } from '../libc/memory.js';
 import { endProcess } from '../libc/process-end.js';
-import { pipe } from '../libc/system.js';
+import { pipe, systemClock } from '../libc/system.js';
 import { Store } from '../store/store.js';
+import { ChildKem } from './kem.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
 
 /** Descriptors that the server inherits. */
@@ -24,6 +25,9 @@ export interface ServerArguments {
   readonly mountPoint: string;
   readonly socket: string;
   readonly store: string | undefined;
+  /** Who mounted. */
+  readonly uid: number;
+  readonly gid: number;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
   readonly log: string | undefined;
 }
@@ -71,21 +75,35 @@ async function openRootSlot(
   const rows = Store.open(vaultPaths(vault.path, store).store);
   try {
     const [root] = rows.scopes();
-    if (root === undefined) throw new Failure('integrity', 'the metadata store has no root scope');
+    const secrets = root === undefined ? undefined : rows.secretsOf(root.id);
+    if (root === undefined || secrets === undefined) {
+      throw new Failure('integrity', 'the metadata store has no root scope');
+    }
     const { volume } = vault.record;
     if (rows.meta('volume')?.toString('hex') !== volume) {
       throw new Failure('integrity', 'that metadata store belongs to another vault', {
         hint: 'name the right one with --store PATH',
       });
     }
-    const context = { volume, scope: root.id, epoch: root.epoch, keyId: root.keyId };
-    const opened = await new Slots(suite, memory).open(context, rows.slots(root.id), input);
+    const slots = new Slots(suite, memory, new ChildKem(memory));
+    const refuse = (failure: Failure): never => {
+      const detail = failure.code === 'integrity' ? { detail: failure.message } : {};
+      const who = { uid: process.getuid?.() ?? 0, pid: process.pid, command: 'mount' };
+      const entry = { event: 'unlock', result: failure.code, scope: root.id, purpose: 'mount' } as const;
+      rows.audit.append(systemClock.wall(), { ...entry, ...who, ...detail });
+      throw failure;
+    };
+    const context = { volume, scope: root.id };
+    const opened = await new ScopeSecrets(suite, memory, slots, vault.recordHash)
+      .open(context, secrets, input)
+      .catch((error: unknown) => (error instanceof Failure ? refuse(error) : Promise.reject(error)));
     if (opened === undefined) {
-      throw new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`);
+      return refuse(new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`));
     }
-    const hash = vault.recordHash;
-    verifyState(suite, memory, volume, root.id, opened.secret, root.state, hash);
-    return opened.secret;
+    if (opened.rewrapped !== undefined) rows.putWrap(root.id, opened.rewrapped);
+    const current = opened.secrets.pop() as Secret;
+    for (const older of opened.secrets) older.wipe();
+    return current;
   } finally {
     rows.close();
   }
@@ -144,7 +162,8 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     isMounted = true;
     const { store, foreground } = request;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
-    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log };
+    const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log, ...who };
     const started = await start(server, device, secret, lock);
     return {
       pid: started.report.pid,

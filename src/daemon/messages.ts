@@ -2,10 +2,15 @@ import type { ScopeId } from '../base/ids.js';
 import type { CachedName } from '../filesystem/contract.js';
 import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
+import type { SlotVersion } from '../format/slot-copy.js';
 
 /** What the main thread asks of the filesystem worker. A secret travels as the address of 32 bytes of secret memory. */
 export type Command =
-  | { op: 'unlock'; scope: ScopeId; epoch: number; secret: number }
+  | { op: 'unlock'; scope: ScopeId; oldest: number; secrets: readonly number[]; stored: SlotVersion }
+  | { op: 'advance'; scope: ScopeId; epoch: number; secret: number }
+  /** The current epoch's secret, to 32 bytes of the caller's secret memory. */
+  | { op: 'lend'; scope: ScopeId; to: number }
+  | { op: 'slotCopy'; scope: ScopeId; bytes: Uint8Array }
   | {
       op: 'create';
       names: readonly string[];
@@ -27,6 +32,10 @@ export interface ScopeStatus {
 
 export interface Results {
   unlock: { result: ControlResult };
+  advance: { advanced: boolean };
+  /** The epoch, or -ENOKEY. */
+  lend: { epoch: number };
+  slotCopy: { result: number };
   create: { result: ControlResult; parent?: ScopeId; path?: string };
   /** False: the scope is not unlocked (any more), so no lease can hold it. */
   deadline: { held: boolean };

@@ -6,7 +6,7 @@ import { listen } from '../control/server.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
-import { StoreKey, verifyState } from '../keyring/sealed-rows.js';
+import { StoreKey } from '../keyring/store-key.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
@@ -113,7 +113,6 @@ async function main(): Promise<void> {
   if (rootRow === undefined || sealedKey === undefined) {
     throw new Failure('integrity', 'the metadata store has no root scope');
   }
-  verifyState(suite, memory, record.volume, rootRow.id, secret, rootRow.state, vault.recordHash);
   const storeKey = StoreKey.unwrap(suite, memory, record.volume, rootRow.id, secret, sealedKey);
   const known = VolumeService.known(store, storeKey);
 
@@ -174,12 +173,8 @@ async function main(): Promise<void> {
     await unmounted;
     clearTimeout(detached);
   };
-  const service = new VolumeService(
-    { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory },
-    core,
-    known,
-    unmount,
-  );
+  const context = { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory };
+  const service = new VolumeService(context, core, known, unmount);
 
   const control = await listen(argument.socket, service);
   const early = unmounted.then((): never => {
@@ -187,8 +182,7 @@ async function main(): Promise<void> {
   });
   service.fuseMinor = await Promise.race([initialised, early]);
   early.catch(() => {});
-  await service.unlockRoot(rootRow.id, secret, rootRow.epoch);
-  secret.wipe();
+  await service.unlockRoot(rootRow.id, secret, { uid: argument.uid, gid: argument.gid, pid: process.pid });
   raiseReadAhead();
 
   let stopping = false;
@@ -205,7 +199,7 @@ async function main(): Promise<void> {
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;
-  storeKey.close();
+  context.storeKey.close();
   store.close();
   // Files are repaired at their first open: until every one was looked at the vault stays unclean.
   if (!unclean) markClean(vault.path);

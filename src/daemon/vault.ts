@@ -22,7 +22,7 @@ import type { AeadSuite } from '../crypto/aead.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { rootRecord } from '../filesystem/core.js';
 import { XATTR, XATTR_ROOT } from '../format/binding.js';
-import { keyIdentifier, ScopeKeys } from '../format/scope-keys.js';
+import { ScopeKeys } from '../format/scope-keys.js';
 import {
   decodeVolumeRecord,
   encodeVolumeRecord,
@@ -31,12 +31,14 @@ import {
   type VolumeRecord,
   volumeRecordHash,
 } from '../format/volume-record.js';
-import { StoreKey, sealState } from '../keyring/sealed-rows.js';
+import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
+import { StoreKey } from '../keyring/store-key.js';
 import { close, fgetxattr, fsetxattr, lockExclusive, open, openPath } from '../libc/files.js';
-import { randomFill, type SecretInput, SecretMemory } from '../libc/memory.js';
-import type { SlotType } from '../store/store.js';
+import { type SecretInput, SecretMemory } from '../libc/memory.js';
+import type { SlotType } from '../store/rows.js';
 import { Store } from '../store/store.js';
+import { ChildKem } from './kem.js';
 import { isPrerelease } from './version.js';
 
 /** Where things are in a vault (FORMAT.md). */
@@ -127,7 +129,7 @@ export interface InitOptions {
   readonly chunkSize: number;
   readonly store: string | undefined;
   /** scrypt cost of a passphrase slot; tests alone make it cheap. */
-  readonly cost?: ConstructorParameters<typeof Slots>[2];
+  readonly cost?: ConstructorParameters<typeof Slots>[3];
 }
 
 function syncDirectory(path: string): void {
@@ -200,31 +202,30 @@ async function make(
     compatible: 0,
     incompatible: incompatible.DRAFT,
   });
-  const secret = memory.allocate(32);
-  randomFill(secret.address, 32);
+  const slots = new Slots(suite, memory, new ChildKem(memory), options.cost);
+  const secrets = new ScopeSecrets(suite, memory, slots, volumeRecordHash(record));
+  const secret = secrets.fresh();
+  const storeKey = StoreKey.create(suite, memory, volume);
+  const created = Math.floor(Date.now() / 1000);
+  const row = { parent: undefined, path: storeKey.sealPath(root, ''), created };
+  const context = { volume, scope: root };
+  const rows = await secrets.create(context, row, options.slot, options.input, secret);
   const umask = process.umask(0o077);
   const store = Store.create(paths.store);
   process.umask(umask);
-  const now = Math.floor(Date.now() / 1000);
-  const context = { volume, scope: root, epoch: 1, keyId: keyIdentifier(secret, root, memory) };
-  const slots = new Slots(suite, memory, options.cost);
-  const slot = await slots.wrap(context, 0, options.slot, options.input, secret, now);
-  const storeKey = StoreKey.create(suite, memory, volume);
   store.transaction(() => {
     store.setVolume(volume);
     store.setMeta('store_key', storeKey.wrap(suite, memory, root, secret));
-    store.addScope(
-      {
-        id: root,
-        parent: undefined,
-        epoch: 1,
-        keyId: context.keyId,
-        path: storeKey.sealPath(root, ''),
-        state: sealState(suite, memory, volume, root, secret, volumeRecordHash(record)),
-        created: now,
-      },
-      slot,
-    );
+    store.addScope(rows);
+    const who = { uid: process.getuid?.() ?? 0, pid: process.pid, command: 'init' };
+    store.audit.append(Date.now(), {
+      event: 'create',
+      result: 'ok',
+      scope: root,
+      slot: 0,
+      detail: options.slot,
+      ...who,
+    });
   });
   store.close();
   storeKey.close();

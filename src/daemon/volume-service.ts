@@ -1,21 +1,29 @@
 import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
-import { freshId, isId, type ScopeId, scopeId } from '../base/ids.js';
-import type { LeaseView, ReceiptView, ScopeView, VersionView } from '../control/schemas.js';
+import { freshId, isId, type LeaseId, type ScopeId, scopeId } from '../base/ids.js';
+import type {
+  AuditView,
+  LeaseView,
+  ReceiptView,
+  ScopeView,
+  SlotChangeView,
+  SlotView,
+  VersionView,
+} from '../control/schemas.js';
 import type { ControlService, Peer } from '../control/service.js';
-import type { AeadSuite } from '../crypto/aead.js';
 import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
-import { keyIdentifier } from '../format/scope-keys.js';
 import { type Lease, Leases } from '../keyring/leases.js';
-import { type StoreKey, sealState, verifyState } from '../keyring/sealed-rows.js';
+import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
-import { randomFill, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
+import type { StoreKey } from '../keyring/store-key.js';
+import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
+import type { SlotType } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { CoreClient } from './core-client.js';
 import type { ScopeStatus } from './messages.js';
-import type { VaultInfo } from './vault.js';
+import { ScopeSlots, type SlotServices } from './scope-slots.js';
 import { version } from './version.js';
 
 /** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
@@ -29,13 +37,8 @@ interface KnownScopeRecord {
   readonly created: number;
 }
 
-export interface ServiceContext {
-  readonly vault: VaultInfo;
+export interface ServiceContext extends SlotServices {
   readonly mountPoint: string;
-  readonly store: Store;
-  readonly storeKey: StoreKey;
-  readonly suite: AeadSuite;
-  readonly memory: SecretMemory;
 }
 
 /** latin1 of raw bytes to text for people, and back. */
@@ -46,12 +49,10 @@ const raw = (text: string): string => Buffer.from(text, 'utf8').toString('latin1
 export class VolumeService implements ControlService {
   readonly #context: ServiceContext;
   readonly #core: CoreClient;
-  readonly #slots: Slots;
+  readonly slots: ScopeSlots;
   readonly #leases = new Leases(systemClock);
   readonly #scopes = new Map<ScopeId, KnownScopeRecord>();
   readonly #unmount: () => Promise<void>;
-  /** The last unlock under way of each scope. */
-  readonly #granting = new Map<ScopeId, Promise<void>>();
   fuseMinor = 0;
 
   constructor(
@@ -62,7 +63,7 @@ export class VolumeService implements ControlService {
   ) {
     this.#context = context;
     this.#core = core;
-    this.#slots = new Slots(context.suite, context.memory);
+    this.slots = new ScopeSlots(context, core, (id) => this.#fullPath(id));
     this.#unmount = unmount;
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
@@ -135,7 +136,7 @@ export class VolumeService implements ControlService {
       leases: leases.length,
       ...expiry(leases.length === 0 ? Number.POSITIVE_INFINITY : deadline),
       open_handles: status?.openHandles ?? 0,
-      slots: this.#context.store.slots(scope.id).length,
+      slots: this.#context.store.countSlots(scope.id),
       created: new Date(scope.created * 1000).toISOString(),
     };
   }
@@ -156,58 +157,21 @@ export class VolumeService implements ControlService {
     );
   }
 
-  /** Opens a slot with what the caller gave: the epoch secret, or a failure. */
-  async #open(scope: KnownScopeRecord, input: SecretInput): Promise<{ secret: Secret; epoch: number }> {
-    const { store, vault, suite, memory } = this.#context;
-    const { volume } = vault.record;
-    const row = store.scopes().find((candidate) => candidate.id === scope.id);
-    if (row === undefined) throw new Failure('not_found', `scope ${scope.id} is not in the store`);
-    const context = { volume, scope: row.id, epoch: row.epoch, keyId: row.keyId };
-    const opened = await this.#slots.open(context, store.slots(row.id), input);
-    if (opened === undefined) {
-      throw new Failure('bad_key', `that key opens no slot of ${this.#fullPath(scope.id)}`);
-    }
-    try {
-      verifyState(suite, memory, volume, row.id, opened.secret, row.state, vault.recordHash);
-    } catch (error) {
-      opened.secret.wipe();
-      throw error;
-    }
-    return { secret: opened.secret, epoch: row.epoch };
-  }
-
-  async createScope(
-    path: string,
-    type: 'passphrase' | 'keyfile',
-    input: SecretInput,
-    peer: Peer,
-  ): Promise<ScopeView> {
+  async createScope(path: string, type: SlotType, input: SecretInput, peer: Peer): Promise<ScopeView> {
     Slots.check(type, input);
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0) throw new Failure('conflict', 'the root scope exists already');
-    const { store, storeKey, suite, memory, vault } = this.#context;
-    const { volume } = vault.record;
+    const { store } = this.#context;
     const id = freshId<ScopeId>();
-    const secret = memory.allocate(32);
+    const parent = this.#containing(names.slice(0, -1));
+    const below = raw(names.slice(pathParts(this.#fullPath(parent.id)).length).join('/'));
+    const { rows, secret } = await this.slots.create(id, parent.id, below, type, input);
     try {
-      randomFill(secret.address, 32);
-      const now = Math.floor(systemClock.wall() / 1000);
-      const context = { volume, scope: id, epoch: 1, keyId: keyIdentifier(secret, id, memory) };
-      const slot = await this.#slots.wrap(context, 0, type, input, secret, now);
-      const state = sealState(suite, memory, volume, id, secret, vault.recordHash);
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
-      const parent = this.#containing(names.slice(0, -1));
-      const below = names.slice(pathParts(this.#fullPath(parent.id)).length).join('/');
-      const row = {
-        id,
-        parent: parent.id,
-        epoch: 1,
-        keyId: context.keyId,
-        path: storeKey.sealPath(id, raw(below)),
-        state,
-        created: now,
-      };
-      store.addScope(row, slot);
+      store.transaction(() => {
+        this.slots.audit({ event: 'create', result: 'ok', scope: id, slot: 0, detail: type }, peer);
+        store.addScope(rows);
+      });
       const made = await this.#core.call({
         op: 'create',
         names: names.map(raw),
@@ -217,16 +181,21 @@ export class VolumeService implements ControlService {
         owner: { uid: peer.uid, gid: peer.gid, mode: 0o700 },
       });
       if (!made.result.ok) {
-        store.removeScope(id);
-        throw this.#refused(made.result, path);
+        const failure = this.#refused(made.result, path);
+        store.transaction(() => {
+          store.removeScope(id);
+          this.slots.audit({ event: 'create', result: failure.code, scope: id }, peer);
+        });
+        throw failure;
       }
-      const record = { id, parent: parent.id, path: raw(below), created: now };
+      const record = { id, parent: parent.id, path: below, created: rows.scope.created };
       this.#scopes.set(id, record);
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       this.#leases.add(id, undefined, 'created', { uid: peer.uid, pid: peer.pid });
       // Somebody may have locked everything meanwhile: a lease on a locked scope would outlive the next unlock's.
       if (!(await this.#plan(id))) this.#leases.endAll(id);
+      await this.slots.writeCopy(id);
       return await this.scope(id);
     } finally {
       secret.wipe();
@@ -275,6 +244,10 @@ export class VolumeService implements ControlService {
         return new Failure('conflict', `${at} is not a directory`);
       case errno.EINVAL:
         return new Failure('usage', `not a path for a scope: ${what}`);
+      case errno.ESTALE:
+        return new Failure('integrity', `${what}: the metadata store is older than the vault`, {
+          hint: "restore the newer store; after a restore on purpose remove the file +slots in the scope's backing directory",
+        });
       case errno.EIO:
         return new Failure('integrity', `${at}: its stored records are damaged or were tampered with`);
       case errno.ENOSPC:
@@ -304,65 +277,61 @@ export class VolumeService implements ControlService {
     input: SecretInput,
     peer: Peer,
   ): Promise<LeaseView> {
-    const scope = this.#resolve(request.scope);
-    const { secret, epoch } = await this.#open(scope, input);
-    try {
-      return await this.#grantLease(scope, secret, epoch, request, peer);
-    } finally {
-      secret.wipe();
-    }
+    const { id } = this.#resolve(request.scope);
+    // One unlock of a scope after another: two at once would both find it locked.
+    return this.slots.inTurn(id, async () => {
+      const opened = await this.slots.open(id, input, peer, 'unlock');
+      return this.#grant(id, opened, request, peer, opened.slot.number);
+    });
   }
 
-  /** One unlock of a scope after another: two at once would both find it locked. */
-  #grantLease(
-    scope: KnownScopeRecord,
-    secret: Secret,
-    epoch: number,
-    request: { ttl: number | undefined; purpose: string },
-    peer: Peer,
-  ): Promise<LeaseView> {
-    const before = this.#granting.get(scope.id) ?? Promise.resolve();
-    const granted = before.then(() => this.#grant(scope, secret, epoch, request, peer));
-    const settled = granted.then(
-      () => {},
-      () => {},
-    );
-    this.#granting.set(scope.id, settled);
-    return granted;
-  }
-
+  /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
   async #grant(
-    scope: KnownScopeRecord,
-    secret: Secret,
-    epoch: number,
+    id: ScopeId,
+    opened: OpenedScope,
     request: { ttl: number | undefined; purpose: string },
     peer: Peer,
+    slot: number | undefined,
   ): Promise<LeaseView> {
-    const path = this.#fullPath(scope.id);
-    const status = await this.#core.call({ op: 'status' });
-    const state = status.scopes.find((candidate) => candidate.id === scope.id)?.state;
-    if (state !== 'open') {
-      const { result } = await this.#core.call({
-        op: 'unlock',
-        scope: scope.id,
-        epoch,
-        secret: secret.address,
-      });
-      if (!result.ok) throw this.#refused(result, path);
+    const path = this.#fullPath(id);
+    const { ttl, purpose } = request;
+    const lease = freshId<LeaseId>();
+    const entry = { event: 'unlock', scope: id, slot, lease, purpose } as const;
+    try {
+      this.slots.audit({ ...entry, result: 'ok' }, peer);
+      const status = await this.#core.call({ op: 'status' });
+      const state = status.scopes.find((candidate) => candidate.id === id)?.state;
+      if (state !== 'open') {
+        const { result } = await this.#core.call({
+          op: 'unlock',
+          scope: id,
+          oldest: opened.oldest,
+          secrets: opened.secrets.map((secret) => secret.address),
+          stored: { epoch: opened.epoch, list: opened.listVersion },
+        });
+        if (!result.ok) throw this.#refused(result, path);
+        if (result.copyBehind === true) await this.slots.writeCopy(id);
+      }
+      const holder = { uid: peer.uid, pid: peer.pid };
+      const granted = this.#leases.add(id, ttl, purpose, holder, lease);
+      if (await this.#plan(id)) return this.#leaseView(granted);
+      // It was locked meanwhile.
+      this.#leases.end(lease);
+      throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
+    } catch (error) {
+      const code = error instanceof Failure ? error.code : 'internal';
+      this.slots.audit({ ...entry, result: code }, peer);
+      throw error;
+    } finally {
+      for (const secret of opened.secrets) secret.wipe();
     }
-    const holder = { uid: peer.uid, pid: peer.pid };
-    const lease = this.#leases.add(scope.id, request.ttl, request.purpose, holder);
-    if (await this.#plan(scope.id)) return this.#leaseView(lease);
-    // It was locked meanwhile.
-    this.#leases.end(lease.id);
-    throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
   }
 
-  /** The root scope at mount: its key was verified already. */
-  async unlockRoot(root: ScopeId, secret: Secret, epoch: number): Promise<void> {
-    const scope = this.#scopes.get(root) as KnownScopeRecord;
-    const request = { ttl: undefined, purpose: 'mount' };
-    await this.#grantLease(scope, secret, epoch, request, { uid: 0, gid: 0, pid: process.pid });
+  /** The root scope at mount: its key was verified already. Takes the secret over. */
+  async unlockRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
+    const opened = this.slots.unchainRoot(root, secret);
+    this.slots.noteDamaged(root, opened.damaged, mounter);
+    await this.#grant(root, opened, { ttl: undefined, purpose: 'mount' }, mounter, undefined);
   }
 
   /** Tells the core when a scope's last lease ends. False: the scope is not unlocked any more. */
@@ -371,13 +340,14 @@ export class VolumeService implements ControlService {
     return answer.held;
   }
 
-  async endLease(id: string): Promise<ReceiptView[]> {
+  async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
     const lease = this.#leases.all().find((candidate) => candidate.id === id);
     if (lease === undefined) throw new Failure('not_found', `there is no lease ${id}`);
     if (this.#leases.of(lease.scope).length === 1) {
       return this.#lock([lease.scope], 'lease ended', undefined);
     }
     this.#leases.end(lease.id);
+    this.slots.audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
     await this.#plan(lease.scope);
     return [];
   }
@@ -390,6 +360,7 @@ export class VolumeService implements ControlService {
 
   /** Scopes were locked: their leases end. */
   locked(receipts: readonly LockReceipt[]): ReceiptView[] {
+    for (const receipt of receipts) this.#auditLock(receipt);
     return receipts.map((receipt) => ({
       scope: receipt.scope,
       path: this.#fullPath(receipt.scope),
@@ -405,11 +376,61 @@ export class VolumeService implements ControlService {
     }));
   }
 
+  /** The lock happened: a row that can't be written does not undo it. */
+  #auditLock(receipt: LockReceipt): void {
+    const { scope, reason, errors } = receipt;
+    const result = errors.length === 0 ? 'ok' : 'io';
+    try {
+      this.slots.audit({ event: 'lock', result, scope, detail: reason }, undefined);
+    } catch (error) {
+      process.stderr.write(`scopefs: a lock could not be audited: ${String(error)}\n`);
+    }
+  }
+
   async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
     return this.#lock([this.#resolve(reference).id], reason, wait);
   }
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]> {
     return this.#lock([...this.#scopes.keys()], reason, wait);
+  }
+
+  slotsOf(reference: string): Promise<SlotView[]> {
+    return this.slots.list(this.#resolve(reference).id);
+  }
+  addSlot(
+    reference: string,
+    wanted: { type: SlotType; label: string | undefined },
+    input: SecretInput,
+    peer: Peer,
+  ): Promise<SlotView> {
+    return this.slots.add(this.#resolve(reference).id, wanted, input, peer);
+  }
+  testSlot(reference: string, input: SecretInput, peer: Peer): Promise<SlotView> {
+    return this.slots.test(this.#resolve(reference).id, input, peer);
+  }
+  removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
+    return this.slots.remove(this.#resolve(reference).id, slot, peer);
+  }
+  rotateSlot(reference: string, slot: string, input: SecretInput, peer: Peer): Promise<SlotChangeView> {
+    return this.slots.rotate(this.#resolve(reference).id, slot, input, peer);
+  }
+
+  audit(count: number): AuditView[] {
+    return this.#context.store.audit.tail(count).map((row) => ({
+      sequence: row.sequence,
+      at: new Date(row.at).toISOString(),
+      event: row.event,
+      result: row.result,
+      scope: row.scope ?? null,
+      path: row.scope === undefined || !this.#scopes.has(row.scope) ? null : this.#fullPath(row.scope),
+      slot: row.slot ?? null,
+      lease: row.lease ?? null,
+      uid: row.uid ?? null,
+      pid: row.pid ?? null,
+      command: row.command ?? null,
+      purpose: row.purpose ?? null,
+      detail: row.detail ?? null,
+    }));
   }
 
   /** A path below a scope's root (latin1), from the mount's root, for messages. */

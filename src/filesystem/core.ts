@@ -6,7 +6,9 @@ import { XATTR, XATTR_ROOT } from '../format/binding.js';
 import { encodeDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX } from '../format/names.js';
 import { ScopeKeys } from '../format/scope-keys.js';
-import type { Secret } from '../libc/memory.js';
+import { peekSlotCopy, SLOT_COPY, SLOT_COPY_HEAD, type SlotVersion } from '../format/slot-copy.js';
+import type { Address } from '../libc/ffi.js';
+import { pinned, type Secret } from '../libc/memory.js';
 import { Bindings } from './bindings.js';
 import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
@@ -31,7 +33,8 @@ export interface KnownScope {
 
 /** Why a control operation did not happen. */
 export type ControlResult =
-  | { readonly ok: true }
+  /** `copyBehind`: the slots' copy in the scope's root directory is missing or older than the store. */
+  | { readonly ok: true; readonly copyBehind?: boolean }
   | { readonly ok: false; readonly errno: number; readonly at?: string; readonly lockedScope?: ScopeId };
 
 const OK: ControlResult = { ok: true };
@@ -199,7 +202,12 @@ export class Core {
   // Control.
 
   /** Gives a locked scope its epoch secrets, that of epoch `oldest` first (taken over, wiped on failure too). */
-  unlock(id: ScopeId, oldest: number, secrets: readonly Secret[]): ControlResult {
+  unlock(
+    id: ScopeId,
+    oldest: number,
+    secrets: readonly Secret[],
+    stored: SlotVersion = { epoch: oldest + secrets.length - 1, list: 1 },
+  ): ControlResult {
     const refuse = (result: ControlResult): ControlResult => {
       for (const secret of secrets) secret.wipe();
       return result;
@@ -218,11 +226,60 @@ export class Core {
     scope.deadline = Number.POSITIVE_INFINITY;
     scope.generation++;
     const opened = this.#openRoot(scope);
-    if (opened.ok) return opened;
+    const copy = opened.ok ? this.#slotCopy(scope) : undefined;
+    const newer = copy !== undefined && (copy.epoch > stored.epoch || copy.list > stored.list);
+    if (opened.ok && !newer) {
+      return { ok: true, copyBehind: copy?.epoch !== stored.epoch || copy.list !== stored.list };
+    }
+    this.volume.directories.remove(scope.root);
     scope.keys.close();
     scope.keys = undefined;
     scope.state = 'locked';
-    return opened;
+    // Who was removed may have put back a store from before: the vault remembers.
+    return opened.ok ? { ok: false, errno: errno.ESTALE } : opened;
+  }
+
+  #slotCopy(scope: Scope): SlotVersion | undefined {
+    const { backing, directories } = this.volume;
+    const handle = directories.handle(scope.root);
+    const file = handle < 0 ? handle : backing.openFile(handle, SLOT_COPY);
+    if (file < 0) return undefined;
+    const buffer = pinned(SLOT_COPY_HEAD);
+    const job = { op: 'pread', handle: file, buffer, at: 0, length: SLOT_COPY_HEAD, offset: 0 } as const;
+    const got = backing.perform(job);
+    backing.close(file);
+    return got === SLOT_COPY_HEAD ? peekSlotCopy(scope.id, buffer.bytes) : undefined;
+  }
+
+  /** Replaces the copy of an unlocked scope's slots, durably. 0 or -errno. */
+  writeSlotCopy(id: ScopeId, bytes: Buffer): number {
+    const scope = this.scope(id);
+    if (scope?.isOpen !== true) return -errno.ENOKEY;
+    const { backing, directories } = this.volume;
+    const handle = directories.handle(scope.root);
+    if (handle < 0) return handle;
+    const temporary = this.volume.temporaryName();
+    const file = backing.createFile(handle, temporary, 0o600);
+    if (file < 0) return file;
+    const buffer = pinned(bytes.length);
+    bytes.copy(buffer.bytes);
+    const { length } = bytes;
+    const wrote = backing.perform({ op: 'pwrite', handle: file, buffer, at: 0, length, offset: 0 });
+    let done = wrote === length ? 0 : wrote < 0 ? wrote : -errno.ENOSPC;
+    if (done >= 0) done = backing.perform({ op: 'fdatasync', handle: file });
+    backing.close(file);
+    if (done >= 0) done = backing.rename(handle, temporary, handle, SLOT_COPY, 0);
+    if (done < 0) backing.unlink(handle, temporary);
+    else done = backing.perform({ op: 'fsync', handle });
+    return Math.min(done, 0);
+  }
+
+  /** Copies the current epoch's secret to `to` (32 bytes of secret memory): its number, or -ENOKEY. */
+  lendEpochSecret(id: ScopeId, to: Address): number {
+    const scope = this.scope(id);
+    if (scope?.isOpen !== true) return -errno.ENOKEY;
+    scope.live.current.lend(to);
+    return scope.live.epoch;
   }
 
   /** Begins a new epoch of an unlocked scope: from the next seal on its secret (taken over) is needed. */

@@ -34,10 +34,16 @@ export class Leases {
   }
 
   /** `ttl` in milliseconds; undefined: until it is ended. */
-  add(scope: ScopeId, ttl: number | undefined, purpose: string, holder: { uid: number; pid: number }): Lease {
+  add(
+    scope: ScopeId,
+    ttl: number | undefined,
+    purpose: string,
+    holder: { uid: number; pid: number },
+    id = freshId<LeaseId>(),
+  ): Lease {
     const createdAt = this.#clock.boottime();
     const lease: Lease = {
-      id: freshId<LeaseId>(),
+      id,
       scope,
       purpose,
       holder,

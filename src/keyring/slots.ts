@@ -1,44 +1,62 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { Failure } from '../base/failure.js';
 import { idBytes, type ScopeId, type VolumeId } from '../base/ids.js';
-import { type AeadSuite, NONCE_BYTES, TAG_BYTES } from '../crypto/aead.js';
-import { derive } from '../crypto/kdf.js';
+import type { AeadSuite } from '../crypto/aead.js';
+import type { KdfLabel } from '../crypto/kdf.js';
 import { costIsSane, defaultCost, extract, type ScryptCost, saltOf, stretch } from '../crypto/stretch.js';
-import { keyIdentifier } from '../format/scope-keys.js';
-import { pinned, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
-import type { SlotRow, SlotType } from '../store/store.js';
+import { pinned, randomFill, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
+import type { SlotRow, SlotType, WrapRow } from '../store/rows.js';
+import type { Kem } from './kem.js';
+import { readRecoveryText } from './recovery-text.js';
+import { openSecret, type SealedKind, type SealedPlace, sealSecret, withKey } from './sealing.js';
 
 /** Bytes of a key file, taken exactly (PRODUCT.md). */
 export const KEYFILE = { least: 32, most: 4096 } as const;
-const KIND_VERSION = 1;
-const EPOCH_SECRET_BYTES = 32;
-const CLEAR = 44;
-const WRAP_BYTES = NONCE_BYTES + EPOCH_SECRET_BYTES + TAG_BYTES;
+/** X-Wing key pairs. The form of slots.kind_version and part of what every wrap is bound to. */
+export const KIND_VERSION = 2;
+const KEM_CIPHERTEXT_BYTES = 1120;
+const typeCode: Record<SlotType, number> = { passphrase: 1, keyfile: 2, recovery: 3 };
+/** Cheap ones first: a passphrase takes most of a second. */
+const order: readonly SlotType[] = ['recovery', 'keyfile', 'passphrase'];
 
 interface Parameters {
   salt: Buffer;
   cost: ScryptCost | undefined;
 }
 
-/** What opening needs, from the scope's row. */
+/** Whose slots. */
 export interface SlotContext {
   readonly volume: VolumeId;
   readonly scope: ScopeId;
-  readonly epoch: number;
-  readonly keyId: Buffer;
 }
 
-/** Slots in their first form (kind version 1): the epoch secret sealed under a key from the slot's secret. */
+/** A slot that a secret opened. */
+export interface OpenedSlot {
+  readonly slot: SlotRow;
+  /** Of the asked epoch; not yet checked against its identifier. */
+  readonly secret: Secret;
+  /** The wrap with its symmetric form, to be stored: the next opening needs no child process. */
+  readonly rewrapped: WrapRow | undefined;
+}
+
+const recovery = pinned(32);
+
+/**
+ * Slots: key pairs whose private half is sealed under a key from the slot's own secret. Epoch secrets are sealed to
+ * the public half, so that a new epoch needs nobody's secret; once opened they are also sealed under the slot's
+ * secret, which opens in microseconds.
+ */
 export class Slots {
   readonly #suite: AeadSuite;
   readonly #memory: SecretMemory;
+  readonly #kem: Kem;
   readonly #cost: ScryptCost;
-  readonly #work = pinned(CLEAR + WRAP_BYTES);
 
   /** `cost`: of new passphrase slots. */
-  constructor(suite: AeadSuite, memory: SecretMemory, cost: ScryptCost = defaultCost) {
+  constructor(suite: AeadSuite, memory: SecretMemory, kem: Kem, cost: ScryptCost = defaultCost) {
     this.#suite = suite;
     this.#memory = memory;
+    this.#kem = kem;
     this.#cost = cost;
   }
 
@@ -52,6 +70,14 @@ export class Slots {
           { hint: 'make one with: head -c 32 /dev/urandom > key' },
         );
       }
+    } else if (type === 'recovery') {
+      const reads = readRecoveryText(secret, recovery.bytes);
+      recovery.bytes.fill(0);
+      if (!reads) {
+        throw new Failure('usage', 'that is not a recovery key: 64 letters of cbdefghijklnrtuv', {
+          hint: 'scopefs makes one: scopefs slot add SCOPE --slot recovery --new prompt',
+        });
+      }
     } else if (secret.lengthWithoutNewline === 0) {
       throw new Failure('usage', 'the passphrase is empty');
     } else if (secret.lengthWithoutNewline > KEYFILE.most) {
@@ -59,122 +85,213 @@ export class Slots {
     }
   }
 
-  /** Seals an epoch secret to a new slot. */
-  async wrap(
+  /** A new slot, with an epoch secret sealed to it in both forms. */
+  async make(
     context: SlotContext,
     number: number,
     type: SlotType,
     input: SecretInput,
+    epoch: number,
     epochSecret: Secret,
     created: number,
-  ): Promise<SlotRow> {
+  ): Promise<{ slot: SlotRow; wrap: WrapRow }> {
     Slots.check(type, input);
     const parameters: Parameters = {
       salt: randomBytes(32),
       cost: type === 'passphrase' ? this.#cost : undefined,
     };
-    const key = await this.#slotKey(context, number, type, input, parameters);
+    const id = { number, type };
+    const pair = await this.#kem.generate();
+    const stretched = await this.#stretched(type, input, parameters);
     try {
-      const aead = this.#suite.key(key);
-      const work = this.#work;
-      this.#clear(context, number, type);
-      aead.nonces(work, CLEAR, 0, 1);
-      const out = work.address + CLEAR + NONCE_BYTES;
-      aead.seal(work, CLEAR, work.address, CLEAR, epochSecret.address, EPOCH_SECRET_BYTES, out);
-      aead.close();
+      const privateHalf = this.#seal(context, id, stretched, 'privateHalf', 0, pair.privateHalf);
+      const rewrap = this.#seal(context, id, stretched, 'rewrap', epoch, epochSecret);
+      const sealed = this.#seal(context, id, pair.shared, 'wrap', epoch, epochSecret);
       return {
-        scope: context.scope,
-        number,
-        type,
-        kindVersion: KIND_VERSION,
-        parameters: JSON.stringify({
-          salt: parameters.salt.toString('base64'),
-          ...(parameters.cost === undefined ? {} : { scrypt: parameters.cost }),
-        }),
-        wrap: Buffer.from(work.bytes.subarray(CLEAR)),
-        created,
+        slot: {
+          number,
+          type,
+          kindVersion: KIND_VERSION,
+          parameters: JSON.stringify({
+            salt: parameters.salt.toString('base64'),
+            ...(parameters.cost === undefined ? {} : { scrypt: parameters.cost }),
+          }),
+          publicKey: pair.publicKey,
+          privateHalf,
+          label: undefined,
+          created,
+        },
+        wrap: { number, epoch, wrap: Buffer.concat([pair.ciphertext, sealed]), rewrap },
       };
     } finally {
-      key.wipe();
+      stretched.wipe();
+      pair.privateHalf.wipe();
+      pair.shared.wipe();
     }
   }
 
-  /** Tries a secret on every slot that it may open: the slot and the epoch secret, or undefined. */
+  /** Seals the secret of a new epoch to slots, by their public halves alone. */
+  async sealTo(
+    context: SlotContext,
+    slots: readonly SlotRow[],
+    epoch: number,
+    epochSecret: Secret,
+  ): Promise<WrapRow[]> {
+    const shared = await this.#kem.encapsulate(slots.map((slot) => slot.publicKey));
+    return slots.map((slot, i) => {
+      const { ciphertext, shared: secret } = shared[i] as { ciphertext: Buffer; shared: Secret };
+      const sealed = this.#seal(context, slot, secret, 'wrap', epoch, epochSecret);
+      secret.wipe();
+      return { number: slot.number, epoch, wrap: Buffer.concat([ciphertext, sealed]), rewrap: undefined };
+    });
+  }
+
+  /**
+   * Tries a secret on every slot that it may open: that slot and the secret of `epoch`; undefined where it opens
+   * none. @throws Failure integrity, naming the slot, where the secret is a slot's and its wrap is not authentic.
+   */
   async open(
     context: SlotContext,
     slots: readonly SlotRow[],
+    wraps: readonly WrapRow[],
+    epoch: number,
     input: SecretInput,
-  ): Promise<{ slot: SlotRow; secret: Secret } | undefined> {
-    // Key files are tried first: they cost microseconds, a passphrase most of a second.
-    const order = [...slots].sort((a, b) => a.type.localeCompare(b.type));
-    for (const slot of order) {
-      const length = slot.type === 'keyfile' ? input.length : input.lengthWithoutNewline;
-      const fits = slot.type === 'keyfile' ? length >= KEYFILE.least : length > 0;
-      if (!fits || length > KEYFILE.most) continue;
-      const secret = await this.#openOne(context, slot, input);
-      if (secret !== undefined) return { slot, secret };
+  ): Promise<OpenedSlot | undefined> {
+    const sorted = [...slots].sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
+    for (const slot of sorted) {
+      if (!fits(slot.type, input)) continue;
+      const wrap = wraps.find((row) => row.number === slot.number && row.epoch === epoch);
+      const opened = await this.#openOne(context, slot, wrap, epoch, input);
+      if (opened !== undefined) return opened;
     }
     return undefined;
   }
 
-  async #openOne(context: SlotContext, slot: SlotRow, input: SecretInput): Promise<Secret | undefined> {
-    if (slot.kindVersion !== KIND_VERSION || slot.wrap.length !== WRAP_BYTES) {
+  async #openOne(
+    context: SlotContext,
+    slot: SlotRow,
+    wrap: WrapRow | undefined,
+    epoch: number,
+    input: SecretInput,
+  ): Promise<OpenedSlot | undefined> {
+    if (slot.kindVersion !== KIND_VERSION) {
       throw new Failure('unsupported_format', `slot ${slot.number} has a form this build does not know`);
     }
-    const parameters = readParameters(slot);
-    const key = await this.#slotKey(context, slot.number, slot.type, input, parameters);
-    const secret = this.#memory.allocate(EPOCH_SECRET_BYTES);
-    const aead = this.#suite.key(key);
-    const work = this.#work;
-    this.#clear(context, slot.number, slot.type);
-    slot.wrap.copy(work.bytes, CLEAR);
-    const sealed = work.address + CLEAR + NONCE_BYTES;
-    const opened = aead.open(work, CLEAR, work.address, CLEAR, sealed, EPOCH_SECRET_BYTES, secret.address);
-    aead.close();
-    key.wipe();
-    if (opened) {
-      const id = keyIdentifier(secret, context.scope, this.#memory);
-      if (id.length === context.keyId.length && timingSafeEqual(id, context.keyId)) return secret;
+    const stretched = await this.#stretched(slot.type, input, readParameters(slot));
+    try {
+      if (wrap?.rewrap !== undefined) {
+        const secret = this.#open(context, slot, stretched, 'rewrap', epoch, wrap.rewrap);
+        if (secret !== undefined) return { slot, secret, rewrapped: undefined };
+      }
+      const privateHalf = this.#open(context, slot, stretched, 'privateHalf', 0, slot.privateHalf);
+      // Not this slot's secret, or an edited row: which of them, the slot list knows.
+      if (privateHalf === undefined) return undefined;
+      const damaged = (what: string): Failure =>
+        new Failure('integrity', `slot ${slot.number}: its wrap of epoch ${epoch} is ${what}`, {
+          details: { slot: slot.number },
+          hint: 'open the scope with another slot, then make this one anew: scopefs slot rotate',
+        });
+      if (wrap === undefined) {
+        privateHalf.wipe();
+        throw damaged('missing');
+      }
+      const ciphertext = wrap.wrap.subarray(0, KEM_CIPHERTEXT_BYTES);
+      if (ciphertext.length < KEM_CIPHERTEXT_BYTES) {
+        privateHalf.wipe();
+        throw damaged('cut short');
+      }
+      const shared = await this.#kem.decapsulate(privateHalf, ciphertext);
+      privateHalf.wipe();
+      const sealed = wrap.wrap.subarray(KEM_CIPHERTEXT_BYTES);
+      const secret = this.#open(context, slot, shared, 'wrap', epoch, sealed);
+      shared.wipe();
+      if (secret === undefined || wrap.rewrap !== undefined) {
+        secret?.wipe();
+        throw damaged('not authentic');
+      }
+      const rewrap = this.#seal(context, slot, stretched, 'rewrap', epoch, secret);
+      return { slot, secret, rewrapped: { ...wrap, rewrap } };
+    } finally {
+      stretched.wipe();
     }
-    secret.wipe();
-    return undefined;
   }
 
-  /** The associated data of a wrap: no row may stand in for another. */
-  #clear(context: SlotContext, number: number, type: SlotType): void {
-    const { bytes } = this.#work;
-    idBytes(context.volume).copy(bytes, 0);
-    idBytes(context.scope).copy(bytes, 16);
-    bytes.writeUInt32LE(number, 32);
-    bytes.writeUInt16LE(KIND_VERSION, 36);
-    bytes.writeUInt16LE(type === 'passphrase' ? 1 : 2, 38);
-    bytes.writeUInt32LE(context.epoch, 40);
-  }
-
-  async #slotKey(
+  #place(
     context: SlotContext,
-    number: number,
-    type: SlotType,
-    input: SecretInput,
-    parameters: Parameters,
-  ): Promise<Secret> {
+    slot: { number: number; type: SlotType },
+    kind: SealedKind,
+    epoch: number,
+  ): SealedPlace {
+    return { ...context, kind, slot: slot.number, slotType: typeCode[slot.type], epoch };
+  }
+  #seal(
+    context: SlotContext,
+    slot: { number: number; type: SlotType },
+    under: Secret,
+    kind: SlotKind,
+    epoch: number,
+    secret: Secret,
+  ): Buffer {
+    const place = this.#place(context, slot, kind, epoch);
+    return withKey(this.#suite, this.#memory, under, label[kind], keyContext(place), (key) =>
+      sealSecret(key, place, secret),
+    );
+  }
+  #open(
+    context: SlotContext,
+    slot: SlotRow,
+    under: Secret,
+    kind: SlotKind,
+    epoch: number,
+    sealed: Buffer,
+  ): Secret | undefined {
+    const place = this.#place(context, slot, kind, epoch);
+    return withKey(this.#suite, this.#memory, under, label[kind], keyContext(place), (key) =>
+      openSecret(key, place, sealed, this.#memory),
+    );
+  }
+
+  async #stretched(type: SlotType, input: SecretInput, parameters: Parameters): Promise<Secret> {
     const stretched = this.#memory.allocate(32);
     const salt = saltOf(parameters.salt);
     if (type === 'keyfile') {
       extract(input.address, input.length, salt, stretched);
+    } else if (type === 'recovery') {
+      readRecoveryText(input, recovery.bytes);
+      extract(recovery.address, 32, salt, stretched);
+      randomFill(recovery.address, 32);
     } else {
       const cost = parameters.cost ?? defaultCost;
       await stretch(input.address, input.lengthWithoutNewline, salt, cost, stretched);
     }
-    const key = this.#memory.allocate(32);
-    const place = Buffer.alloc(36);
-    idBytes(context.volume).copy(place);
-    idBytes(context.scope).copy(place, 16);
-    place.writeUInt32LE(number, 32);
-    derive(stretched, 'scopefs/1/slot', place, key.address);
-    stretched.wipe();
-    return key;
+    return stretched;
   }
+}
+
+type SlotKind = 'privateHalf' | 'wrap' | 'rewrap';
+const label: Record<SlotKind, KdfLabel> = {
+  privateHalf: 'scopefs/1/slot',
+  rewrap: 'scopefs/1/rewrap',
+  wrap: 'scopefs/1/wrap',
+};
+
+function keyContext(place: SealedPlace): Buffer {
+  const context = Buffer.alloc(40);
+  idBytes(place.volume).copy(context);
+  idBytes(place.scope).copy(context, 16);
+  context.writeUInt32LE(place.slot ?? 0, 32);
+  context.writeUInt32LE(place.epoch ?? 0, 36);
+  return context;
+}
+
+function fits(type: SlotType, input: SecretInput): boolean {
+  if (type === 'keyfile') return input.length >= KEYFILE.least && input.length <= KEYFILE.most;
+  if (type === 'passphrase') {
+    return input.lengthWithoutNewline > 0 && input.lengthWithoutNewline <= KEYFILE.most;
+  }
+  const reads = readRecoveryText(input, recovery.bytes);
+  randomFill(recovery.address, 32);
+  return reads;
 }
 
 function readParameters(slot: SlotRow): Parameters {

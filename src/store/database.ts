@@ -8,11 +8,18 @@ const migrations = [
    CREATE TABLE scopes (
      id BLOB PRIMARY KEY CHECK (length(id) = 16),
      parent BLOB REFERENCES scopes (id),
-     epoch INTEGER NOT NULL,
-     key_id BLOB NOT NULL,
      path BLOB NOT NULL,
      state BLOB NOT NULL,
+     slot_list BLOB NOT NULL,
      created INTEGER NOT NULL
+   ) STRICT;
+   CREATE TABLE epochs (
+     scope BLOB NOT NULL REFERENCES scopes (id) ON DELETE CASCADE,
+     epoch INTEGER NOT NULL,
+     key_id BLOB NOT NULL,
+     chain BLOB,
+     created INTEGER NOT NULL,
+     PRIMARY KEY (scope, epoch)
    ) STRICT;
    CREATE TABLE slots (
      scope BLOB NOT NULL REFERENCES scopes (id) ON DELETE CASCADE,
@@ -20,10 +27,38 @@ const migrations = [
      type TEXT NOT NULL,
      kind_version INTEGER NOT NULL,
      parameters TEXT NOT NULL,
-     wrap BLOB NOT NULL,
+     public_key BLOB NOT NULL,
+     private_half BLOB NOT NULL,
+     label BLOB,
      created INTEGER NOT NULL,
      PRIMARY KEY (scope, number)
-   ) STRICT;`,
+   ) STRICT;
+   CREATE TABLE wraps (
+     scope BLOB NOT NULL,
+     number INTEGER NOT NULL,
+     epoch INTEGER NOT NULL,
+     wrap BLOB NOT NULL,
+     rewrap BLOB,
+     PRIMARY KEY (scope, number, epoch),
+     FOREIGN KEY (scope, number) REFERENCES slots (scope, number) ON DELETE CASCADE
+   ) STRICT;
+   CREATE TABLE audit (
+     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+     at INTEGER NOT NULL,
+     event TEXT NOT NULL,
+     result TEXT NOT NULL,
+     scope BLOB,
+     slot INTEGER,
+     lease TEXT,
+     uid INTEGER,
+     pid INTEGER,
+     command TEXT,
+     purpose TEXT,
+     detail TEXT
+   ) STRICT;
+   CREATE INDEX audit_scope ON audit (scope, sequence);
+   CREATE TRIGGER audit_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+   CREATE TRIGGER audit_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;`,
 ];
 
 export type Db = Database.Database;
@@ -60,6 +95,12 @@ export function openDatabase(path: string, create = false): Db {
 
 function migrate(db: Db, path: string): void {
   const version = db.pragma('user_version', { simple: true }) as number;
+  const draft = db.prepare("SELECT 1 FROM pragma_table_info('scopes') WHERE name = 'key_id'").get();
+  if (draft !== undefined) {
+    throw new Failure('unsupported_format', `${path} was made by an earlier draft of scopefs`, {
+      hint: 'drafts are not migrated: copy the data out with the build that made it',
+    });
+  }
   if (version > migrations.length) {
     throw new Failure(
       'unsupported_format',

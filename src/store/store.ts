@@ -1,39 +1,20 @@
 import { idBytes, type ScopeId, scopeId, type VolumeId } from '../base/ids.js';
+import { AuditTable } from './audit.js';
 import { type Db, openDatabase } from './database.js';
-
-export type SlotType = 'passphrase' | 'keyfile';
-
-/** A scope as stored. `path` and `state` are sealed (keyring/sealed-rows.ts). */
-export interface ScopeRow {
-  readonly id: ScopeId;
-  readonly parent: ScopeId | undefined;
-  readonly epoch: number;
-  readonly keyId: Buffer;
-  readonly path: Buffer;
-  readonly state: Buffer;
-  /** Seconds since 1970. */
-  readonly created: number;
-}
-
-export interface SlotRow {
-  readonly scope: ScopeId;
-  readonly number: number;
-  readonly type: SlotType;
-  /** Which form `wrap` has. 1: the epoch secret sealed under a key from the slot's secret. */
-  readonly kindVersion: number;
-  /** JSON: salt and cost. */
-  readonly parameters: string;
-  readonly wrap: Buffer;
-  readonly created: number;
-}
+import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
 
 interface RawScope {
   id: Buffer;
   parent: Buffer | null;
-  epoch: number;
-  key_id: Buffer;
   path: Buffer;
   state: Buffer;
+  slot_list: Buffer;
+  created: number;
+}
+interface RawEpoch {
+  epoch: number;
+  key_id: Buffer;
+  chain: Buffer | null;
   created: number;
 }
 interface RawSlot {
@@ -42,33 +23,68 @@ interface RawSlot {
   type: SlotType;
   kind_version: number;
   parameters: string;
-  wrap: Buffer;
+  public_key: Buffer;
+  private_half: Buffer;
+  label: Buffer | null;
   created: number;
+}
+interface RawWrap {
+  number: number;
+  epoch: number;
+  wrap: Buffer;
+  rewrap: Buffer | null;
 }
 
 const asId = (bytes: Buffer): ScopeId => scopeId(bytes.toString('hex'));
+const scopeOf = (row: RawScope): ScopeRow => ({
+  id: asId(row.id),
+  parent: row.parent === null ? undefined : asId(row.parent),
+  path: row.path,
+  state: row.state,
+  slotList: row.slot_list,
+  created: row.created,
+});
 
 /** The metadata store: prepared statements and nothing else. It knows no key. */
 export class Store {
   readonly #db: Db;
   readonly #statements;
+  readonly audit: AuditTable;
 
   constructor(db: Db) {
     this.#db = db;
+    this.audit = new AuditTable(db);
     this.#statements = {
       getMeta: db.prepare<[string], { value: Buffer }>('SELECT value FROM meta WHERE key = ?'),
       setMeta: db.prepare<[string, Buffer]>(
         'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
       ),
       scopes: db.prepare<[], RawScope>('SELECT * FROM scopes ORDER BY rowid'),
+      scope: db.prepare<[Buffer], RawScope>('SELECT * FROM scopes WHERE id = ?'),
       addScope: db.prepare(
-        'INSERT INTO scopes (id, parent, epoch, key_id, path, state, created) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO scopes (id, parent, path, state, slot_list, created) VALUES (?, ?, ?, ?, ?, ?)',
       ),
       removeScope: db.prepare('DELETE FROM scopes WHERE id = ?'),
       setPath: db.prepare('UPDATE scopes SET path = ? WHERE id = ?'),
+      setState: db.prepare('UPDATE scopes SET state = ?, slot_list = ? WHERE id = ?'),
+      epochs: db.prepare<[Buffer], RawEpoch>('SELECT * FROM epochs WHERE scope = ? ORDER BY epoch'),
+      addEpoch: db.prepare(
+        'INSERT INTO epochs (scope, epoch, key_id, chain, created) VALUES (?, ?, ?, ?, ?)',
+      ),
       slots: db.prepare<[Buffer], RawSlot>('SELECT * FROM slots WHERE scope = ? ORDER BY number'),
+      countSlots: db.prepare<[Buffer], { count: number }>(
+        'SELECT count(*) AS count FROM slots WHERE scope = ?',
+      ),
       addSlot: db.prepare(
-        'INSERT INTO slots (scope, number, type, kind_version, parameters, wrap, created) VALUES (?, ?, ?, ?, ?, ?, ?)',
+        `INSERT INTO slots (scope, number, type, kind_version, parameters, public_key, private_half, label, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      ),
+      removeSlot: db.prepare('DELETE FROM slots WHERE scope = ? AND number = ?'),
+      setLabel: db.prepare('UPDATE slots SET label = ? WHERE scope = ? AND number = ?'),
+      wraps: db.prepare<[Buffer], RawWrap>('SELECT * FROM wraps WHERE scope = ? ORDER BY number, epoch'),
+      putWrap: db.prepare(
+        `INSERT INTO wraps (scope, number, epoch, wrap, rewrap) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (scope, number, epoch) DO UPDATE SET wrap = excluded.wrap, rewrap = excluded.rewrap`,
       ),
     };
   }
@@ -99,29 +115,37 @@ export class Store {
 
   /** Parents before children: a scope is added after its parent. */
   scopes(): ScopeRow[] {
-    return this.#statements.scopes.all().map((row) => ({
-      id: asId(row.id),
-      parent: row.parent === null ? undefined : asId(row.parent),
-      epoch: row.epoch,
-      keyId: row.key_id,
-      path: row.path,
-      state: row.state,
-      created: row.created,
-    }));
+    return this.#statements.scopes.all().map(scopeOf);
   }
-  addScope(row: ScopeRow, slot: SlotRow): void {
+  /** All that a scope's secrets hang on; undefined where there is no such scope. */
+  secretsOf(id: ScopeId): ScopeSecretRows | undefined {
+    const raw = this.#statements.scope.get(idBytes(id));
+    if (raw === undefined) return undefined;
+    return {
+      scope: scopeOf(raw),
+      epochs: this.#statements.epochs.all(idBytes(id)).map((row) => ({
+        epoch: row.epoch,
+        keyId: row.key_id,
+        chain: row.chain ?? undefined,
+        created: row.created,
+      })),
+      slots: this.slots(id),
+      wraps: this.#statements.wraps.all(idBytes(id)).map((row) => ({
+        number: row.number,
+        epoch: row.epoch,
+        wrap: row.wrap,
+        rewrap: row.rewrap ?? undefined,
+      })),
+    };
+  }
+  addScope(rows: ScopeSecretRows): void {
     this.transaction(() => {
-      const parent = row.parent === undefined ? null : idBytes(row.parent);
-      this.#statements.addScope.run(
-        idBytes(row.id),
-        parent,
-        row.epoch,
-        row.keyId,
-        row.path,
-        row.state,
-        row.created,
-      );
-      this.addSlot(slot);
+      const { id, parent, path, state, slotList, created } = rows.scope;
+      const above = parent === undefined ? null : idBytes(parent);
+      this.#statements.addScope.run(idBytes(id), above, path, state, slotList, created);
+      for (const epoch of rows.epochs) this.addEpoch(id, epoch);
+      for (const slot of rows.slots) this.addSlot(id, slot);
+      for (const wrap of rows.wraps) this.putWrap(id, wrap);
     });
   }
   removeScope(id: ScopeId): void {
@@ -130,27 +154,48 @@ export class Store {
   setPath(id: ScopeId, path: Buffer): void {
     this.#statements.setPath.run(path, idBytes(id));
   }
+  setState(id: ScopeId, state: Buffer, slotList: Buffer): void {
+    this.#statements.setState.run(state, slotList, idBytes(id));
+  }
+  addEpoch(id: ScopeId, row: EpochRow): void {
+    this.#statements.addEpoch.run(idBytes(id), row.epoch, row.keyId, row.chain ?? null, row.created);
+  }
 
-  slots(scope: ScopeId): SlotRow[] {
-    return this.#statements.slots.all(idBytes(scope)).map((row) => ({
-      scope: asId(row.scope),
+  slots(id: ScopeId): SlotRow[] {
+    return this.#statements.slots.all(idBytes(id)).map((row) => ({
       number: row.number,
       type: row.type,
       kindVersion: row.kind_version,
       parameters: row.parameters,
-      wrap: row.wrap,
+      publicKey: row.public_key,
+      privateHalf: row.private_half,
+      label: row.label ?? undefined,
       created: row.created,
     }));
   }
-  addSlot(row: SlotRow): void {
+  countSlots(id: ScopeId): number {
+    return this.#statements.countSlots.get(idBytes(id))?.count ?? 0;
+  }
+  addSlot(id: ScopeId, row: SlotRow): void {
     this.#statements.addSlot.run(
-      idBytes(row.scope),
+      idBytes(id),
       row.number,
       row.type,
       row.kindVersion,
       row.parameters,
-      row.wrap,
+      row.publicKey,
+      row.privateHalf,
+      row.label ?? null,
       row.created,
     );
+  }
+  removeSlot(id: ScopeId, number: number): void {
+    this.#statements.removeSlot.run(idBytes(id), number);
+  }
+  setLabel(id: ScopeId, number: number, label: Buffer): void {
+    this.#statements.setLabel.run(label, idBytes(id), number);
+  }
+  putWrap(id: ScopeId, row: WrapRow): void {
+    this.#statements.putWrap.run(idBytes(id), row.number, row.epoch, row.wrap, row.rewrap ?? null);
   }
 }

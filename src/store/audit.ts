@@ -1,0 +1,91 @@
+import { idBytes, type ScopeId, scopeId } from '../base/ids.js';
+import type { Db } from './database.js';
+
+/** What happened: one row each, never changed (triggers of the schema refuse it). */
+export const auditEvents = [
+  'create',
+  'unlock',
+  'lock',
+  'lease_end',
+  'slot_add',
+  'slot_remove',
+  'slot_rotate',
+  'slot_test',
+  'integrity',
+] as const;
+export type AuditEvent = (typeof auditEvents)[number];
+
+export interface AuditEntry {
+  readonly event: AuditEvent;
+  /** `ok`, or the code of the failure. */
+  readonly result: string;
+  readonly scope?: ScopeId | undefined;
+  readonly slot?: number | undefined;
+  readonly lease?: string | undefined;
+  readonly uid?: number | undefined;
+  readonly pid?: number | undefined;
+  readonly command?: string | undefined;
+  readonly purpose?: string | undefined;
+  readonly detail?: string | undefined;
+}
+export interface AuditRow extends AuditEntry {
+  readonly sequence: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+interface RawAudit {
+  sequence: number;
+  at: number;
+  event: AuditEvent;
+  result: string;
+  scope: Buffer | null;
+  slot: number | null;
+  lease: string | null;
+  uid: number | null;
+  pid: number | null;
+  command: string | null;
+  purpose: string | null;
+  detail: string | null;
+}
+
+/** The append-only record of who opened what. A row is durable when `append` returns. */
+export class AuditTable {
+  readonly #append;
+  readonly #tail;
+
+  constructor(db: Db) {
+    this.#append = db.prepare(
+      `INSERT INTO audit (at, event, result, scope, slot, lease, uid, pid, command, purpose, detail)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#tail = db.prepare<[number], RawAudit>('SELECT * FROM audit ORDER BY sequence DESC LIMIT ?');
+  }
+
+  append(at: number, entry: AuditEntry): void {
+    const { event, result, scope, slot, lease, uid, pid, command, purpose, detail } = entry;
+    const optional = [slot, lease, uid, pid, command, purpose, detail].map((value) => value ?? null);
+    this.#append.run(at, event, result, scope === undefined ? null : idBytes(scope), ...optional);
+  }
+
+  /** The last `count` rows, the oldest of them first. */
+  tail(count: number): AuditRow[] {
+    return this.#tail
+      .all(count)
+      .reverse()
+      .map((row) => ({
+        sequence: row.sequence,
+        at: row.at,
+        event: row.event,
+        result: row.result,
+        scope: row.scope === null ? undefined : scopeId(row.scope.toString('hex')),
+        slot: row.slot ?? undefined,
+        lease: row.lease ?? undefined,
+        uid: row.uid ?? undefined,
+        pid: row.pid ?? undefined,
+        command: row.command ?? undefined,
+        purpose: row.purpose ?? undefined,
+        detail: row.detail ?? undefined,
+      }));
+  }
+}

@@ -1,0 +1,55 @@
+import type { ScopeId } from '../base/ids.js';
+
+export const slotTypes = ['passphrase', 'keyfile', 'recovery'] as const;
+export type SlotType = (typeof slotTypes)[number];
+
+/** A scope as stored. `path` and `state` are sealed, `slotList` is authenticated (keyring/). */
+export interface ScopeRow {
+  readonly id: ScopeId;
+  readonly parent: ScopeId | undefined;
+  readonly path: Buffer;
+  readonly state: Buffer;
+  readonly slotList: Buffer;
+  /** Seconds since 1970. */
+  readonly created: number;
+}
+
+/** An epoch of a scope's secret. `chain`: the secret of the epoch before, sealed under this one's. */
+export interface EpochRow {
+  readonly epoch: number;
+  readonly keyId: Buffer;
+  readonly chain: Buffer | undefined;
+  readonly created: number;
+}
+
+/** A slot: a key pair, whose private half is sealed under the slot's own secret. */
+export interface SlotRow {
+  readonly number: number;
+  readonly type: SlotType;
+  /** Which form the row has: 2, X-Wing key pairs. */
+  readonly kindVersion: number;
+  /** JSON: salt and cost. */
+  readonly parameters: string;
+  readonly publicKey: Buffer;
+  readonly privateHalf: Buffer;
+  /** Sealed under the store key; a slot may have none. */
+  readonly label: Buffer | undefined;
+  readonly created: number;
+}
+
+/** An epoch secret sealed to a slot: to its public key, and once it was opened under a key of its secret. */
+export interface WrapRow {
+  readonly number: number;
+  readonly epoch: number;
+  readonly wrap: Buffer;
+  readonly rewrap: Buffer | undefined;
+}
+
+/** Everything about the secrets of one scope. */
+export interface ScopeSecretRows {
+  readonly scope: ScopeRow;
+  /** Oldest first. */
+  readonly epochs: readonly EpochRow[];
+  readonly slots: readonly SlotRow[];
+  readonly wraps: readonly WrapRow[];
+}

@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { test } from 'tap';
+import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
+import type { ScopeSecretRows, SlotRow, WrapRow } from './rows.js';
+import { Store } from './store.js';
+
+function rowsOf(id = freshId<ScopeId>(), parent?: ScopeId): ScopeSecretRows {
+  const slot: SlotRow = {
+    number: 0,
+    type: 'keyfile',
+    kindVersion: 2,
+    parameters: '{}',
+    publicKey: randomBytes(1216),
+    privateHalf: randomBytes(72),
+    label: undefined,
+    created: 7,
+  };
+  const wrap: WrapRow = { number: 0, epoch: 1, wrap: randomBytes(1192), rewrap: undefined };
+  return {
+    scope: {
+      id,
+      parent,
+      path: Buffer.from('p'),
+      state: Buffer.from('s'),
+      slotList: Buffer.from('l'),
+      created: 7,
+    },
+    epochs: [{ epoch: 1, keyId: randomBytes(16), chain: undefined, created: 7 }],
+    slots: [slot],
+    wraps: [wrap],
+  };
+}
+
+test('the store keeps rows over a reopen, and all of a change or nothing', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-store-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'store.sqlite');
+  const rows = rowsOf();
+  const { id } = rows.scope;
+  const store = Store.create(path);
+  store.setVolume(freshId<VolumeId>());
+  store.addScope(rows);
+  const twice = rowsOf();
+  t.throws(() => store.addScope({ ...twice, slots: [...twice.slots, ...twice.slots] }), /UNIQUE/);
+  t.equal(store.scopes().length, 1, 'the scope of a failed change is not there');
+  store.close();
+  const again = Store.open(path);
+  t.same(again.secretsOf(id), rows);
+  t.equal(again.secretsOf(freshId<ScopeId>()), undefined);
+  again.setPath(id, Buffer.from('q'));
+  t.same(again.scopes()[0]?.path, Buffer.from('q'));
+  const wrap = { ...(rows.wraps[0] as WrapRow), rewrap: randomBytes(72) };
+  again.putWrap(id, wrap);
+  t.same(again.secretsOf(id)?.wraps, [wrap], 'replaced, not doubled');
+  again.removeSlot(id, 0);
+  t.same(again.secretsOf(id)?.wraps, [], 'a slot takes its wraps along');
+  again.removeScope(id);
+  t.same(again.scopes(), []);
+  again.close();
+  t.throws(() => Store.create(path), { code: 'conflict' });
+  t.throws(() => Store.open(join(directory, 'none')), { code: 'not_found' });
+  writeFileSync(join(directory, 'bad'), randomBytes(8192));
+  t.throws(() => Store.open(join(directory, 'bad')), { code: 'integrity' });
+  const newer = new Database(path);
+  newer.pragma('user_version = 99');
+  newer.close();
+  t.throws(() => Store.open(path), { code: 'unsupported_format' });
+  const draft = new Database(join(directory, 'draft'));
+  draft.exec('CREATE TABLE scopes (id BLOB, key_id BLOB); PRAGMA user_version = 1');
+  draft.close();
+  t.throws(() => Store.open(join(directory, 'draft')), { code: 'unsupported_format', message: /draft/ });
+});
+
+test('the audit only grows', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-audit-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'store.sqlite');
+  const store = Store.create(path);
+  const scope = freshId<ScopeId>();
+  for (let i = 0; i < 5; i++) store.audit.append(i, { event: 'unlock', result: 'ok', scope, slot: i });
+  store.audit.append(5, { event: 'lock', result: 'io', uid: 3, pid: 4, command: 'c', detail: 'd' });
+  const tail = store.audit.tail(2);
+  t.match(tail, [
+    { sequence: 5, at: 4, event: 'unlock', scope, slot: 4, uid: undefined },
+    { sequence: 6, at: 5, event: 'lock', result: 'io', scope: undefined, uid: 3, pid: 4, command: 'c' },
+  ]);
+  store.close();
+  const db = new Database(path);
+  t.throws(() => db.exec('DELETE FROM audit'), /append-only/);
+  t.throws(() => db.exec("UPDATE audit SET result = 'ok'"), /append-only/);
+  db.close();
+});
