@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
@@ -404,9 +405,13 @@ function isBuffer(value: unknown): value is { data: number[] } {
   return typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'Buffer';
 }
 
+/** What people call that process: a script by its own name, not its interpreter's. */
 function commandOf(pid: number): string | undefined {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    if (comm !== 'node') return comm;
+    const [, script] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return script === undefined || script === '' ? comm : basename(script);
   } catch {
     return undefined;
   }

@@ -62,10 +62,11 @@ export class AuditTable {
     this.#tail = db.prepare<[number], RawAudit>('SELECT * FROM audit ORDER BY sequence DESC LIMIT ?');
   }
 
+  /** `at`: milliseconds since 1970. */
   append(at: number, entry: AuditEntry): void {
     const { event, result, scope, slot, lease, uid, pid, command, purpose, detail } = entry;
     const optional = [slot, lease, uid, pid, command, purpose, detail].map((value) => value ?? null);
-    this.#append.run(at, event, result, scope === undefined ? null : idBytes(scope), ...optional);
+    this.#append.run(Math.floor(at), event, result, scope === undefined ? null : idBytes(scope), ...optional);
   }
 
   /** The last `count` rows, the oldest of them first. */

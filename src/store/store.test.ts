@@ -81,7 +81,7 @@ test('the audit only grows', async (t) => {
   const path = join(directory, 'store.sqlite');
   const store = Store.create(path);
   const scope = freshId<ScopeId>();
-  for (let i = 0; i < 5; i++) store.audit.append(i, { event: 'unlock', result: 'ok', scope, slot: i });
+  for (let i = 0; i < 5; i++) store.audit.append(i + 0.5, { event: 'unlock', result: 'ok', scope, slot: i });
   store.audit.append(5, { event: 'lock', result: 'io', uid: 3, pid: 4, command: 'c', detail: 'd' });
   const tail = store.audit.tail(2);
   t.match(tail, [
