@@ -7,6 +7,10 @@ import { fails, freshVault, mounting } from '../support/failing.js';
 import { cliPath, type Vault } from '../support/mounted.js';
 import { vaultHashes } from '../support/vault-files.js';
 
+/** The vault but its store, where the audit grows. */
+const hashes = (vault: Vault): string[] =>
+  vaultHashes(vault.vault).filter((line) => !line.startsWith('store.sqlite'));
+
 test('a wrong key is exit 5, and nothing changed', async (t) => {
   const vault = freshVault(t);
   vault.mountIt();
@@ -14,9 +18,9 @@ test('a wrong key is exit 5, and nothing changed', async (t) => {
   vault.expect(vault.unmount(), 'unmount');
   const wrong = join(vault.directory, 'wrong');
   writeFileSync(wrong, Buffer.alloc(32, 1));
-  const before = vaultHashes(vault.vault);
+  const before = hashes(vault);
   fails(t, mounting(vault, wrong), 5, 'bad_key', { hint: false });
-  t.same(vaultHashes(vault.vault), before, 'the vault is as it was');
+  t.same(hashes(vault), before, 'the vault is as it was');
   t.same(readdirSync(vault.mount), [], 'nothing is mounted');
   t.notOk(existsSync(vault.socket), 'no socket');
   vault.mountIt();
@@ -74,11 +78,11 @@ test('a volume record that is newer, has unknown features, is damaged or was edi
     hint = true,
   ): void => {
     edit(vault, change, rehash);
-    const before = vaultHashes(vault.vault).filter((line) => !line.startsWith('lock '));
+    const before = hashes(vault).filter((line) => !line.startsWith('lock '));
     const { message } = fails(t, mounting(vault), exit, code, { hint });
     if (exit === 1) t.match(message, vault.vault, 'it names the vault');
     t.same(
-      vaultHashes(vault.vault).filter((line) => !line.startsWith('lock ')),
+      hashes(vault).filter((line) => !line.startsWith('lock ')),
       before,
     );
     writeFileSync(path, whole);

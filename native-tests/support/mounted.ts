@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -129,6 +129,11 @@ export class Vault {
       });
       child.on('close', (status) => resolve({ status: status ?? 255, stdout, stderr }));
     });
+  }
+
+  /** A verb as a process of the caller's. */
+  startProcess(...args: string[]): ChildProcess {
+    return spawn(cliPath, [...args, '--host', `unix://${this.socket}`], { stdio: 'ignore' });
   }
 
   /** Makes a scope with a key file of its own; the path of that file. */

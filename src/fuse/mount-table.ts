@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statfsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 export interface MountEntry {
@@ -47,10 +47,10 @@ export function canonicalMountPoint(path: string): string {
   }
 }
 
-/** A FUSE mount whose daemon died answers everything with ENOTCONN. */
+/** A FUSE mount whose daemon died answers with ENOTCONN what the kernel has not cached: statfs(2) it never has. */
 export function isDeadMount(path: string): boolean {
   try {
-    statSync(path);
+    statfsSync(path);
     return false;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
