@@ -61,6 +61,8 @@ export class Client {
       const outgoing = request(
         {
           socketPath: this.#socket,
+          // A kept connection may have been closed by the daemon just when it is used again.
+          agent: false,
           method: call.method,
           path: call.path + suffix,
           headers:
