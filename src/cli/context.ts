@@ -37,7 +37,7 @@ export class CommandContext {
   source(text: string | undefined): SecretSource {
     if (text !== undefined) return secretSource(text);
     throw new Failure('input_required', 'a secret is needed', {
-      hint: 'name its source: --with prompt, --with file:PATH, --with fd:N or --with -',
+      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH or -',
     });
   }
 

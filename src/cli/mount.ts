@@ -1,6 +1,7 @@
 import { Failure } from '../base/failure.js';
 import { launch } from '../daemon/launch.js';
 import { readVault } from '../daemon/vault.js';
+import { notifyManager } from '../libc/notify.js';
 import { socketPath } from './host.js';
 import type { Verb } from './verbs.js';
 
@@ -73,8 +74,12 @@ export const mount: Verb = (program, run) => {
           );
           if (options.foreground === true) {
             for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-              process.on(signal, () => process.kill(facts.pid, 'SIGTERM'));
+              process.on(signal, () => {
+                notifyManager('STOPPING=1');
+                process.kill(facts.pid, 'SIGTERM');
+              });
             }
+            notifyManager(`READY=1\nSTATUS=${facts.vault} on ${facts.mount}`);
             context.exitStatus = await ended;
           }
         } finally {

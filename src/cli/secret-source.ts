@@ -1,4 +1,6 @@
 import { closeSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
 import { errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { close, open, openPath, read } from '../libc/files.js';
@@ -13,7 +15,7 @@ export interface SecretSource {
   read(options: { confirm: boolean; what: string; allowPrompt: boolean }): Promise<SecretInput>;
 }
 
-const later = ['cred:', 'unix:', 'age:', 'share:', 'cmd:', 'parent'];
+const later = ['age:', 'share:', 'cmd:', 'parent'];
 
 export function secretSource(text: string): SecretSource {
   if (text === 'prompt') {
@@ -30,14 +32,21 @@ export function secretSource(text: string): SecretSource {
   if (text.startsWith('file:') && text.length > 5) {
     return { text, impliedSlot: 'keyfile', read: async () => fromFile(text.slice(5)) };
   }
+  if (text.startsWith('cred:')) {
+    const path = credentialPath(text.slice(5));
+    return { text, impliedSlot: 'keyfile', read: async () => fromFile(path) };
+  }
+  if (text.startsWith('unix:/')) {
+    return { text, impliedSlot: 'keyfile', read: () => fromSocket(text.slice(5)) };
+  }
   if (later.some((prefix) => text === prefix || text.startsWith(prefix))) {
     throw new Failure('usage', `the source ${text.split(':')[0]} is not built yet`, {
-      hint: 'use prompt, -, fd:N or file:PATH',
+      hint: 'use prompt, -, fd:N, file:PATH, cred:NAME or unix:PATH',
     });
   }
   // Never repeat the text: somebody may have typed the secret itself.
   throw new Failure('usage', 'not a source of secrets', {
-    hint: '--with takes prompt, -, fd:N or file:PATH, never the secret itself',
+    hint: 'it is prompt, -, fd:N, file:PATH, cred:NAME or unix:PATH, never the secret itself',
   });
 }
 
@@ -69,6 +78,53 @@ function fromFile(path: string): SecretInput {
   } finally {
     close(fd);
   }
+}
+
+/** A credential that systemd handed to the service (systemd.exec(5), LoadCredential=). */
+function credentialPath(name: string): string {
+  const directory = process.env.CREDENTIALS_DIRECTORY;
+  if (!/^[A-Za-z0-9_.-]{1,255}$/.test(name) || name === '.' || name === '..') {
+    throw new Failure('usage', 'not the name of a credential', {
+      hint: 'write cred:NAME, as in LoadCredential=NAME:PATH',
+    });
+  }
+  if (directory === undefined || directory === '') {
+    throw new Failure('input_required', `no credential ${name}: this is not a service with credentials`, {
+      hint: 'add LoadCredential=NAME:PATH to the unit',
+    });
+  }
+  return join(directory, name);
+}
+
+const SOCKET_MS = 30_000;
+
+/** Whatever a service on a Unix socket answers until it closes (as systemd reads LoadCredential= from sockets). */
+function fromSocket(path: string): Promise<SecretInput> {
+  return new Promise((resolve, reject) => {
+    const secret = new SecretInput();
+    const socket = connect(path);
+    const fail = (failure: Failure): void => {
+      socket.destroy();
+      secret.wipe();
+      reject(failure);
+    };
+    socket.setTimeout(SOCKET_MS, () =>
+      fail(new Failure('input_required', `${path} said nothing for ${SOCKET_MS / 1000} s`)),
+    );
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      fail(new Failure('input_required', `${path} cannot be read (${error.code ?? error.message})`)),
+    );
+    socket.on('data', (part: Buffer) => {
+      if (!secret.append(part)) {
+        fail(new Failure('usage', `${path} gave more than ${SecretInput.capacity} bytes`));
+      }
+    });
+    socket.on('end', () => {
+      socket.destroy();
+      if (secret.length > 0) resolve(secret);
+      else fail(new Failure('input_required', `${path} gave nothing`));
+    });
+  });
 }
 
 async function prompt(options: {
