@@ -27,6 +27,7 @@ const table = {
 
 export type FailureCode = keyof typeof table;
 
+export const failureCodes = Object.keys(table) as readonly FailureCode[];
 export function isFailureCode(code: string): code is FailureCode {
   return Object.hasOwn(table, code);
 }

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
-import type { Socket } from 'node:net';
+import { type IncomingMessage, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -9,16 +8,17 @@ import type { z } from 'zod';
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import { SecretInput } from '../libc/memory.js';
-import { peerCredentials } from '../libc/system.js';
 import { answers } from './client.js';
-import { type Problem, queries } from './schemas.js';
+import { credentialsOf, limitConnections } from './connections.js';
+import { openApi } from './openapi.js';
+import { type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
+import type { Problem } from './schemas.js';
 import type { ControlService, Peer } from './service.js';
 
 /** A body is a secret of at most 4,096 bytes and perhaps a newline. */
 const BODY_LIMIT = 4097;
 const HEADERS_MS = 5_000;
 const REQUEST_MS = 30_000;
-const CONNECTIONS = 256;
 
 type Env = { Bindings: HttpBindings; Variables: { requestId: string; peer: Peer } };
 
@@ -35,10 +35,8 @@ function problem(failure: Failure, requestId: string): Problem {
   };
 }
 
-/** SO_PEERCRED of the connection. Node has no call for it: the descriptor lies in the socket's handle. */
 function peerOf(incoming: IncomingMessage): Peer {
-  const handle = (incoming.socket as Socket & { _handle?: { fd?: number } })._handle;
-  const peer = peerCredentials(handle?.fd ?? -1);
+  const peer = credentialsOf(incoming.socket);
   if (typeof peer === 'number') throw new Failure('forbidden', 'the caller cannot be identified');
   return peer;
 }
@@ -118,11 +116,67 @@ async function withSecret<Q extends z.ZodType, T>(
   }
 }
 
-const wait = (text: string | undefined): number | undefined =>
+const milliseconds = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
-/** The routes of PRODUCT.md that exist today. */
-function routes(service: ControlService, socket: string): Hono<Env> {
+/** What a handler gets beside its validated query: the names in the path and who asks. */
+interface Asked {
+  parameter(name: string): string;
+  readonly peer: Peer;
+}
+type Handler = (service: ControlService, query: unknown, asked: Asked, secret: SecretInput) => unknown;
+type HandlerOf<R extends Route> = (
+  service: ControlService,
+  query: z.infer<R['query']>,
+  asked: Asked,
+  /** The body, of routes that have one. */
+  secret: SecretInput,
+) => unknown;
+
+/** For handlers of routes without a body. */
+const NO_SECRET = undefined as unknown as SecretInput;
+
+const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
+  openapi: () => openApi('1'),
+  version: (service) => service.version(),
+  scopes: async (service) => ({ scopes: await service.scopes() }),
+  createScope: (service, { path, slot }, { peer }, secret) => service.createScope(path, slot, secret, peer),
+  scope: (service, _query, { parameter }) => service.scope(parameter('scope')),
+  lock: async (service, { reason, wait }, { parameter }) => ({
+    receipts: await service.lock(parameter('scope'), reason ?? 'asked', milliseconds(wait)),
+  }),
+  lockAll: async (service, { reason, wait }) => ({
+    receipts: await service.lockAll(reason ?? 'asked', milliseconds(wait)),
+  }),
+  leases: (service) => ({ leases: service.leases() }),
+  createLease: (service, { scope, ttl, purpose }, { peer }, secret) =>
+    service.createLease({ scope, ttl: milliseconds(ttl), purpose: purpose ?? '' }, secret, peer),
+  lease: (service, _query, { parameter }) => {
+    const id = parameter('lease');
+    const lease = service.leases().find((one) => one.id === id);
+    if (lease === undefined) throw new Failure('not_found', `there is no lease ${id}`);
+    return lease;
+  },
+  endLease: async (service, _query, { parameter, peer }) => ({
+    receipts: await service.endLease(parameter('lease'), peer),
+  }),
+  slots: async (service, _query, { parameter }) => ({ slots: await service.slotsOf(parameter('scope')) }),
+  addSlot: (service, { slot, label }, { parameter, peer }, secret) =>
+    service.addSlot(parameter('scope'), { type: slot, label }, secret, peer),
+  testSlot: (service, _query, { parameter, peer }, secret) =>
+    service.testSlot(parameter('scope'), secret, peer),
+  removeSlot: (service, _query, { parameter, peer }) =>
+    service.removeSlot(parameter('scope'), parameter('slot'), peer),
+  rotateSlot: (service, _query, { parameter, peer }, secret) =>
+    service.rotateSlot(parameter('scope'), parameter('slot'), secret, peer),
+  audit: (service, { limit }) => ({ entries: service.audit(limit ?? 100) }),
+  unmount: async (service) => {
+    await service.unmount();
+    return { unmounted: true };
+  },
+};
+
+function application(service: ControlService, socket: string): Hono<Env> {
   const app = new Hono<Env>();
 
   app.use(async (c, next) => {
@@ -161,74 +215,26 @@ function routes(service: ControlService, socket: string): Hono<Env> {
     });
   });
 
-  app.get('/v1/version', async (c) => c.json(await service.version()));
-  app.get('/v1/scopes', async (c) => {
-    query(c, queries.none);
-    return c.json({ scopes: await service.scopes() });
-  });
-  app.post('/v1/scopes', (c) =>
-    withSecret(c, socket, queries.createScope, async ({ path, slot }, secret) =>
-      c.json(await service.createScope(path, slot, secret, c.get('peer')), 201),
-    ),
-  );
-  app.get('/v1/scopes/:scope', async (c) => c.json(await service.scope(c.req.param('scope'))));
-  app.post('/v1/scopes/:scope/lock', async (c) => {
-    const options = query(c, queries.lock);
-    const reason = options.reason ?? 'asked';
-    const reference = c.req.param('scope');
-    return c.json({ receipts: await service.lock(reference, reason, wait(options.wait)) });
-  });
-  app.post('/v1/lock', async (c) => {
-    const options = query(c, queries.lock);
-    const reason = options.reason ?? 'asked';
-    return c.json({ receipts: await service.lockAll(reason, wait(options.wait)) });
-  });
-  app.get('/v1/leases', (c) => c.json({ leases: service.leases() }));
-  app.post('/v1/leases', (c) =>
-    withSecret(c, socket, queries.createLease, async ({ scope, ttl, purpose }, secret) => {
-      const request = { scope, ttl: wait(ttl), purpose: purpose ?? '' };
-      return c.json(await service.createLease(request, secret, c.get('peer')), 201);
-    }),
-  );
-  app.delete('/v1/leases/:lease', async (c) =>
-    c.json({ receipts: await service.endLease(c.req.param('lease'), c.get('peer')) }),
-  );
-  app.get('/v1/scopes/:scope/slots', async (c) => {
-    query(c, queries.none);
-    return c.json({ slots: await service.slotsOf(c.req.param('scope')) });
-  });
-  app.post('/v1/scopes/:scope/slots', (c) =>
-    withSecret(c, socket, queries.addSlot, async ({ slot, label }, secret) =>
-      c.json(await service.addSlot(c.req.param('scope'), { type: slot, label }, secret, c.get('peer')), 201),
-    ),
-  );
-  app.post('/v1/scopes/:scope/slots/test', (c) =>
-    withSecret(c, socket, queries.none, async (_none, secret) =>
-      c.json(await service.testSlot(c.req.param('scope'), secret, c.get('peer'))),
-    ),
-  );
-  app.delete('/v1/scopes/:scope/slots/:slot', async (c) => {
-    query(c, queries.none);
-    return c.json(await service.removeSlot(c.req.param('scope'), c.req.param('slot'), c.get('peer')));
-  });
-  app.post('/v1/scopes/:scope/slots/:slot/rotate', (c) =>
-    withSecret(c, socket, queries.none, async (_none, secret) =>
-      c.json(await service.rotateSlot(c.req.param('scope'), c.req.param('slot'), secret, c.get('peer'))),
-    ),
-  );
-  app.get('/v1/audit', (c) => {
-    const { limit } = query(c, queries.audit);
-    return c.json({ entries: service.audit(limit ?? 100) });
-  });
+  for (const name of routeNames) {
+    const route = routeOf(name);
+    const handler = handlers[name] as Handler;
+    app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
+      const parameter = (which: string): string => c.req.param(which) ?? '';
+      const asked = { parameter, peer: c.get('peer') };
+      const done = (value: unknown): Response => c.json(value as object, route.status);
+      if (route.secret === true) {
+        return withSecret(c, socket, route.query, async (parameters, secret) =>
+          done(await handler(service, parameters, asked, secret)),
+        );
+      }
+      return done(await handler(service, query(c, route.query), asked, NO_SECRET));
+    });
+  }
   app.post(OVERWRITE, async (c) => {
     for await (const _part of c.env.incoming) {
       // Only that it passes through the parser matters.
     }
     return c.json({});
-  });
-  app.post('/v1/unmount', async (c) => {
-    await service.unmount();
-    return c.json({ unmounted: true });
   });
   return app;
 }
@@ -250,7 +256,7 @@ export async function listen(path: string, service: ControlService): Promise<Con
     unlinkSync(path);
   }
   const server = createAdaptorServer({
-    fetch: routes(service, path).fetch,
+    fetch: application(service, path).fetch,
     serverOptions: {
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,
@@ -258,7 +264,7 @@ export async function listen(path: string, service: ControlService): Promise<Con
       maxHeaderSize: 16_384,
     },
   });
-  server.maxConnections = CONNECTIONS;
+  limitConnections(server as Server);
   // bind(2) gives a socket 0777 less the umask.
   const umask = process.umask(0o177);
   try {

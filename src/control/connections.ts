@@ -1,0 +1,67 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { peerCredentials } from '../libc/system.js';
+
+/** Connections of one uid that may be idle for longer than {@link GRACE_MS}. */
+export const MOST_CONNECTIONS = 64;
+/** An honest caller's request arrives within it: until then its connection is not closed for a newer one. */
+export const GRACE_MS = 1_000;
+/** Connections of one uid at all. */
+const CEILING = 1_024;
+
+interface Connection {
+  readonly socket: Socket;
+  readonly since: number;
+  /** Its request is complete and the reply is not. */
+  serving: boolean;
+}
+
+/** SO_PEERCRED of a connection. Node has no call for it: the descriptor lies in the socket's handle. */
+export function credentialsOf(socket: Socket): ReturnType<typeof peerCredentials> {
+  const handle = (socket as Socket & { _handle?: { fd?: number } })._handle;
+  return peerCredentials(handle?.fd ?? -1);
+}
+
+/**
+ * Bounds the connections of each uid. Where somebody has too many, the oldest that are not being served go, not the
+ * new one: whoever holds connections open, sends a byte a second or never ends a body keeps nobody out.
+ */
+export function limitConnections(server: Server): void {
+  const connections = new Map<number, Map<Socket, Connection>>();
+  const all = new WeakMap<Socket, Connection>();
+  server.on('connection', (socket: Socket) => {
+    const peer = credentialsOf(socket);
+    if (typeof peer === 'number') {
+      socket.destroy();
+      return;
+    }
+    const { uid } = peer;
+    const own = connections.get(uid) ?? new Map<Socket, Connection>();
+    connections.set(uid, own);
+    const connection = { socket, since: performance.now(), serving: false };
+    own.set(socket, connection);
+    all.set(socket, connection);
+    socket.once('close', () => {
+      own.delete(socket);
+      if (own.size === 0) connections.delete(uid);
+    });
+    // Oldest first.
+    for (const other of own.values()) {
+      const old = connection.since - other.since > GRACE_MS;
+      if (own.size <= (old ? MOST_CONNECTIONS : CEILING)) break;
+      if (other.serving) continue;
+      own.delete(other.socket);
+      other.socket.destroy();
+    }
+  });
+  server.on('request', (incoming: IncomingMessage, reply: ServerResponse) => {
+    const connection = all.get(incoming.socket);
+    if (connection === undefined) return;
+    incoming.once('end', () => {
+      connection.serving = true;
+    });
+    reply.once('close', () => {
+      connection.serving = false;
+    });
+  });
+}

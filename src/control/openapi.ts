@@ -1,0 +1,138 @@
+import { z } from 'zod';
+import { Failure, type FailureCode, failureCodes } from '../base/failure.js';
+import { parametersOf, type Route, routeNames, routeOf } from './routes.js';
+import { problemSchema } from './schemas.js';
+
+type Json = Record<string, unknown>;
+
+const parameterText: Record<string, string> = {
+  scope: 'id, or path from the mount with `/` written as %2F',
+  lease: 'id',
+  slot: 'number or label',
+};
+
+function jsonSchema(schema: z.ZodType): Json {
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io: 'input' }) as Json;
+  return rest;
+}
+
+/** The query parameters of a route, from the schema that validates them. */
+export function queryOf(route: Route): { name: string; required: boolean; schema: Json }[] {
+  const schema = jsonSchema(route.query) as { properties?: Record<string, Json>; required?: string[] };
+  return Object.entries(schema.properties ?? {}).map(([name, property]) => ({
+    name,
+    required: schema.required?.includes(name) === true,
+    schema: property,
+  }));
+}
+
+function operation(name: string, route: Route): Json {
+  return {
+    operationId: name,
+    summary: route.summary,
+    parameters: [
+      ...parametersOf(route).map((parameter) => ({
+        name: parameter,
+        in: 'path',
+        required: true,
+        description: parameterText[parameter],
+        schema: { type: 'string' },
+      })),
+      ...queryOf(route).map((parameter) => ({ in: 'query', ...parameter })),
+    ],
+    ...(route.secret === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            description: 'the secret, raw: at most 4,096 bytes and a newline',
+            content: { 'application/octet-stream': {} },
+          },
+        }),
+    responses: {
+      [route.status]: {
+        description: 'done',
+        content: { 'application/json': { schema: jsonSchema(route.response) } },
+      },
+      default: {
+        description: 'a problem (RFC 9457)',
+        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      },
+    },
+  };
+}
+
+/** The whole interface, generated from the rows and schemas that the server uses. */
+export function openApi(version: string): Json {
+  const paths: Record<string, Json> = {};
+  for (const name of routeNames) {
+    const route = routeOf(name);
+    paths[route.path] = { ...paths[route.path], [route.method]: operation(name, route) };
+  }
+  const problem = jsonSchema(problemSchema) as { properties: Record<string, Json> };
+  problem.properties.code = { type: 'string', enum: [...failureCodes] };
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'scopefs',
+      version,
+      description: 'Control of a mounted vault, on its Unix socket. Callers are known by SO_PEERCRED.',
+    },
+    paths,
+    components: { schemas: { Problem: problem } },
+  };
+}
+
+/** The interface as people read it: API.md. */
+export function apiText(): string {
+  const lines = [
+    '# The HTTP interface',
+    '',
+    'Generated from the schemas that validate (`control/routes.ts`, `control/schemas.ts`); a test keeps it true. The',
+    'same as OpenAPI 3.1: `GET /v1/openapi.json`. It listens on a Unix socket of mode 0600, `/run/scopefs/VOLUMEID.sock`',
+    'unless `--host` says otherwise. Unknown parameters are refused. Every reply has `x-request-id`.',
+    '',
+    '    curl --unix-socket /run/scopefs/ID.sock http://localhost/v1/scopes',
+    '    curl --unix-socket /run/scopefs/ID.sock -H content-type:application/octet-stream \\',
+    "      --data-binary @key 'http://localhost/v1/leases?scope=users/alice&ttl=15m'",
+    '',
+    '| route | query (`?` optional) | body | reply | |',
+    '|---|---|---|---|---|',
+  ];
+  for (const name of routeNames) {
+    const route = routeOf(name);
+    const query = queryOf(route).map((one) => `${one.name}${one.required ? '' : '?'}`);
+    const reply = jsonSchema(route.response) as { properties?: Record<string, Json> };
+    const cells = [
+      `\`${route.method.toUpperCase()} ${route.path}\``,
+      query.join(', '),
+      route.secret === true ? 'secret' : '',
+      `${route.status}: ${Object.keys(reply.properties ?? {}).join(', ')}`,
+      route.summary,
+    ];
+    lines.push(`| ${cells.join(' | ')} |`);
+  }
+  lines.push(
+    '',
+    'A secret is the raw body, `application/octet-stream`. `{scope}` is an id or a path with `/` written as `%2F`.',
+    '',
+    '## Limits',
+    '',
+    'A body has at most 4,097 bytes. Headers must arrive within 5 s, a request within 30 s. A uid has at most 64',
+    'connections older than a second: one more closes the oldest that are not being served. Five wrong keys for one scope by one uid are free,',
+    'then each costs a pause: 1 s, doubling, at most 60 s (429 with `Retry-After`).',
+    '',
+    '## Problems (RFC 9457, `application/problem+json`)',
+    '',
+    '`type`, `title`, `status`, `code`, `detail`, `request_id`, and where there is advice `hint`; a code may add particulars',
+    '(`holders`, `retry_after`, `slot`, `scope`). The command line ends with the exit status of the code.',
+    '',
+    '| code | HTTP | exit | title |',
+    '|---|---|---|---|',
+  );
+  for (const code of failureCodes) {
+    const { httpStatus, exitStatus, title } = new Failure(code as FailureCode, '');
+    lines.push(`| ${code} | ${httpStatus} | ${exitStatus} | ${title} |`);
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,189 @@
+import { z } from 'zod';
+import {
+  auditsSchema,
+  leaseSchema,
+  leasesSchema,
+  queries,
+  receiptsSchema,
+  scopeSchema,
+  scopesSchema,
+  slotChangeSchema,
+  slotSchema,
+  slotsSchema,
+  unmountSchema,
+  versionSchema,
+} from './schemas.js';
+
+/** One route: what it takes, what it gives. The server, the OpenAPI document and API.md are made from these rows. */
+export interface Route {
+  readonly method: 'get' | 'post' | 'delete';
+  /** Parameters as `{name}`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly query: z.ZodType;
+  /** The body is a secret, as application/octet-stream. */
+  readonly secret?: true;
+  readonly status: 200 | 201;
+  readonly response: z.ZodType;
+}
+
+export const routes = {
+  openapi: {
+    method: 'get',
+    path: '/v1/openapi.json',
+    summary: 'This interface as an OpenAPI 3.1 document',
+    query: queries.none,
+    status: 200,
+    response: z.looseObject({ openapi: z.string() }),
+  },
+  version: {
+    method: 'get',
+    path: '/v1/version',
+    summary: 'The daemon: version, vault, mount, figures of its work',
+    query: queries.none,
+    status: 200,
+    response: versionSchema,
+  },
+  scopes: {
+    method: 'get',
+    path: '/v1/scopes',
+    summary: 'All scopes',
+    query: queries.none,
+    status: 200,
+    response: scopesSchema,
+  },
+  createScope: {
+    method: 'post',
+    path: '/v1/scopes',
+    summary: 'Make a scope with one slot; its parent must be unlocked. It is left unlocked',
+    query: queries.createScope,
+    secret: true,
+    status: 201,
+    response: scopeSchema,
+  },
+  scope: {
+    method: 'get',
+    path: '/v1/scopes/{scope}',
+    summary: 'One scope',
+    query: queries.none,
+    status: 200,
+    response: scopeSchema,
+  },
+  lock: {
+    method: 'post',
+    path: '/v1/scopes/{scope}/lock',
+    summary: 'Lock a scope and all below it, the deepest first: a receipt each',
+    query: queries.lock,
+    status: 200,
+    response: receiptsSchema,
+  },
+  lockAll: {
+    method: 'post',
+    path: '/v1/lock',
+    summary: 'Lock everything, the root scope included',
+    query: queries.lock,
+    status: 200,
+    response: receiptsSchema,
+  },
+  leases: {
+    method: 'get',
+    path: '/v1/leases',
+    summary: 'All leases',
+    query: queries.none,
+    status: 200,
+    response: leasesSchema,
+  },
+  createLease: {
+    method: 'post',
+    path: '/v1/leases',
+    summary: 'Unlock a scope: a lease',
+    query: queries.createLease,
+    secret: true,
+    status: 201,
+    response: leaseSchema,
+  },
+  lease: {
+    method: 'get',
+    path: '/v1/leases/{lease}',
+    summary: 'One lease',
+    query: queries.none,
+    status: 200,
+    response: leaseSchema,
+  },
+  endLease: {
+    method: 'delete',
+    path: '/v1/leases/{lease}',
+    summary: 'End a lease; the last one of a scope locks it',
+    query: queries.none,
+    status: 200,
+    response: receiptsSchema,
+  },
+  slots: {
+    method: 'get',
+    path: '/v1/scopes/{scope}/slots',
+    summary: 'The slots of a scope; verified where it is unlocked',
+    query: queries.none,
+    status: 200,
+    response: slotsSchema,
+  },
+  addSlot: {
+    method: 'post',
+    path: '/v1/scopes/{scope}/slots',
+    summary: 'Add a slot to an unlocked scope. The body is its secret',
+    query: queries.addSlot,
+    secret: true,
+    status: 201,
+    response: slotSchema,
+  },
+  testSlot: {
+    method: 'post',
+    path: '/v1/scopes/{scope}/slots/test',
+    summary: 'Which slot a secret opens; nothing is unlocked',
+    query: queries.none,
+    secret: true,
+    status: 200,
+    response: slotSchema,
+  },
+  removeSlot: {
+    method: 'delete',
+    path: '/v1/scopes/{scope}/slots/{slot}',
+    summary: 'Remove a slot (number or label) of an unlocked scope: a new epoch begins',
+    query: queries.none,
+    status: 200,
+    response: slotChangeSchema,
+  },
+  rotateSlot: {
+    method: 'post',
+    path: '/v1/scopes/{scope}/slots/{slot}/rotate',
+    summary: 'Give a slot a new secret (the body): a new epoch begins',
+    query: queries.none,
+    secret: true,
+    status: 200,
+    response: slotChangeSchema,
+  },
+  audit: {
+    method: 'get',
+    path: '/v1/audit',
+    summary: 'The last entries of the audit, the oldest of them first',
+    query: queries.audit,
+    status: 200,
+    response: auditsSchema,
+  },
+  unmount: {
+    method: 'post',
+    path: '/v1/unmount',
+    summary: 'Lock everything, unmount, end the daemon',
+    query: queries.none,
+    status: 200,
+    response: unmountSchema,
+  },
+} as const satisfies Record<string, Route>;
+
+export type RouteName = keyof typeof routes;
+export const routeNames = Object.keys(routes) as RouteName[];
+export const routeOf = (name: RouteName): Route => routes[name];
+
+/** The names in a route's path. */
+export function parametersOf(route: Route): string[] {
+  return [...route.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] as string);
+}
