@@ -6,7 +6,7 @@ export const create: Verb = (program, run) => {
     .argument('<scope>', 'path inside the mount')
     .description('make a new scope: a directory with a key of its own, left unlocked')
     .option('--with <src>', 'where its secret comes from')
-    .option('--slot <type>', 'passphrase or keyfile (from the source where not given)')
+    .option('--slot <type>', 'passphrase, keyfile or recovery (from the source where not given)')
     .addHelpText('after', '\nExample:\n  scopefs create users/alice --with prompt')
     .action(
       run(async (context, path: string, options: { with?: string; slot?: string }) => {

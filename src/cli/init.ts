@@ -1,11 +1,12 @@
 import { Failure } from '../base/failure.js';
+import { defaultSuite, suiteNames } from '../crypto/suites.js';
 import { initVault } from '../daemon/vault.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
   with?: string;
   slot?: string;
-  suite: string;
+  suite?: string;
   chunkSize: string;
   store?: string;
 }
@@ -23,8 +24,8 @@ export const init: Verb = (program, run) => {
     .argument('<vault>', 'directory to make, or an empty one')
     .description('make a new vault with a root scope')
     .option('--with <src>', 'where the secret of the root scope comes from')
-    .option('--slot <type>', 'passphrase or keyfile (from the source where not given)')
-    .option('--suite <name>', 'cipher suite: xaes', 'xaes')
+    .option('--slot <type>', 'passphrase, keyfile or recovery (from the source where not given)')
+    .option('--suite <name>', `cipher suite: ${suiteNames.join(' or ')} (what fits the processor)`)
     .option('--chunk-size <size>', 'plaintext bytes sealed together, 4K to 1M', '16K')
     .option('--store <path>', 'put the metadata store here instead of in the vault')
     .addHelpText(
@@ -33,17 +34,27 @@ export const init: Verb = (program, run) => {
     )
     .action(
       run(async (context, vault: string, options: Options) => {
-        if (options.suite !== 'xaes') {
-          throw new Failure('usage', `the suite ${options.suite} is not built yet`, { hint: 'use xaes' });
+        const suite = suiteNames.find((name) => name === (options.suite ?? defaultSuite()));
+        if (suite === undefined) {
+          throw new Failure('usage', `there is no suite ${options.suite}`, {
+            hint: `use ${suiteNames.join(' or ')}`,
+          });
         }
         const chunkSize = parseSize(options.chunkSize);
         const source = context.source(options.with);
         const slot = context.slotType(source, options.slot);
         const input = await context.read(source, 'passphrase of the root scope', true);
         try {
-          const made = await initVault({ vault, input, slot, chunkSize, store: options.store });
+          const made = await initVault({ vault, input, slot, suite, chunkSize, store: options.store });
           context.output.result(
-            { vault: made.path, volume: made.volume, root_scope: made.root, slot, chunk_size: chunkSize },
+            {
+              vault: made.path,
+              volume: made.volume,
+              root_scope: made.root,
+              slot,
+              suite,
+              chunk_size: chunkSize,
+            },
             () =>
               `made the vault ${made.path}\n  mount it: scopefs mount ${vault} MOUNT --with ${source.text}`,
           );

@@ -1,5 +1,5 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { Xaes256Gcm } from '../crypto/xaes.js';
+import { suites } from '../crypto/suites.js';
 import { InlineExecutor } from '../filesystem/backing.js';
 import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
@@ -110,7 +110,7 @@ class RemoteCache implements CachePort {
 const INODES = InodeTable.maximum;
 // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
 const memory = new SecretMemory(65_536);
-const suite = new Xaes256Gcm(memory);
+const suite = suites[data.suite].make(memory);
 const tree = openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY);
 const backing = new LibcBacking(tree);
 const cache = new RemoteCache();

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
+import { suites } from '../crypto/suites.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
 import { canonicalMountPoint } from '../fuse/mount-table.js';
 import { ScopeSecrets } from '../keyring/scope-secrets.js';
@@ -71,7 +71,7 @@ async function openRootSlot(
   input: SecretInput,
   memory: SecretMemory,
 ): Promise<Secret> {
-  const suite = new Xaes256Gcm(memory);
+  const suite = suites[vault.suite].make(memory);
   const rows = Store.open(vaultPaths(vault.path, store).store);
   try {
     const [root] = rows.scopes();

@@ -1,4 +1,5 @@
 import type { ScopeId } from '../base/ids.js';
+import type { SuiteName } from '../crypto/suites.js';
 import type { CachedName } from '../filesystem/contract.js';
 import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
@@ -79,6 +80,7 @@ export interface FilesystemWorkerData {
   readonly device: number;
   readonly tree: string;
   readonly chunkSize: number;
+  readonly suite: SuiteName;
   readonly unclean: boolean;
   readonly scopes: readonly KnownScope[];
   /** An eventfd that wakes the worker, and the word that says there is mail. */

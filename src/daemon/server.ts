@@ -3,7 +3,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { listen } from '../control/server.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
+import { suites } from '../crypto/suites.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
@@ -105,7 +105,7 @@ async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
   const memory = new SecretMemory(1024);
-  const suite = new Xaes256Gcm(memory);
+  const suite = suites[vault.suite].make(memory);
   const secret = readRootSecret(memory);
   const store = Store.open(vaultPaths(vault.path, argument.store).store);
   const [rootRow] = store.scopes();
@@ -124,6 +124,7 @@ async function main(): Promise<void> {
     device: fd.device,
     tree: vaultPaths(vault.path).tree,
     chunkSize: record.chunkSize,
+    suite: vault.suite,
     unclean,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
     bell,

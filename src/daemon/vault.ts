@@ -18,8 +18,7 @@ import { dirname, join, resolve } from 'node:path';
 import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
-import type { AeadSuite } from '../crypto/aead.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
+import { defaultSuite, type SuiteName, suiteName, suites } from '../crypto/suites.js';
 import { rootRecord } from '../filesystem/core.js';
 import { XATTR, XATTR_ROOT } from '../format/binding.js';
 import { ScopeKeys } from '../format/scope-keys.js';
@@ -56,6 +55,7 @@ export interface VaultInfo {
   readonly path: string;
   readonly record: VolumeRecord;
   readonly recordHash: Buffer;
+  readonly suite: SuiteName;
 }
 
 /** Reads and checks a vault's volume record. */
@@ -79,13 +79,14 @@ export function readVault(vault: string): VaultInfo {
     });
   }
   const record = decodeVolumeRecord(bytes, paths.record, !isPrerelease());
-  if (record.suite !== 1) {
+  const suite = suiteName(record.suite);
+  if (suite === undefined) {
     throw new Failure(
       'unsupported_format',
       `${vault} uses cipher suite ${record.suite}, which this build does not know`,
     );
   }
-  return { path, record, recordHash: volumeRecordHash(bytes) };
+  return { path, record, recordHash: volumeRecordHash(bytes), suite };
 }
 
 /** Takes the vault for this process: the descriptor that holds the lock, to be kept or inherited. */
@@ -126,6 +127,8 @@ export interface InitOptions {
   readonly vault: string;
   readonly input: SecretInput;
   readonly slot: SlotType;
+  /** Where not given: what fits the processor. */
+  readonly suite?: SuiteName;
   readonly chunkSize: number;
   readonly store: string | undefined;
   /** scrypt cost of a passphrase slot; tests alone make it cheap. */
@@ -186,7 +189,7 @@ async function make(
   paths: ReturnType<typeof vaultPaths>,
 ): Promise<{ volume: VolumeId; root: ScopeId }> {
   const memory = new SecretMemory(64);
-  const suite: AeadSuite = new Xaes256Gcm(memory);
+  const suite = suites[options.suite ?? defaultSuite()].make(memory);
   const volume = freshId<VolumeId>();
   const root = freshId<ScopeId>();
   mkdirSync(vault, { recursive: true, mode: 0o700 });
