@@ -1,4 +1,5 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { errno } from '../base/errno.js';
 import { suites } from '../crypto/suites.js';
 import { InlineExecutor } from '../filesystem/backing.js';
 import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
@@ -147,6 +148,13 @@ function adopt(address: number): Secret {
   return secret;
 }
 
+/** Unlocks that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
+const queued = new Map<CommandMessage, number>();
+/** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
+const UNLOCK_WAIT_MS = 10_000;
+/** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
+const LOOK_AGAIN_MS = 5;
+
 function perform(command: CommandMessage): void {
   const answer = (result: Results[keyof Results]): void =>
     tell({ kind: 'answer', id: command.id, answer: result });
@@ -154,6 +162,14 @@ function perform(command: CommandMessage): void {
     case 'unlock': {
       const { scope, oldest, stored } = command;
       const result = core.unlock(scope, oldest, command.secrets.map(adopt), stored);
+      const isOpen = core.scope(scope)?.isOpen === true;
+      if (!result.ok && result.errno === errno.EBUSY && !isOpen) {
+        const now = systemClock.boottime();
+        const until = queued.get(command) ?? now + UNLOCK_WAIT_MS;
+        queued.set(command, until);
+        if (now < until) return;
+      }
+      queued.delete(command);
       answer({ result });
       return;
     }
@@ -203,9 +219,14 @@ function perform(command: CommandMessage): void {
   }
 }
 
+let lookedAt = 0;
 serve(data.device, session, data.bell, data.doorbell, {
-  due: () => core.due,
-  tick: (now) => core.tick(now),
+  due: () => (queued.size === 0 ? core.due : Math.min(core.due, lookedAt + LOOK_AGAIN_MS)),
+  tick: (now) => {
+    core.tick(now);
+    lookedAt = now;
+    for (const command of [...queued.keys()]) perform(command);
+  },
   commands: () => {
     for (const { port } of data.notifiers) {
       for (;;) {
