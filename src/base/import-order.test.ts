@@ -26,6 +26,7 @@ const owners: Record<string, string> = {
   '@hono/node-server': 'control',
   zod: 'control',
   commander: 'cli',
+  pino: 'daemon',
 };
 
 const source = join(fileURLToPath(new URL('../../../', import.meta.url)), 'src');

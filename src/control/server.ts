@@ -7,6 +7,7 @@ import { type Context, Hono } from 'hono';
 import type { z } from 'zod';
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
+import { type Log, silent } from '../base/log.js';
 import { SecretInput } from '../libc/memory.js';
 import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
@@ -176,7 +177,7 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   },
 };
 
-function application(service: ControlService, socket: string): Hono<Env> {
+function application(service: ControlService, socket: string, log: Log): Hono<Env> {
   const app = new Hono<Env>();
 
   app.use(async (c, next) => {
@@ -196,7 +197,8 @@ function application(service: ControlService, socket: string): Hono<Env> {
       error instanceof Failure
         ? error
         : new Failure('internal', 'an unexpected error; the daemon log has it', { cause: error });
-    if (failure.code === 'internal') process.stderr.write(`scopefs: ${String(error.stack)}\n`);
+    if (failure.code === 'internal')
+      log.error('a request failed unexpectedly', { error, request_id: c.get('requestId') });
     const body = problem(failure, c.get('requestId') ?? '');
     return new Response(JSON.stringify(body), {
       status: failure.httpStatus,
@@ -244,7 +246,11 @@ export interface ControlServer {
 }
 
 /** Listens on a Unix socket that is born with mode 0600. A stale one is replaced. */
-export async function listen(path: string, service: ControlService): Promise<ControlServer> {
+export async function listen(
+  path: string,
+  service: ControlService,
+  log: Log = silent,
+): Promise<ControlServer> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (existsSync(path)) {
     if (!lstatSync(path).isSocket()) {
@@ -256,7 +262,7 @@ export async function listen(path: string, service: ControlService): Promise<Con
     unlinkSync(path);
   }
   const server = createAdaptorServer({
-    fetch: application(service, path).fetch,
+    fetch: application(service, path, log).fetch,
     serverOptions: {
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,

@@ -28,6 +28,8 @@ export interface ServerArguments {
   /** Who mounted. */
   readonly uid: number;
   readonly gid: number;
+  /** Its lines go to systemd's journal. */
+  readonly journal: boolean;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
   readonly log: string | undefined;
 }
@@ -163,7 +165,8 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     const { store, foreground } = request;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
     const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log, ...who };
+    const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
+    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log, journal, ...who };
     const started = await start(server, device, secret, lock);
     return {
       pid: started.report.pid,

@@ -15,6 +15,7 @@ import { Store } from '../store/store.js';
 import { CoreClient } from './core-client.js';
 import { holdersOf } from './holders.js';
 import { fd, type ServerArguments, type StartReport } from './launch.js';
+import { openLog } from './log.js';
 import {
   type FilesystemWorkerData,
   NOTIFIERS,
@@ -46,10 +47,7 @@ function report(message: StartReport): void {
   }
 }
 
-/** One line in the log. */
-function complain(line: string): void {
-  process.stderr.write(`scopefs: ${line}\n`);
-}
+const log = openLog(argument.journal);
 
 function readRootSecret(memory: SecretMemory): Secret {
   const secret = memory.allocate(32);
@@ -145,16 +143,22 @@ async function main(): Promise<void> {
     else if (message.kind === 'ended') ended();
     else if (message.kind === 'expired') {
       for (const receipt of service.locked(message.receipts)) {
-        for (const { file, error } of receipt.errors) complain(`locking ${receipt.path}: ${file}: ${error}`);
+        const { path, errors } = receipt;
+        if (errors.length > 0)
+          log.error('a lease ended, and not everything could be written', { path, errors });
       }
     } else if (message.kind === 'recovered') {
       const { scope, path, before, after } = message;
-      complain(
-        `after an unclean stop: ${service.nameOf(scope, path)}: ${before} bytes in its header, ${after} found`,
-      );
+      const file = service.nameOf(scope, path);
+      log.warn('a file was repaired after an unclean stop', {
+        file,
+        header_bytes: before,
+        found_bytes: after,
+      });
     } else {
       const { scope, path, error } = message;
-      complain(`${service.nameOf(scope, path)}: its last write-back failed (${errnoName(error)})`);
+      const file = service.nameOf(scope, path);
+      log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
   };
   const core = new CoreClient(port, bell, doorbell, happened);
@@ -174,10 +178,10 @@ async function main(): Promise<void> {
     await unmounted;
     clearTimeout(detached);
   };
-  const context = { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory };
+  const context = { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory, log };
   const service = new VolumeService(context, core, known, unmount);
 
-  const control = await listen(argument.socket, service);
+  const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {
     throw new Failure('internal', 'unmounted while the daemon started');
   });

@@ -1,6 +1,7 @@
 import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { freshId, isId, type LeaseId, type ScopeId, scopeId } from '../base/ids.js';
+import type { Log } from '../base/log.js';
 import type {
   AuditView,
   LeaseView,
@@ -39,6 +40,7 @@ interface KnownScopeRecord {
 
 export interface ServiceContext extends SlotServices {
   readonly mountPoint: string;
+  readonly log: Log;
 }
 
 /** latin1 of raw bytes to text for people, and back. */
@@ -383,7 +385,7 @@ export class VolumeService implements ControlService {
     try {
       this.slots.audit({ event: 'lock', result, scope, detail: reason }, undefined);
     } catch (error) {
-      process.stderr.write(`scopefs: a lock could not be audited: ${String(error)}\n`);
+      this.#context.log.error('a lock could not be audited', { scope, error });
     }
   }
 
@@ -447,9 +449,7 @@ export class VolumeService implements ControlService {
       this.#context.store.setPath(id, this.#context.storeKey.sealPath(id, path));
     } catch (error) {
       // A full disk: the next lookup of that directory reports the move again after a remount.
-      process.stderr.write(
-        `scopefs: the label of ${this.#fullPath(id)} could not be stored: ${String(error)}\n`,
-      );
+      this.#context.log.error('the label of a scope could not be stored', { scope: id, error });
     }
   }
 
