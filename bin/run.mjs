@@ -35,7 +35,7 @@ function missing() {
       if (!has(tool)) lines.push(`${tool} (better-sqlite3 is compiled here): apt-get install ${tool}`);
     }
   }
-  if (what === 'demo' || what === 'bench') {
+  if (what === 'demo' || what.startsWith('bench')) {
     if (process.getuid() !== 0) lines.push(`root, for mounting: sudo npm run ${what}`);
     if (!existsSync('/dev/fuse'))
       lines.push('/dev/fuse: modprobe fuse, or in a container --device /dev/fuse');
@@ -96,6 +96,8 @@ if (what === 'demo') {
   run('node', ['dist/native-tests/demo/demo.js', ...rest]);
 } else if (what === 'bench') {
   run('node', ['dist/native-tests/bench/bench.js', ...rest]);
+} else if (what === 'bench:control') {
+  run('node', ['dist/native-tests/bench/control.js', ...rest]);
 } else if (what === 'test') {
   const unable = process.getuid() !== 0 ? 'not root' : !existsSync('/dev/fuse') ? 'no /dev/fuse' : undefined;
   run('node', ['dist/native-tests/support/run-tests.js', 'src', ...rest]);
@@ -106,6 +108,6 @@ if (what === 'demo') {
     if (ci) process.exit(1);
   }
 } else {
-  say('usage: node bin/run.mjs demo|test|bench');
+  say('usage: node bin/run.mjs demo|test|bench|bench:control');
   process.exit(2);
 }
