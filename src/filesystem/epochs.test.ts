@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Test, test } from 'tap';
+import { errno } from '../base/errno.js';
+import { encodeSlotCopy } from '../format/slot-copy.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
 import { nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
@@ -145,4 +147,29 @@ test('directories of scopes below keep opening after their parent began a new ep
   const again = new Rig(disk, { fresh: false, secrets: [ROOT_SECRET, SECOND], known });
   t.equal(again.unlock(id, 5), 'ok');
   t.equal(String(again.get(again.walk('renamed', 'x'))), 'y');
+});
+
+test("the copy of a scope's slots is hidden, durable, and shuts out an older store", async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const copy = (epoch: number, list: number): Buffer =>
+    encodeSlotCopy(ROOT_SCOPE, { epoch, list }, Buffer.from('{}'));
+  t.equal(rig.core.writeSlotCopy(ROOT_SCOPE, copy(1, 3)), 0);
+  t.equal(rig.core.writeSlotCopy(ROOT_SCOPE, copy(1, 4)), 0, 'again');
+  t.same(rig.names(ROOT_NODE), [], 'not a file of the user');
+  rig.lock(ROOT_SCOPE);
+  t.equal(rig.core.writeSlotCopy(ROOT_SCOPE, copy(1, 5)), -errno.ENOKEY);
+  disk.crash(0);
+  const unlock = (epoch: number, list: number) => {
+    const again = new Rig(disk, { fresh: false });
+    again.lock(ROOT_SCOPE);
+    return again.core.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch, list });
+  };
+  t.match(unlock(1, 3), { ok: false, errno: errno.ESTALE }, 'an older list');
+  t.match(unlock(1, 4), { ok: true, copyBehind: false });
+  t.match(unlock(1, 5), { ok: true, copyBehind: true }, 'the copy is to be written again');
+  const newer = new Rig(disk, { fresh: false });
+  newer.core.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch: 1, list: 5 });
+  t.equal(newer.core.writeSlotCopy(ROOT_SCOPE, copy(2, 1)), 0);
+  t.match(unlock(1, 9), { ok: false, errno: errno.ESTALE }, 'an older epoch');
 });
