@@ -149,6 +149,12 @@ test('the root scope rotates too, and with it the key of the labels', async (t) 
   cpSync(next, vault.keyFile);
   vault.mountIt();
   t.equal(readFileSync(vault.path('file'), 'utf8'), 'content');
+  const tail = JSON.parse(vault.cli('audit', 'tail', '--json').stdout) as { entries: unknown[] };
+  t.match(
+    tail.entries[0],
+    { event: 'create', command: 'init', detail: 'keyfile' },
+    'older texts are readable',
+  );
   vault.unlock('/users', key);
   const listed = JSON.parse(vault.cli('slot', 'list', 'users', '--json').stdout) as { slots: unknown[] };
   t.match(listed.slots, [

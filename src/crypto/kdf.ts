@@ -30,6 +30,10 @@ export const kdfLabels = {
   'scopefs/1/chain': 32,
   /** epoch secret; context volume id | scope id: HMAC key of the slot list. */
   'scopefs/1/slot-list': 32,
+  /** store key; context volume id: seals the audit's texts. */
+  'scopefs/1/note': 32,
+  /** store key; context volume id: seals the store key before it. */
+  'scopefs/1/store-chain': 32,
   /** stretched slot secret; context volume id | scope id | slot number: seals the slot's private half. */
   'scopefs/1/slot': 32,
   /** stretched slot secret; context as above: the symmetric re-wrap of an epoch secret. */

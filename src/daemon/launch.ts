@@ -89,10 +89,10 @@ async function openRootSlot(
     }
     const slots = new Slots(suite, memory, new ChildKem(memory));
     const refuse = (failure: Failure): never => {
-      const detail = failure.code === 'integrity' ? { detail: failure.message } : {};
-      const who = { uid: process.getuid?.() ?? 0, pid: process.pid, command: 'mount' };
-      const entry = { event: 'unlock', result: failure.code, scope: root.id, purpose: 'mount' } as const;
-      rows.audit.append(systemClock.wall(), { ...entry, ...who, ...detail });
+      // Without the store key there is no text: that it was at a mount, the missing one says.
+      const who = { uid: process.getuid?.() ?? 0, pid: process.pid };
+      const entry = { event: 'unlock', result: failure.code, scope: root.id } as const;
+      rows.audit.append(systemClock.wall(), { ...entry, ...who });
       throw failure;
     };
     const context = { volume, scope: root.id };

@@ -13,12 +13,20 @@ import { StoreKey } from '../keyring/store-key.js';
 import { Throttle } from '../keyring/throttle.js';
 import type { Secret, SecretInput, SecretMemory } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import type { AuditEntry } from '../store/audit.js';
+import type { AuditEntry, AuditRow } from '../store/audit.js';
 import type { EpochRow, ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { CoreClient } from './core-client.js';
 import { ChildKem } from './kem.js';
 import type { VaultInfo } from './vault.js';
+
+/** What of an audit row is sealed. */
+export interface AuditTexts {
+  readonly command?: string;
+  readonly purpose?: string;
+  readonly detail?: string;
+}
+export type AuditedEvent = Omit<AuditEntry, 'note' | 'noteKey'> & Omit<AuditTexts, 'command'>;
 
 export interface SlotServices {
   readonly vault: VaultInfo;
@@ -64,9 +72,24 @@ export class ScopeSlots {
   }
 
   /** One durable row. @throws where it can't be written: then what it is about must not happen. */
-  audit(entry: AuditEntry, peer: Peer | undefined): void {
-    const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid, command: commandOf(peer.pid) };
-    this.#services.store.audit.append(systemClock.wall(), { ...who, ...entry });
+  audit(entry: AuditedEvent, peer: Peer | undefined): void {
+    const { purpose, detail, ...facts } = entry;
+    const { store, storeKey } = this.#services;
+    const command = peer === undefined ? undefined : commandOf(peer.pid);
+    const note = storeKey.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
+    const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
+    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey.generation });
+  }
+  /** The last rows with their texts, the oldest first. */
+  auditTail(count: number): (AuditRow & AuditTexts)[] {
+    return this.#services.store.audit.tail(count).map((row) => {
+      const { note, noteKey, scope } = row;
+      const text =
+        note === undefined || noteKey === undefined
+          ? undefined
+          : this.#services.storeKey.openNote(scope, noteKey, note);
+      return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
+    });
   }
 
   #context(scope: ScopeId): SlotContext {
@@ -287,7 +310,7 @@ export class ScopeSlots {
     secret: Secret,
     left: readonly SlotRow[],
     gone: ReadonlySet<number>,
-    entry: Pick<AuditEntry, 'event' | 'slot' | 'detail'>,
+    entry: Pick<AuditedEvent, 'event' | 'slot' | 'detail'>,
     peer: Peer,
     view: SlotView,
     anew?: { slot: SlotRow; input: SecretInput },
@@ -312,7 +335,7 @@ export class ScopeSlots {
         for (const number of gone) store.removeSlot(scope, number);
         if (made !== undefined) store.addSlot(scope, { ...made.slot, label: anew?.slot.label });
         this.#apply(scope, change);
-        if (isRoot) storeKey = this.#renewStoreKey(scope, next);
+        if (isRoot) storeKey = this.#renewStoreKey(scope, epoch, next);
       });
       if (storeKey !== undefined) {
         this.#services.storeKey.close();
@@ -342,9 +365,9 @@ export class ScopeSlots {
   }
 
   /** Labels go over to a new store key, which the removed holder of a root slot does not have. */
-  #renewStoreKey(root: ScopeId, epochSecret: Secret): StoreKey {
+  #renewStoreKey(root: ScopeId, epoch: number, epochSecret: Secret): StoreKey {
     const { store, suite, memory, vault, storeKey } = this.#services;
-    const fresh = StoreKey.create(suite, memory, vault.record.volume);
+    const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
     for (const row of store.scopes()) {
       store.setPath(row.id, fresh.sealPath(row.id, storeKey.openPath(row.id, row.path)));
       for (const slot of store.slots(row.id)) {
@@ -355,6 +378,7 @@ export class ScopeSlots {
       }
     }
     store.setMeta('store_key', fresh.wrap(suite, memory, root, epochSecret));
+    store.setMeta(`store_key_before_${epoch}`, fresh.succeed(suite, memory, root, storeKey));
     return fresh;
   }
 

@@ -111,7 +111,11 @@ async function main(): Promise<void> {
   if (rootRow === undefined || sealedKey === undefined) {
     throw new Failure('integrity', 'the metadata store has no root scope');
   }
-  const storeKey = StoreKey.unwrap(suite, memory, record.volume, rootRow.id, secret, sealedKey);
+  // The store key began with the root scope's current epoch.
+  const generation = store.secretsOf(rootRow.id)?.epochs.at(-1)?.epoch ?? 1;
+  const root = rootRow.id;
+  const storeKey = StoreKey.unwrap(suite, memory, record.volume, root, secret, sealedKey, generation);
+  storeKey.recall(suite, memory, root, (of) => store.meta(`store_key_before_${of}`));
   const known = VolumeService.known(store, storeKey);
 
   becomeIoFlusher();

@@ -220,15 +220,10 @@ async function make(
     store.setVolume(volume);
     store.setMeta('store_key', storeKey.wrap(suite, memory, root, secret));
     store.addScope(rows);
-    const who = { uid: process.getuid?.() ?? 0, pid: process.pid, command: 'init' };
-    store.audit.append(Date.now(), {
-      event: 'create',
-      result: 'ok',
-      scope: root,
-      slot: 0,
-      detail: options.slot,
-      ...who,
-    });
+    const who = { uid: process.getuid?.() ?? 0, pid: process.pid };
+    const note = storeKey.sealNote(root, JSON.stringify({ command: 'init', detail: options.slot }));
+    const entry = { event: 'create', result: 'ok', scope: root, slot: 0, ...who } as const;
+    store.audit.append(Date.now(), { ...entry, note, noteKey: storeKey.generation });
   });
   store.close();
   storeKey.close();

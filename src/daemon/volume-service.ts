@@ -418,7 +418,7 @@ export class VolumeService implements ControlService {
   }
 
   audit(count: number): AuditView[] {
-    return this.#context.store.audit.tail(count).map((row) => ({
+    return this.slots.auditTail(count).map((row) => ({
       sequence: row.sequence,
       at: new Date(row.at).toISOString(),
       event: row.event,

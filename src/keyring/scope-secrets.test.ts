@@ -148,13 +148,52 @@ test('labels need the store key, and belong to their scope and slot', async (t) 
   const sealed = key.sealPath(context.scope, 'users/al\xefce');
   const label = key.sealLabel(context.scope, 3, 'Büro');
   key.close();
-  const again = StoreKey.unwrap(suite, memory, volume, context.scope, secret, wrapped);
+  const again = StoreKey.unwrap(suite, memory, volume, context.scope, secret, wrapped, 1);
   t.equal(again.openPath(context.scope, sealed), 'users/al\xefce');
   t.throws(() => again.openPath(freshId<ScopeId>(), sealed), { code: 'integrity' });
   t.equal(again.openLabel(context.scope, 3, label), 'Büro');
   t.equal(again.openLabel(context.scope, 4, label), undefined);
   t.equal(again.openLabel(context.scope, 3, sealed), undefined, 'a path is no label');
-  t.throws(() => StoreKey.unwrap(suite, memory, volume, context.scope, secrets.fresh(), wrapped), {
+  t.throws(() => StoreKey.unwrap(suite, memory, volume, context.scope, secrets.fresh(), wrapped, 1), {
     code: 'integrity',
   });
+});
+
+test('texts of the audit stay readable over new store keys, and need one', async (t) => {
+  const root = freshId<ScopeId>();
+  const used = memory.used;
+  const sealed = new Map<number, Buffer>();
+  const notes: Buffer[] = [];
+  let key = StoreKey.create(suite, memory, volume);
+  notes.push(key.sealNote(root, 'note 1'));
+  for (let generation = 2; generation <= 4; generation++) {
+    const next = StoreKey.create(suite, memory, volume, generation);
+    sealed.set(generation, next.succeed(suite, memory, root, key));
+    key.close();
+    key = next;
+    notes.push(key.sealNote(root, `note ${generation}`));
+  }
+  const epochSecret = secrets.fresh();
+  const wrapped = key.wrap(suite, memory, root, epochSecret);
+  const all = (of: StoreKey) => notes.map((note, i) => of.openNote(root, i + 1, note));
+  t.same(all(key), ['note 1', 'note 2', 'note 3', 'note 4']);
+  key.close();
+  const again = StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 4);
+  t.same(all(again), [undefined, undefined, undefined, 'note 4']);
+  again.recall(suite, memory, root, (generation) => sealed.get(generation));
+  t.same(all(again), ['note 1', 'note 2', 'note 3', 'note 4']);
+  t.equal(again.openNote(undefined, 4, notes[3] as Buffer), undefined, 'of another scope');
+  t.equal(again.openNote(root, 3, notes[3] as Buffer), undefined, 'of another generation');
+  again.close();
+  const broken = StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 4);
+  broken.recall(suite, memory, root, (generation) =>
+    generation === 3 ? randomBytes(72) : sealed.get(generation),
+  );
+  t.same(all(broken), [undefined, undefined, 'note 3', 'note 4'], 'what is broken hides what is older');
+  broken.close();
+  t.throws(() => StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 3), {
+    code: 'integrity',
+  });
+  epochSecret.wipe();
+  t.equal(memory.used, used, 'nothing stays in secret memory');
 });

@@ -14,6 +14,8 @@ const kinds = {
   wrap: { code: 6, version: 2 },
   rewrap: { code: 7, version: 2 },
   slotLabel: { code: 8, version: 1 },
+  note: { code: 9, version: 1 },
+  storeChain: { code: 10, version: 1 },
 } as const;
 export type SealedKind = keyof typeof kinds;
 

@@ -24,9 +24,9 @@ export interface AuditEntry {
   readonly lease?: string | undefined;
   readonly uid?: number | undefined;
   readonly pid?: number | undefined;
-  readonly command?: string | undefined;
-  readonly purpose?: string | undefined;
-  readonly detail?: string | undefined;
+  /** Texts, sealed under the store key of generation `noteKey` (keyring/store-key.ts). */
+  readonly note?: Buffer | undefined;
+  readonly noteKey?: number | undefined;
 }
 export interface AuditRow extends AuditEntry {
   readonly sequence: number;
@@ -44,9 +44,8 @@ interface RawAudit {
   lease: string | null;
   uid: number | null;
   pid: number | null;
-  command: string | null;
-  purpose: string | null;
-  detail: string | null;
+  note: Buffer | null;
+  note_key: number | null;
 }
 
 /** The append-only record of who opened what. A row is durable when `append` returns. */
@@ -56,16 +55,16 @@ export class AuditTable {
 
   constructor(db: Db) {
     this.#append = db.prepare(
-      `INSERT INTO audit (at, event, result, scope, slot, lease, uid, pid, command, purpose, detail)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO audit (at, event, result, scope, slot, lease, uid, pid, note, note_key)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#tail = db.prepare<[number], RawAudit>('SELECT * FROM audit ORDER BY sequence DESC LIMIT ?');
   }
 
   /** `at`: milliseconds since 1970. */
   append(at: number, entry: AuditEntry): void {
-    const { event, result, scope, slot, lease, uid, pid, command, purpose, detail } = entry;
-    const optional = [slot, lease, uid, pid, command, purpose, detail].map((value) => value ?? null);
+    const { event, result, scope, slot, lease, uid, pid, note, noteKey } = entry;
+    const optional = [slot, lease, uid, pid, note, noteKey].map((value) => value ?? null);
     this.#append.run(Math.floor(at), event, result, scope === undefined ? null : idBytes(scope), ...optional);
   }
 
@@ -84,9 +83,8 @@ export class AuditTable {
         lease: row.lease ?? undefined,
         uid: row.uid ?? undefined,
         pid: row.pid ?? undefined,
-        command: row.command ?? undefined,
-        purpose: row.purpose ?? undefined,
-        detail: row.detail ?? undefined,
+        note: row.note ?? undefined,
+        noteKey: row.note_key ?? undefined,
       }));
   }
 }

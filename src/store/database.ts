@@ -52,9 +52,8 @@ const migrations = [
      lease TEXT,
      uid INTEGER,
      pid INTEGER,
-     command TEXT,
-     purpose TEXT,
-     detail TEXT
+     note BLOB,
+     note_key INTEGER
    ) STRICT;
    CREATE INDEX audit_scope ON audit (scope, sequence);
    CREATE TRIGGER audit_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;

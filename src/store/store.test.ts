@@ -82,11 +82,21 @@ test('the audit only grows', async (t) => {
   const store = Store.create(path);
   const scope = freshId<ScopeId>();
   for (let i = 0; i < 5; i++) store.audit.append(i + 0.5, { event: 'unlock', result: 'ok', scope, slot: i });
-  store.audit.append(5, { event: 'lock', result: 'io', uid: 3, pid: 4, command: 'c', detail: 'd' });
+  store.audit.append(5, { event: 'lock', result: 'io', uid: 3, pid: 4, note: Buffer.from('n'), noteKey: 2 });
   const tail = store.audit.tail(2);
   t.match(tail, [
     { sequence: 5, at: 4, event: 'unlock', scope, slot: 4, uid: undefined },
-    { sequence: 6, at: 5, event: 'lock', result: 'io', scope: undefined, uid: 3, pid: 4, command: 'c' },
+    {
+      sequence: 6,
+      at: 5,
+      event: 'lock',
+      result: 'io',
+      scope: undefined,
+      uid: 3,
+      pid: 4,
+      note: Buffer.from('n'),
+      noteKey: 2,
+    },
   ]);
   store.close();
   const db = new Database(path);
