@@ -21,6 +21,11 @@ export interface KemAnswer {
 }
 
 const LIMIT_MS = 20_000;
+/**
+ * What the server inherited (launch.ts) is not for the child: it takes the device's place by its own descriptors, and
+ * with the vault's lock in it a killed server would leave the vault busy.
+ */
+const CLOSED = ['ignore', 'ignore'] as const;
 const SECRET_BYTES = 32;
 
 /** Key pairs in a process of their own for each operation: it ends with its copies of the secrets. */
@@ -71,7 +76,12 @@ export class ChildKem implements Kem {
           '--disable-proto=delete',
           fileURLToPath(new URL('./kem-child.js', import.meta.url)),
         ],
-        { env: {}, cwd: '/', stdio: ['pipe', 'pipe', 'pipe', outWrite, inRead], timeout: LIMIT_MS },
+        {
+          env: {},
+          cwd: '/',
+          stdio: ['pipe', 'pipe', 'pipe', outWrite, inRead, ...CLOSED],
+          timeout: LIMIT_MS,
+        },
       );
       shut(outWrite, inRead);
       if (secret !== undefined) write(inWrite, secret.address, secret.length);

@@ -123,7 +123,7 @@ export class ScopeSlots {
 
   /**
    * Opens a scope's secrets with what a caller gave. Wrong keys and damaged rows are audited; the caller audits what
-   * becomes of the right one. The secrets are the caller's to wipe.
+   * becomes of the right one. The secrets are the caller's to wipe. Call it {@link inTurn}.
    */
   async open(
     scope: ScopeId,
@@ -217,11 +217,14 @@ export class ScopeSlots {
     return label === undefined ? undefined : this.#services.storeKey.openLabel(scope, number, label);
   }
 
-  async test(scope: ScopeId, input: SecretInput, peer: Peer): Promise<SlotView> {
-    const opened = await this.open(scope, input, peer, 'slot_test');
-    for (const secret of opened.secrets) secret.wipe();
-    this.audit({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
-    return this.#view(scope, opened.slot, opened.damaged);
+  /** In turn, as every opening: many guesses at once would all pass the throttle before the first counts. */
+  test(scope: ScopeId, input: SecretInput, peer: Peer): Promise<SlotView> {
+    return this.inTurn(scope, async () => {
+      const opened = await this.open(scope, input, peer, 'slot_test');
+      for (const secret of opened.secrets) secret.wipe();
+      this.audit({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
+      return this.#view(scope, opened.slot, opened.damaged);
+    });
   }
 
   add(

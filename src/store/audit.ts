@@ -1,5 +1,5 @@
 import { idBytes, type ScopeId, scopeId } from '../base/ids.js';
-import type { Db } from './database.js';
+import { changing, type Db } from './database.js';
 
 /** What happened: one row each, never changed (triggers of the schema refuse it). */
 export const auditEvents = [
@@ -65,7 +65,8 @@ export class AuditTable {
   append(at: number, entry: AuditEntry): void {
     const { event, result, scope, slot, lease, uid, pid, note, noteKey } = entry;
     const optional = [slot, lease, uid, pid, note, noteKey].map((value) => value ?? null);
-    this.#append.run(Math.floor(at), event, result, scope === undefined ? null : idBytes(scope), ...optional);
+    const id = scope === undefined ? null : idBytes(scope);
+    changing(() => this.#append.run(Math.floor(at), event, result, id, ...optional));
   }
 
   /** The last `count` rows, the oldest of them first. */

@@ -92,6 +92,25 @@ export function openDatabase(path: string, create = false): Db {
   return db;
 }
 
+/** Runs a change; what SQLite refuses for want of space or by the disk has the code that callers know. */
+export function changing<T>(change: () => T): T {
+  try {
+    return change();
+  } catch (error) {
+    const code = error instanceof Database.SqliteError ? error.code : '';
+    if (code === 'SQLITE_FULL') {
+      throw new Failure('no_space', 'no space left for the metadata store', {
+        hint: 'nothing was changed: make room and try again',
+        cause: error,
+      });
+    }
+    if (/^SQLITE_(IOERR|READONLY|CANTOPEN|BUSY)/.test(code)) {
+      throw new Failure('io', `the metadata store cannot be written (${code})`, { cause: error });
+    }
+    throw error;
+  }
+}
+
 function migrate(db: Db, path: string): void {
   const version = db.pragma('user_version', { simple: true }) as number;
   const draft = db.prepare("SELECT 1 FROM pragma_table_info('scopes') WHERE name = 'key_id'").get();

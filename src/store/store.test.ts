@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { test } from 'tap';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
+import { openDatabase } from './database.js';
 import type { ScopeSecretRows, SlotRow, WrapRow } from './rows.js';
 import { Store } from './store.js';
 
@@ -103,4 +104,27 @@ test('the audit only grows', async (t) => {
   t.throws(() => db.exec('DELETE FROM audit'), /append-only/);
   t.throws(() => db.exec("UPDATE audit SET result = 'ok'"), /append-only/);
   db.close();
+});
+
+test('a full disk is no_space, and nothing of the change is there', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-full-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const db = openDatabase(join(directory, 'store.sqlite'), true);
+  const store = new Store(db);
+  store.addScope(rowsOf());
+  db.pragma(`max_page_count = ${db.pragma('page_count', { simple: true })}`);
+  const full = { code: 'no_space', hint: /room/ };
+  t.throws(() => {
+    for (let i = 0; i < 50; i++) store.addScope(rowsOf());
+  }, full);
+  const scopes = store.scopes();
+  for (const { id } of scopes) t.equal(store.slots(id).length, 1, 'each scope that is there is whole');
+  t.throws(() => {
+    for (let i = 0; i < 10_000; i++) store.audit.append(i, { event: 'unlock', result: 'ok' });
+  }, full);
+  t.throws(() => {
+    for (const { id } of scopes)
+      store.putWrap(id, { number: 0, epoch: 9, wrap: randomBytes(9000), rewrap: undefined });
+  }, full);
+  store.close();
 });

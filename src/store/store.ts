@@ -1,6 +1,6 @@
 import { idBytes, type ScopeId, scopeId, type VolumeId } from '../base/ids.js';
 import { AuditTable } from './audit.js';
-import { type Db, openDatabase } from './database.js';
+import { changing, type Db, openDatabase } from './database.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
 
 interface RawScope {
@@ -100,7 +100,7 @@ export class Store {
   }
   /** Runs several changes as one: all of them are durable when it returns, or none. */
   transaction<T>(change: () => T): T {
-    return this.#db.transaction(change)();
+    return changing(() => this.#db.transaction(change)());
   }
 
   meta(key: string): Buffer | undefined {
@@ -196,6 +196,7 @@ export class Store {
     this.#statements.setLabel.run(label, idBytes(id), number);
   }
   putWrap(id: ScopeId, row: WrapRow): void {
-    this.#statements.putWrap.run(idBytes(id), row.number, row.epoch, row.wrap, row.rewrap ?? null);
+    const { number, epoch, wrap, rewrap } = row;
+    changing(() => this.#statements.putWrap.run(idBytes(id), number, epoch, wrap, rewrap ?? null));
   }
 }
