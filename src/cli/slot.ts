@@ -47,7 +47,7 @@ function newSource(text: string | undefined) {
 }
 
 const describe = (slot: SlotView): string =>
-  `slot ${slot.number} (${slot.type}${slot.label === null ? '' : `, ${slot.label}`})`;
+  `slot ${slot.number} (${slot.type ?? slot.status}${slot.label === null ? '' : `, ${slot.label}`})`;
 
 function changed(context: CommandContext, what: string, change: SlotChangeView): void {
   const { slot, epoch, still_readable: old } = change;
@@ -74,7 +74,13 @@ export const slot: Verb = (program, run) => {
       context.output.result({ slots: found }, () =>
         context.output.table(
           ['SLOT', 'TYPE', 'LABEL', 'CREATED', 'STATUS'],
-          found.map((one) => [String(one.number), one.type, one.label ?? '', one.created, one.status]),
+          found.map((one) => [
+            String(one.number),
+            one.type ?? '?',
+            one.label ?? '',
+            one.created ?? '?',
+            one.status,
+          ]),
         ),
       );
     }),

@@ -71,11 +71,14 @@ export type VersionView = z.infer<typeof versionSchema>;
 
 export const slotSchema = z.object({
   number: z.number().int(),
-  type: z.enum(slotTypes),
+  type: z.enum(slotTypes).nullable(),
   label: z.string().nullable(),
-  created: z.string(),
-  /** `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. */
-  status: z.enum(['ok', 'damaged', 'unverified']),
+  created: z.string().nullable(),
+  /**
+   * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
+   * scope's list has it, the store has not.
+   */
+  status: z.enum(['ok', 'damaged', 'missing', 'unverified']),
 });
 export type SlotView = z.infer<typeof slotSchema>;
 export const slotsSchema = z.object({ slots: z.array(slotSchema) });

@@ -101,7 +101,13 @@ export class ChildKem implements Kem {
         const why = Buffer.concat(complaint).toString('utf8').trim().split('\n')[0] ?? '';
         throw new Failure('internal', `the process for key pairs failed (${status}) ${why}`.trim());
       }
-      const secrets = Array.from({ length: wanted }, () => this.#take(outRead));
+      const secrets: Secret[] = [];
+      try {
+        while (secrets.length < wanted) secrets.push(this.#take(outRead));
+      } catch (error) {
+        for (const taken of secrets) taken.wipe();
+        throw error;
+      }
       return { answer: JSON.parse(Buffer.concat(output).toString('utf8')) as KemAnswer, secrets };
     } finally {
       shut(...open);

@@ -101,17 +101,18 @@ export class ScopeSlots {
     return rows;
   }
 
-  /** Rows and secret of a new scope. The secret is the caller's to wipe. */
+  /**
+   * Rows and secret of a new scope, its path still unsealed: that belongs to {@link addScope}, as the store key may be
+   * replaced while a passphrase is stretched. The secret is the caller's to wipe.
+   */
   async create(
     scope: ScopeId,
     parent: ScopeId,
-    path: string,
     type: SlotType,
     input: SecretInput,
   ): Promise<{ rows: ScopeSecretRows; secret: Secret }> {
     const secret = this.#secrets.fresh();
-    const sealed = this.#services.storeKey.sealPath(scope, path);
-    const row = { parent, path: sealed, created: seconds() };
+    const row = { parent, path: Buffer.alloc(0), created: seconds() };
     try {
       const rows = await this.#secrets.create(this.#context(scope), row, type, input, secret);
       return { rows, secret };
@@ -119,6 +120,18 @@ export class ScopeSlots {
       secret.wipe();
       throw error;
     }
+  }
+
+  /** Stores a new scope and that it was made: sealed and written in one step, so under the store key of now. */
+  addScope(rows: ScopeSecretRows, path: string, peer: Peer): void {
+    const { id } = rows.scope;
+    const { store, storeKey } = this.#services;
+    const [slot] = rows.slots;
+    store.transaction(() => {
+      const detail = slot === undefined ? {} : { slot: slot.number, detail: slot.type };
+      this.audit({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
+      store.addScope({ ...rows, scope: { ...rows.scope, path: storeKey.sealPath(id, path) } });
+    });
   }
 
   /**
@@ -201,7 +214,11 @@ export class ScopeSlots {
     } catch (error) {
       if (!(error instanceof Failure) || (error.code !== 'locked' && error.code !== 'busy')) throw error;
     }
-    return this.#rows(scope).slots.map((slot) => this.#view(scope, slot, damaged));
+    const { slots } = this.#rows(scope);
+    const missing = (damaged ?? []).filter((number) => !slots.some((slot) => slot.number === number));
+    return [...slots.map((slot) => this.#view(scope, slot, damaged)), ...missing.map(missingView)].sort(
+      (a, b) => a.number - b.number,
+    );
   }
   #view(scope: ScopeId, slot: SlotRow, damaged: readonly number[] | undefined): SlotView {
     return {
@@ -266,8 +283,12 @@ export class ScopeSlots {
   remove(scope: ScopeId, reference: string, peer: Peer): Promise<SlotChangeView> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
-        const slot = this.#find(scope, rows.slots, reference);
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
+        const slot = this.#find(scope, rows.slots, damaged, reference);
+        // What is damaged goes when one of them is named, all at once: none opens anything. Never beside a whole one,
+        // where an edited recovery slot would vanish unnoticed.
+        const isDamaged = damaged.includes(slot.number);
+        if (!isDamaged) this.#refuseDamaged(scope, damaged);
         const gone = new Set([slot.number, ...damaged]);
         const left = rows.slots.filter(({ number }) => !gone.has(number));
         const path = this.#pathOf(scope);
@@ -276,13 +297,14 @@ export class ScopeSlots {
             hint: 'add another first: scopefs slot add',
           });
         }
-        if (slot.type === 'recovery' && !left.some(({ type }) => type === 'recovery')) {
+        if (!isDamaged && slot.type === 'recovery' && !left.some(({ type }) => type === 'recovery')) {
           throw new Failure('conflict', `slot ${slot.number} is the last recovery slot of ${path}`, {
             hint: 'add another recovery slot first: scopefs slot add --slot recovery',
           });
         }
-        const detail = { event: 'slot_remove', slot: slot.number, detail: slot.type } as const;
-        return this.#advance(scope, rows, secret, left, gone, detail, peer, this.#view(scope, slot, damaged));
+        const view = 'publicKey' in slot ? this.#view(scope, slot, damaged) : missingView(slot.number);
+        const detail = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
+        return this.#advance(scope, rows, secret, left, gone, detail, peer, view);
       }),
     );
   }
@@ -290,9 +312,9 @@ export class ScopeSlots {
   rotate(scope: ScopeId, reference: string, input: SecretInput, peer: Peer): Promise<SlotChangeView> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
-        const slot = this.#find(scope, rows.slots, reference);
-        Slots.check(slot.type, input);
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
+        const slot = this.#find(scope, rows.slots, [], reference) as SlotRow;
+        Slots.check(slot.type, input);
         this.#refuseDamaged(
           scope,
           damaged.filter((number) => number !== slot.number),
@@ -321,6 +343,8 @@ export class ScopeSlots {
     const { store } = this.#services;
     const context = this.#context(scope);
     const next = this.#secrets.fresh();
+    // As text: the store key that sealed it may be replaced meanwhile.
+    const name = anew === undefined ? undefined : this.#label(scope, anew.slot);
     try {
       const now = seconds();
       const epoch = (rows.epochs.at(-1) as EpochRow).epoch + 1;
@@ -328,7 +352,7 @@ export class ScopeSlots {
         anew === undefined
           ? undefined
           : await this.#slots.make(context, anew.slot.number, anew.slot.type, anew.input, epoch, next, now);
-      const slots = made === undefined ? left : [...left, { ...made.slot, label: anew?.slot.label }];
+      const slots = made === undefined ? left : [...left, made.slot];
       const wraps = made === undefined ? [] : [made.wrap];
       const change = await this.#secrets.advance(context, slots, rows, secret, next, now, wraps);
       const isRoot = rows.scope.parent === undefined;
@@ -336,7 +360,12 @@ export class ScopeSlots {
       store.transaction(() => {
         this.audit({ ...entry, result: 'ok', scope }, peer);
         for (const number of gone) store.removeSlot(scope, number);
-        if (made !== undefined) store.addSlot(scope, { ...made.slot, label: anew?.slot.label });
+        if (made !== undefined) {
+          const { number } = made.slot;
+          const label =
+            name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
+          store.addSlot(scope, { ...made.slot, label });
+        }
         this.#apply(scope, change);
         if (isRoot) storeKey = this.#renewStoreKey(scope, epoch, next);
       });
@@ -372,7 +401,9 @@ export class ScopeSlots {
     const { store, suite, memory, vault, storeKey } = this.#services;
     const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
     for (const row of store.scopes()) {
-      store.setPath(row.id, fresh.sealPath(row.id, storeKey.openPath(row.id, row.path)));
+      // A damaged one stays: the scope's directory brings it back when it is seen.
+      const path = storeKey.openPath(row.id, row.path);
+      if (path !== undefined) store.setPath(row.id, fresh.sealPath(row.id, path));
       for (const slot of store.slots(row.id)) {
         const label = this.#label(row.id, slot);
         if (label !== undefined) {
@@ -399,11 +430,19 @@ export class ScopeSlots {
     await this.#core.call({ op: 'slotCopy', scope, bytes });
   }
 
-  #find(scope: ScopeId, slots: readonly SlotRow[], reference: string): SlotRow {
+  /** A slot by number or label; of those that the list has and the store has not, its number alone. */
+  #find(
+    scope: ScopeId,
+    slots: readonly SlotRow[],
+    listed: readonly number[],
+    reference: string,
+  ): SlotRow | { readonly number: number; readonly type: undefined } {
     const found = slots.find(
       (slot) => String(slot.number) === reference || this.#label(scope, slot) === reference,
     );
     if (found !== undefined) return found;
+    const missing = listed.find((number) => String(number) === reference);
+    if (missing !== undefined) return { number: missing, type: undefined };
     throw new Failure('not_found', `${this.#pathOf(scope)} has no slot ${reference}`, {
       hint: 'list them with: scopefs slot list SCOPE',
     });
@@ -426,6 +465,11 @@ export class ScopeSlots {
       hint: 'remove it first: scopefs slot rm SCOPE SLOT',
     });
   }
+}
+
+/** A slot that the list vouches for and the store has lost. */
+function missingView(number: number): SlotView {
+  return { number, type: null, label: null, created: null, status: 'missing' };
 }
 
 function isBuffer(value: unknown): value is { data: number[] } {

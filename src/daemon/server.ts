@@ -2,6 +2,7 @@ import { statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
+import type { ScopeId } from '../base/ids.js';
 import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { unmountFuse } from '../fuse/mount.js';
@@ -116,7 +117,8 @@ async function main(): Promise<void> {
   const root = rootRow.id;
   const storeKey = StoreKey.unwrap(suite, memory, record.volume, root, secret, sealedKey, generation);
   storeKey.recall(suite, memory, root, (of) => store.meta(`store_key_before_${of}`));
-  const known = VolumeService.known(store, storeKey);
+  const damagedLabels: ScopeId[] = [];
+  const known = VolumeService.known(store, storeKey, (scope) => damagedLabels.push(scope));
 
   becomeIoFlusher();
   const unclean = markDirty(vault.path);
@@ -185,6 +187,11 @@ async function main(): Promise<void> {
   const context = { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory, log };
   const service = new VolumeService(context, core, known, unmount);
 
+  for (const scope of damagedLabels) {
+    log.error('the label of a scope is damaged: its directory brings it back when it is seen', { scope });
+    const detail = 'its label is not authentic';
+    service.slots.audit({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
+  }
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {
     throw new Failure('internal', 'unmounted while the daemon started');

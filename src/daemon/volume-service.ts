@@ -70,14 +70,21 @@ export class VolumeService implements ControlService {
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
 
-  /** What the core must know at the start. */
-  static known(store: Store, storeKey: StoreKey): (KnownScopeRecord & KnownScope)[] {
-    return store.scopes().map((row) => ({
-      id: row.id,
-      parent: row.parent,
-      path: storeKey.openPath(row.id, row.path),
-      created: row.created,
-    }));
+  /**
+   * What the core must know at the start. `damaged`: a scope whose label is not authentic. It goes by a name that tells
+   * so, until its directory is seen and the core reports where it is.
+   */
+  static known(
+    store: Store,
+    storeKey: StoreKey,
+    damaged: (scope: ScopeId) => void,
+  ): (KnownScopeRecord & KnownScope)[] {
+    return store.scopes().map((row) => {
+      const path = storeKey.openPath(row.id, row.path);
+      if (path === undefined) damaged(row.id);
+      const shownAs = row.parent === undefined ? '' : `damaged-label-${row.id}`;
+      return { id: row.id, parent: row.parent, path: path ?? shownAs, created: row.created };
+    });
   }
 
   #fullPath(id: ScopeId): string {
@@ -167,13 +174,10 @@ export class VolumeService implements ControlService {
     const id = freshId<ScopeId>();
     const parent = this.#containing(names.slice(0, -1));
     const below = raw(names.slice(pathParts(this.#fullPath(parent.id)).length).join('/'));
-    const { rows, secret } = await this.slots.create(id, parent.id, below, type, input);
+    const { rows, secret } = await this.slots.create(id, parent.id, type, input);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
-      store.transaction(() => {
-        this.slots.audit({ event: 'create', result: 'ok', scope: id, slot: 0, detail: type }, peer);
-        store.addScope(rows);
-      });
+      this.slots.addScope(rows, below, peer);
       const made = await this.#core.call({
         op: 'create',
         names: names.map(raw),

@@ -282,14 +282,18 @@ export class Core {
     return scope.live.epoch;
   }
 
-  /** Begins a new epoch of an unlocked scope: from the next seal on its secret (taken over) is needed. */
+  /**
+   * Begins a new epoch: from the next seal on its secret (taken over) is needed, also by what a lock under way still
+   * writes. False: the scope is locked, so nothing is sealed until an unlock, which begins in the new epoch.
+   */
   advance(id: ScopeId, epoch: number, secret: Secret): boolean {
     const scope = this.scope(id);
-    if (scope?.isOpen !== true || scope.live.epoch !== epoch - 1) {
+    const keys = scope?.keys;
+    if (keys === undefined || keys.epoch !== epoch - 1) {
       secret.wipe();
       return false;
     }
-    scope.live.advance(epoch, secret);
+    keys.advance(epoch, secret);
     this.volume.directories.wipe();
     return true;
   }

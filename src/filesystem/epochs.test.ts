@@ -4,7 +4,7 @@ import { errno } from '../base/errno.js';
 import { encodeSlotCopy } from '../format/slot-copy.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
+import { LateExecutor, nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
 
 /** A removed slot's holder knows the secrets of the epochs before: what was written since must stay shut. */
 
@@ -172,4 +172,14 @@ test("the copy of a scope's slots is hidden, durable, and shuts out an older sto
   newer.core.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch: 1, list: 5 });
   t.equal(newer.core.writeSlotCopy(ROOT_SCOPE, copy(2, 1)), 0);
   t.match(unlock(1, 9), { ok: false, errno: errno.ESTALE }, 'an older epoch');
+});
+
+test('what a lock under way still writes is sealed under the epoch that began meanwhile', async (t) => {
+  const disk = new MemoryDisk();
+  const executor = new LateExecutor(disk);
+  const rig = new Rig(disk, { executor });
+  rig.core.lock([ROOT_SCOPE], 'test', Number.POSITIVE_INFINITY, () => {});
+  t.equal(rig.core.stateOf(rig.core.volume.scopes[0]!), 'locking');
+  t.ok(rig.core.advance(ROOT_SCOPE, 2, secretOf(SECOND)));
+  t.equal(rig.core.volume.scopes[0]?.keys?.epoch, 2);
 });

@@ -4,7 +4,7 @@ import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
 import type { SlotRow, SlotType, WrapRow } from '../store/rows.js';
 import { readRecoveryText, writeRecoveryText } from './recovery-text.js';
 import { type SlotContext, Slots } from './slots.js';
-import { input, kem, memory, reveal, secrets, slots, volume } from './test-keyring.js';
+import { input, kem, memory, reveal, secrets, slots, suite, TestKem, volume } from './test-keyring.js';
 
 async function made(type: SlotType, given: string | Buffer, number = 0, epoch = 1) {
   const context: SlotContext = { volume, scope: freshId<ScopeId>() };
@@ -172,5 +172,24 @@ test('nothing stays in secret memory: each opening, right or wrong, gives its sl
   const bad = { ...wrap, rewrap: undefined, wrap: wrap.wrap.subarray(0, 1150) };
   await t.rejects(slots.open(context, [slot], [bad], 1, input(key)));
   (await slots.make(context, 1, 'keyfile', input(key), 1, secret, 1)).slot;
+  t.equal(memory.used, used);
+});
+
+test('a process for key pairs that fails leaves no secret behind', async (t) => {
+  const key = randomBytes(32);
+  const { context, slot, wrap, secret } = await made('keyfile', key);
+  class Failing extends TestKem {
+    override generate(): ReturnType<TestKem['generate']> {
+      return Promise.reject(new Error('no process'));
+    }
+    override decapsulate(): ReturnType<TestKem['decapsulate']> {
+      return Promise.reject(new Error('no process'));
+    }
+  }
+  const failing = new Slots(suite, memory, new Failing());
+  const used = memory.used;
+  await t.rejects(failing.make(context, 1, 'keyfile', input(key), 1, secret, 1), /no process/);
+  const bare = { ...wrap, rewrap: undefined };
+  await t.rejects(failing.open(context, [slot], [bare], 1, input(key)), /no process/);
   t.equal(memory.used, used);
 });

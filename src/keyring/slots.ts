@@ -101,8 +101,11 @@ export class Slots {
       cost: type === 'passphrase' ? this.#cost : undefined,
     };
     const id = { number, type };
-    const pair = await this.#kem.generate();
     const stretched = await this.#stretched(type, input, parameters);
+    const pair = await this.#kem.generate().catch((error: unknown) => {
+      stretched.wipe();
+      throw error;
+    });
     try {
       const privateHalf = this.#seal(context, id, stretched, 'privateHalf', 0, pair.privateHalf);
       const rewrap = this.#seal(context, id, stretched, 'rewrap', epoch, epochSecret);
@@ -200,8 +203,7 @@ export class Slots {
         privateHalf.wipe();
         throw damaged('cut short');
       }
-      const shared = await this.#kem.decapsulate(privateHalf, ciphertext);
-      privateHalf.wipe();
+      const shared = await this.#kem.decapsulate(privateHalf, ciphertext).finally(() => privateHalf.wipe());
       const sealed = wrap.wrap.subarray(KEM_CIPHERTEXT_BYTES);
       const secret = this.#open(context, slot, shared, 'wrap', epoch, sealed);
       shared.wipe();
@@ -262,7 +264,12 @@ export class Slots {
       randomFill(recovery.address, 32);
     } else {
       const cost = parameters.cost ?? defaultCost;
-      await stretch(input.address, input.lengthWithoutNewline, salt, cost, stretched);
+      try {
+        await stretch(input.address, input.lengthWithoutNewline, salt, cost, stretched);
+      } catch (error) {
+        stretched.wipe();
+        throw error;
+      }
     }
     return stretched;
   }

@@ -142,13 +142,9 @@ export class StoreKey {
   sealPath(scope: ScopeId, path: string): Buffer {
     return sealValue(this.#labels, this.#path(scope), Buffer.from(path, 'latin1'));
   }
-  /** @throws Failure integrity where it is not authentic. */
-  openPath(scope: ScopeId, sealed: Buffer): string {
-    const path = openValue(this.#labels, this.#path(scope), sealed);
-    if (path === undefined) {
-      throw new Failure('integrity', `the label of scope ${scope} in the metadata store is not authentic`);
-    }
-    return path.toString('latin1');
+  /** Undefined where it is not authentic: a label names a scope for people, its directory says the same. */
+  openPath(scope: ScopeId, sealed: Buffer): string | undefined {
+    return openValue(this.#labels, this.#path(scope), sealed)?.toString('latin1');
   }
 
   #slot(scope: ScopeId, slot: number): SealedPlace {
