@@ -1,6 +1,7 @@
 import { errno } from '../base/errno.js';
 import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { AttributeChange, Caller, NodeId, Reply } from './contract.js';
+import { WHOLE } from './file-queue.js';
 import { truncateFile } from './file-truncate.js';
 import type { Files } from './files.js';
 import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
@@ -69,14 +70,15 @@ export class Attribution {
     }
     if (change.size === undefined) {
       const file = this.#volume.files.get(slot);
-      if (file === undefined || !file.busy || change.mtime === undefined) {
+      if (file === undefined) {
         this.#finishSetattr(slot, change, reply);
         return;
       }
-      // A header write under way puts back the modification time that it found: wait for it.
-      file.enter(reply, () => {
+      // A header write under way puts back the modification time that it found, and a job may hold the host's lock
+      // of that inode: wait for both.
+      file.queue.enter(WHOLE, reply, (turn) => {
         this.#finishSetattr(slot, change, reply);
-        file.leave();
+        turn.leave();
       });
       return;
     }
@@ -91,10 +93,13 @@ export class Attribution {
       return;
     }
     const load = size !== 0;
+    const refused = (): void => this.#files.drop(file, () => {});
     this.#files.inside(
       file,
+      () => WHOLE,
       reply,
-      (io, leave) => {
+      { load, refused },
+      ({ io, leave }) => {
         truncateFile(file, io, size, (result) => {
           this.#volume.table.set(slot, flag.STALE);
           leave();
@@ -104,8 +109,6 @@ export class Attribution {
           });
         });
       },
-      load,
-      () => this.#files.drop(file, () => {}),
     );
   }
 

@@ -21,8 +21,14 @@ export type Job =
       readonly length: number;
       readonly offset: number;
     }
-  | { readonly op: 'ftruncate'; readonly handle: Handle; readonly length: number }
-  | { readonly op: 'fsync' | 'fdatasync' | 'syncfs'; readonly handle: Handle };
+  /** `from`: the length before. */
+  | { readonly op: 'ftruncate'; readonly handle: Handle; readonly length: number; readonly from: number }
+  | { readonly op: 'fsync' | 'fdatasync' | 'syncfs' | 'close'; readonly handle: Handle }
+  /**
+   * Reads what is stored of names in a directory, or without names the directory itself, for the host's cache alone:
+   * who asks afterwards does not wait for the disk. The result says nothing.
+   */
+  | { readonly op: 'warm'; readonly handle: Handle; readonly names: readonly string[] };
 
 /**
  * The core's port to the disk. Directory-relative calls, no symlink is ever followed; each returns its result or
@@ -39,6 +45,8 @@ export interface Backing {
   /** Creates a regular file that must not exist, for reading and writing. */
   createFile(dir: Handle, name: string, mode: number): Handle;
   close(handle: Handle): void;
+  /** A descriptor that only keeps an object in existence (O_PATH). */
+  hold(dir: Handle, name: string): Handle;
   mkdir(dir: Handle, name: string, mode: number): number;
   unlink(dir: Handle, name: string): number;
   rmdir(dir: Handle, name: string): number;
@@ -47,7 +55,10 @@ export interface Backing {
   link(dir: Handle, name: string, newDir: Handle, newName: string): number;
   symlink(target: string, dir: Handle, name: string): number;
   readlink(dir: Handle, name: string): string | number;
+  /** All entries. */
   list(dir: Handle): DirectoryEntry[] | number;
+  /** Some entries, from where the descriptor's reader stopped; none at the end. */
+  listSome(dir: Handle): DirectoryEntry[] | number;
   chmod(dir: Handle, name: string, mode: number): number;
   fchmod(handle: Handle, mode: number): number;
   chown(dir: Handle, name: string, uid: number, gid: number): number;
@@ -67,6 +78,13 @@ export interface Backing {
 /** Runs jobs. `done` is called on the core's thread, before `run` returns or later, exactly once. */
 export interface Executor {
   run(job: Job, done: (result: number) => void): void;
+  /**
+   * Whether looking something up may keep the caller waiting, so that a `warm` job should come first. `entries`: about
+   * how many.
+   */
+  readonly warmsFirst: (entries: number) => boolean;
+  /** A look-up on the core's thread took so long (ms). */
+  took(milliseconds: number): void;
 }
 
 /** Runs each job at once on the calling thread. */
@@ -78,4 +96,6 @@ export class InlineExecutor implements Executor {
   run(job: Job, done: (result: number) => void): void {
     done(this.#backing.perform(job));
   }
+  readonly warmsFirst = (): boolean => false;
+  took(): void {}
 }

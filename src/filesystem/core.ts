@@ -166,13 +166,8 @@ export class Core {
   ): void {
     const handle = this.#handles.get(number);
     const slot = handle?.dead === true ? -errno.ENOKEY : this.nodes.usable(node, caller, 'use');
-    if (slot < 0 || handle?.listing === undefined) {
-      reply.error(slot < 0 ? -slot : errno.EBADF);
-      return;
-    }
-    const done = handle.listing.fill(offset, sink);
-    if (done < 0) reply.error(-done);
-    else sink.end();
+    if (slot < 0 || handle?.listing === undefined) reply.error(slot < 0 ? -slot : errno.EBADF);
+    else handle.listing.fill(offset, sink, reply);
   }
 
   releasedir(number: number, reply: Reply): void {
@@ -182,12 +177,12 @@ export class Core {
 
   fsyncdir(node: NodeId, caller: Caller, reply: Reply): void {
     const slot = this.nodes.usable(node, caller, 'drain');
-    const handle = slot < 0 ? slot : this.volume.directories.handle(slot);
-    if (handle < 0) {
-      reply.error(-handle);
+    const directory = slot < 0 ? undefined : this.volume.directories.get(slot);
+    if (directory === undefined) {
+      reply.error(slot < 0 ? -slot : errno.ENOTDIR);
       return;
     }
-    this.volume.executor.run({ op: 'fsync', handle }, (result) => {
+    this.volume.aside.run(directory, 'fsync', [], reply, (result) => {
       if (result < 0) reply.error(-result);
       else reply.ok();
     });

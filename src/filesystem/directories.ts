@@ -32,6 +32,8 @@ export class Directory {
   readonly children = new Map<string, Slot>();
   handle: Handle = -1;
   used = false;
+  /** Jobs under way on {@link handle}. */
+  pins = 0;
 
   constructor(slot: Slot, scope: Scope, id: Buffer, epoch: number) {
     this.slot = slot;
@@ -153,9 +155,32 @@ export class Directories {
 
   #close(directory: Directory): void {
     if (directory.handle < 0) return;
-    this.#backing.close(directory.handle);
+    // With a job under way the descriptor is closed by whoever takes the last pin off.
+    if (directory.pins === 0) this.#backing.close(directory.handle);
+    else this.#parted.set(directory.handle, directory.pins);
+    directory.pins = 0;
     directory.handle = -1;
     this.#open.delete(directory);
+  }
+  /** Descriptors that their directory gave up while jobs used them, and how many still do. */
+  readonly #parted = new Map<Handle, number>();
+
+  /** As {@link handle}, and it stays open until {@link unpin}. */
+  pin(directory: Directory): Handle {
+    const handle = this.handle(directory.slot);
+    if (handle >= 0) directory.pins++;
+    return handle;
+  }
+  unpin(directory: Directory, handle: Handle): void {
+    const left = this.#parted.get(handle);
+    if (left === undefined) {
+      directory.pins--;
+    } else if (left > 1) {
+      this.#parted.set(handle, left - 1);
+    } else {
+      this.#parted.delete(handle);
+      this.#backing.close(handle);
+    }
   }
 
   /** The name behind a stored one: undefined for the vault's own entries and for what is not authentic. */

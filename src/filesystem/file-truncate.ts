@@ -151,7 +151,9 @@ class Truncation {
   #setBackingSize(size: number, then: () => void, failed: Done): void {
     const { executor, geometry, table } = this.file.volume;
     const length = geometry.backingSize(size);
-    executor.run({ op: 'ftruncate', handle: this.file.handle, length }, (result) => {
+    const from = geometry.backingSize(this.old);
+    if (size < this.old) this.file.cuts++;
+    executor.run({ op: 'ftruncate', handle: this.file.handle, length, from }, (result) => {
       if (this.file.dead) {
         this.done(-errno.ENOKEY);
       } else if (result < 0) {
@@ -167,6 +169,12 @@ class Truncation {
   #writeEdge(length: number, then: Done): void {
     const { file, io } = this;
     const { geometry, executor } = file.volume;
+    // Also here: a slot may have been removed while the chunk was read.
+    const prepared = file.prepareToSeal();
+    if (prepared < 0) {
+      then(prepared);
+      return;
+    }
     file.keys.nonces(io.sealed, 0, geometry.stride, 1);
     file.keys.seal(io.sealed, 0, this.edge, length, io.edges.address);
     const stored = FRAME_OVERHEAD + length;

@@ -147,6 +147,12 @@ class Write {
     // A new file's header goes out with its first frames: one call for a small file.
     const withHeader = from === 0 && this.header.version === 0;
     const base = withHeader ? HEADER_REGION : 0;
+    // Also between segments: a slot may have been removed meanwhile.
+    const prepared = file.prepareToSeal();
+    if (prepared < 0) {
+      this.#fail(from, 0, prepared);
+      return;
+    }
     file.keys.nonces(io.sealed, base, geometry.stride, count);
     for (let i = 0; i < count; i++) {
       const index = from + i;
@@ -209,7 +215,8 @@ class Write {
     table.size[file.slot] = size;
     const cut = (): void => {
       const length = geometry.backingSize(size);
-      executor.run({ op: 'ftruncate', handle: file.handle, length }, (result) => {
+      const before = geometry.backingSize(this.newSize);
+      executor.run({ op: 'ftruncate', handle: file.handle, length, from: before }, (result) => {
         if (result < 0) file.failed ||= -result;
         if (size === 0) file.reset();
         this.done(progressed ? Math.min(this.end, reached) - this.offset : error);
@@ -255,6 +262,7 @@ export function writeFile(
     done(-errno.EFBIG);
     return;
   }
+  // A file without an identity gets one.
   const prepared = file.prepareToSeal();
   if (prepared < 0) {
     done(prepared);

@@ -2,15 +2,24 @@ import { errno } from '../base/errno.js';
 import type { Pinned } from '../libc/memory.js';
 import { Attribution } from './attribution.js';
 import type { Caller, NodeId, OpenRequest, Reply } from './contract.js';
+import { type Claim, DESCRIPTOR, type Turn, WHOLE } from './file-queue.js';
 import { readFile } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
 import { writeFile } from './file-write.js';
 import type { Handles, OpenHandle } from './handles.js';
 import { flag, type Slot } from './inode-table.js';
+import type { IoBuffers } from './io-buffers.js';
 import type { Namespace } from './namespace.js';
 import type { Access, Nodes } from './nodes.js';
 import { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
+
+/** What an operation inside a file may use. `leave` gives both back. */
+export interface Inside {
+  readonly io: IoBuffers;
+  readonly turn: Turn;
+  readonly leave: () => void;
+}
 
 const KEEP = { keepCache: true, cacheDirectory: false } as const;
 
@@ -60,8 +69,8 @@ export class Files {
     const end = (): void => {
       const { files } = this.#volume;
       // Somebody may have opened it again while the header was written.
-      if (file.opens === 0 && files.get(file.slot) === file) {
-        files.delete(file.slot);
+      if (file.opens === 0 && !file.closed) {
+        if (files.get(file.slot) === file) files.delete(file.slot);
         file.close();
         // Mapped pages were written before the kernel let go of the file (fuse_vma_close): none is dirty now.
         this.#volume.table.clear(file.slot, flag.WRITABLE);
@@ -74,19 +83,24 @@ export class Files {
     }
     if (file.dead) {
       // A job may still be inside, on this descriptor.
-      file.whenIdle(end);
+      file.queue.whenIdle(end);
       return;
     }
-    file.enter(undefined, () => {
-      const io = this.#volume.io.take();
-      file.flushHeader(io, (result) => {
-        this.#volume.io.give(io);
-        file.leave();
-        // close(2) was answered long ago: nobody but the log can be told.
-        if (result < 0 && !file.dead) this.#volume.onWriteBackFailed(file.slot, -result);
-        end();
-      });
-    });
+    const refused = (): void => file.queue.whenIdle(end);
+    this.inside(
+      file,
+      () => WHOLE,
+      undefined,
+      { refused },
+      ({ io, leave }) => {
+        file.flushHeader(io, (result) => {
+          leave();
+          // close(2) was answered long ago: nobody but the log can be told.
+          if (result < 0 && !file.dead) this.#volume.onWriteBackFailed(file.slot, -result);
+          file.queue.whenIdle(end);
+        });
+      },
+    );
   }
 
   #handle(file: OpenFile, own = false): number {
@@ -129,44 +143,65 @@ export class Files {
       return;
     }
     if (request.killPrivileges) this.attributes.killPrivileges(slot);
-    this.inside(file, reply, (io, leave) => {
-      truncateFile(file, io, 0, (result) => {
-        table.set(slot, flag.STALE);
-        leave();
-        if (result < 0) this.drop(file, () => reply.error(-result));
-        else reply.opened(this.#handle(file), KEEP);
-      });
-    });
+    const refused = (): void => this.drop(file, () => {});
+    this.inside(
+      file,
+      () => WHOLE,
+      reply,
+      { refused },
+      ({ io, leave }) => {
+        truncateFile(file, io, 0, (result) => {
+          table.set(slot, flag.STALE);
+          leave();
+          // Killed in between: nobody would ever release that handle.
+          if (result < 0 || reply.done)
+            this.drop(file, () => reply.error(result < 0 ? -result : errno.ENOKEY));
+          else reply.opened(this.#handle(file), KEEP);
+        });
+      },
+    );
   }
 
-  /** Enters a file with a set of buffers; `load`: reads its header first, `otherwise` runs where that fails. */
+  /**
+   * Runs `body` in a file, once those before it have left. `claim` is asked again when its turn comes; `load`: the
+   * header is read first. `refused`: the body will never run, and `reply` has its error.
+   */
   inside(
     file: OpenFile,
-    reply: Reply,
-    body: (io: ReturnType<Volume['io']['take']>, leave: () => void) => void,
-    load = false,
-    otherwise: () => void = () => {},
+    claim: () => Claim,
+    reply: Reply | undefined,
+    { load = false, refused = () => {} }: { load?: boolean; refused?: () => void },
+    body: (inside: Inside) => void,
   ): void {
-    file.enter(reply, () => {
+    const needed = (): Claim => (load && !file.loaded ? WHOLE : claim());
+    const start = (turn: Turn): void => {
+      const now = needed();
+      if (now.exclusive && now.to > turn.claim.to) {
+        // The file changed while this one waited.
+        turn.widen(WHOLE);
+        return;
+      }
       const io = this.#volume.io.take();
       const leave = (): void => {
-        this.#volume.io.give(io);
-        file.leave();
+        this.#volume.io.give(io, file.dead);
+        turn.leave();
       };
-      if (!load) {
-        body(io, leave);
+      if (!load || file.loaded) {
+        body({ io, turn, leave });
         return;
       }
       file.load(io, (result) => {
         if (result < 0) {
           leave();
-          otherwise();
-          reply.error(-result);
+          refused();
+          reply?.error(-result);
         } else {
-          body(io, leave);
+          turn.narrow(claim());
+          body({ io, turn, leave });
         }
       });
-    });
+    };
+    file.queue.enter(needed(), reply, start, refused);
   }
 
   /** The file behind a request's handle, alive and of the right node; or undefined, and `reply` has the error. */
@@ -190,11 +225,13 @@ export class Files {
   read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
     const file = this.#fileOf(node, number, caller, 'use', reply);
     if (file === undefined) return;
-    const load = true;
+    const claim = file.claim(offset, length, false);
     this.inside(
       file,
+      () => claim,
       reply,
-      (io, leave) => {
+      { load: true },
+      ({ io, leave }) => {
         const { buffer, at } = reply.data(length);
         readFile(file, io, offset, length, buffer, at, (result) => {
           leave();
@@ -202,7 +239,6 @@ export class Files {
           else reply.read(result);
         });
       },
-      load,
     );
   }
 
@@ -220,53 +256,43 @@ export class Files {
   ): void {
     const file = this.#fileOf(node, number, caller, options.fromCache ? 'drain' : 'use', reply);
     if (file === undefined) return;
-    if (options.killPrivileges) this.attributes.killPrivileges(file.slot);
-    const load = true;
-    this.inside(
-      file,
-      reply,
-      (io, leave) => {
-        writeFile(file, io, offset, source, at, length, (result) => {
-          this.#volume.table.set(file.slot, flag.STALE);
-          leave();
-          if (result < 0) {
-            reply.error(-result);
-          } else {
-            this.bytesWritten += result;
-            reply.written(result);
-          }
-        });
-      },
-      load,
-    );
+    const claim = (): Claim => (file.stores(offset, length) ? file.claim(offset, length, true) : WHOLE);
+    this.inside(file, claim, reply, { load: true }, ({ io, leave }) => {
+      if (options.killPrivileges) this.attributes.killPrivileges(file.slot);
+      writeFile(file, io, offset, source, at, length, (result) => {
+        this.#volume.table.set(file.slot, flag.STALE);
+        leave();
+        if (result < 0) {
+          reply.error(-result);
+        } else {
+          this.bytesWritten += result;
+          reply.written(result);
+        }
+      });
+    });
   }
 
   fsync(node: NodeId, number: number, dataOnly: boolean, caller: Caller, reply: Reply): void {
     const file = this.#fileOf(node, number, caller, 'drain', reply);
     if (file === undefined) return;
     // Loaded, so that the synced size is known also where this program wrote nothing.
-    const load = true;
     this.inside(
       file,
+      () => WHOLE,
       reply,
-      (io, leave) => {
-        this.sync(file, io, dataOnly, (result) => {
-          leave();
+      { load: true },
+      (inside) => {
+        this.#sync(file, inside, dataOnly, (result) => {
+          inside.leave();
           if (result < 0) reply.error(-result);
           else reply.ok();
         });
       },
-      load,
     );
   }
 
-  /** Makes a file durable; the caller is inside it. A failed fsync stays failed. 0 or -errno. */
-  sync(
-    file: OpenFile,
-    io: ReturnType<Volume['io']['take']>,
-    dataOnly: boolean,
-    done: (result: number) => void,
-  ): void {
+  /** Makes a file durable; others read and write it meanwhile. A failed fsync stays failed. 0 or -errno. */
+  #sync(file: OpenFile, { io, turn }: Inside, dataOnly: boolean, done: (result: number) => void): void {
     const { header } = file;
     const size = header?.size ?? 0;
     file.flushHeader(io, (flushed) => {
@@ -275,15 +301,18 @@ export class Files {
         return;
       }
       const op = dataOnly ? 'fdatasync' : 'fsync';
+      const { cuts } = file;
       this.#volume.executor.run({ op, handle: file.handle }, (result) => {
         if (result < 0) file.failed ||= -result;
         // Only now: a header that claimed it before the data was durable would condemn the file at a power cut.
-        if (result >= 0 && header !== undefined && !file.dead && header.syncedSize !== size) {
+        const same = header !== undefined && file.header === header && file.cuts === cuts;
+        if (result >= 0 && same && !file.dead && header.syncedSize < size) {
           header.syncedSize = size;
           file.headerDirty = true;
         }
         done(file.dead ? -errno.ENOKEY : result);
       });
+      if (!turn.left) turn.narrow(DESCRIPTOR);
     });
   }
 

@@ -28,7 +28,9 @@ export class Handles {
     return this.#open[number];
   }
   remove(number: number): void {
-    if (this.#open[number] === undefined) return;
+    const handle = this.#open[number];
+    if (handle === undefined) return;
+    handle.listing?.close();
     this.#open[number] = undefined;
     this.#free.push(number);
   }
@@ -38,6 +40,7 @@ export class Handles {
     for (const handle of this.#open) {
       if (handle?.scope === scope && !handle.dead) {
         handle.dead = true;
+        handle.listing?.close();
         handle.listing = undefined;
         if (!handle.own) cut++;
       }

@@ -33,13 +33,17 @@ export class IoPool {
       edges: ioBuffer(4 * chunkSize),
     };
   }
-  give(buffers: IoBuffers): void {
+  /** `wiped`: of an operation that a lock outran, so that nothing of it may stay. */
+  give(buffers: IoBuffers, wiped: boolean): void {
+    if (wiped) wipe(buffers);
     this.#idle.push(buffers);
   }
   wipe(): void {
-    for (const buffers of this.#idle) {
-      buffers.sealed.bytes.fill(0);
-      buffers.edges.bytes.fill(0);
-    }
+    for (const buffers of this.#idle) wipe(buffers);
   }
+}
+
+function wipe(buffers: IoBuffers): void {
+  buffers.sealed.bytes.fill(0);
+  buffers.edges.bytes.fill(0);
 }

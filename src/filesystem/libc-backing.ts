@@ -1,6 +1,7 @@
 import { errno } from '../base/errno.js';
+import type { Address } from '../libc/ffi.js';
 import * as libc from '../libc/files.js';
-import type { Stat } from '../libc/stat.js';
+import { Stat } from '../libc/stat.js';
 import { syncfs } from '../libc/system.js';
 import type { Backing, Handle, Job } from './backing.js';
 
@@ -32,6 +33,9 @@ export class LibcBacking implements Backing {
   close(handle: Handle): void {
     libc.close(handle);
   }
+  hold(dir: Handle, name: string): Handle {
+    return libc.openat(dir, name, libc.open.O_PATH);
+  }
   mkdir(dir: Handle, name: string, mode: number): number {
     return libc.mkdirat(dir, name, mode);
   }
@@ -55,6 +59,9 @@ export class LibcBacking implements Backing {
   }
   list(dir: Handle): libc.DirectoryEntry[] | number {
     return libc.readDirectory(dir);
+  }
+  listSome(dir: Handle): libc.DirectoryEntry[] | number {
+    return libc.readEntries(dir);
   }
   chmod(dir: Handle, name: string, mode: number): number {
     return libc.fchmodat(dir, name, mode);
@@ -93,33 +100,61 @@ export class LibcBacking implements Backing {
   perform(job: Job): number {
     switch (job.op) {
       case 'pread':
-        return transfer(libc.pread, job);
       case 'pwrite':
-        return transfer(libc.pwrite, job);
+        return transfer(job.op, job.handle, job.buffer.address + job.at, job.length, job.offset);
       case 'ftruncate':
         return libc.ftruncate(job.handle, job.length);
-      case 'fsync':
-        return libc.fsync(job.handle);
-      case 'fdatasync':
-        return libc.fdatasync(job.handle);
-      case 'syncfs':
-        return syncfs(job.handle);
+      case 'warm':
+        return warm(job.handle, job.names);
+      default:
+        return simple(job.op, job.handle);
     }
   }
 }
 
-type Transfer = Extract<Job, { op: 'pread' | 'pwrite' }>;
+/** Jobs that need nothing but a descriptor. */
+export function simple(op: 'fsync' | 'fdatasync' | 'syncfs' | 'close', handle: Handle): number {
+  switch (op) {
+    case 'fsync':
+      return libc.fsync(handle);
+    case 'fdatasync':
+      return libc.fdatasync(handle);
+    case 'syncfs':
+      return syncfs(handle);
+    case 'close':
+      return libc.close(handle);
+  }
+}
 
 /** Repeats short transfers: only end of file (0) or an error ends one early. Bytes done, or -errno if none. */
-function transfer(call: typeof libc.pread, job: Transfer): number {
-  const address = job.buffer.address + job.at;
+export function transfer(
+  op: 'pread' | 'pwrite',
+  handle: Handle,
+  address: Address,
+  length: number,
+  offset: number,
+): number {
+  const call = op === 'pread' ? libc.pread : libc.pwrite;
   let done = 0;
-  while (done < job.length) {
-    const now = call(job.handle, address + done, job.length - done, job.offset + done);
+  while (done < length) {
+    const now = call(handle, address + done, length - done, offset + done);
     if (now === -errno.EINTR) continue;
     if (now < 0) return done > 0 ? done : now;
     if (now === 0) break;
     done += now;
   }
   return done;
+}
+
+const ignored = new Stat();
+
+/** Has the host read a directory, or what it has of some names, into its cache. */
+export function warm(directory: Handle, names: readonly string[]): number {
+  for (const name of names) libc.statAt(directory, name, ignored);
+  if (names.length > 0) return 0;
+  // A descriptor of its own: the position of the shared one belongs to the core's thread.
+  const own = libc.openat(directory, '.', O_RDONLY | O_DIRECTORY);
+  if (own < 0) return own;
+  libc.skimDirectory(own);
+  return libc.close(own);
 }

@@ -2,6 +2,7 @@ import { errno, errnoName } from '../base/errno.js';
 import type { ScopeId } from '../base/ids.js';
 import { repeat } from '../base/repeat.js';
 import type { CachedName, NodeId } from './contract.js';
+import { WHOLE } from './file-queue.js';
 import type { Files } from './files.js';
 import type { Handles } from './handles.js';
 import { flag, NO_SLOT, type Slot } from './inode-table.js';
@@ -101,13 +102,13 @@ export class LockRun {
     if (this.#receipt !== undefined) done(this.#receipt);
     if (this.#phase !== 'waiting') return;
     this.#phase = 'drain';
-    const busy = this.#open().filter((file) => file.busy);
+    const busy = this.#open().filter((file) => file.queue.busy);
     let left = busy.length;
     const one = (): void => {
       if (--left === 0 && this.#phase === 'drain') this.#flush();
     };
     if (left === 0) this.#flush();
-    else for (const file of busy) file.whenIdle(one);
+    else for (const file of busy) file.queue.whenIdle(one);
   }
 
   #flush(): void {
@@ -171,15 +172,19 @@ export class LockRun {
         this.#syncAll(times);
         return;
       }
-      file.enter(undefined, () => {
-        const io = this.#volume.io.take();
-        file.flushHeader(io, () => {
-          this.#volume.io.give(io);
-          file.leave();
-          // A failure stays with the file, and the receipt names it once, at the end.
-          again();
-        });
-      });
+      this.#files.inside(
+        file,
+        () => WHOLE,
+        undefined,
+        { refused: again },
+        ({ io, leave }) => {
+          file.flushHeader(io, () => {
+            leave();
+            // A failure stays with the file, and the receipt names it once, at the end.
+            again();
+          });
+        },
+      );
     });
   }
 
@@ -188,7 +193,7 @@ export class LockRun {
     executor.run({ op: 'syncfs', handle: backing.root }, (result) => {
       if (this.#phase !== 'checkpoint') return;
       if (result < 0) this.#errors.push({ file: '*', error: errnoName(-result) });
-      const again = this.#open().some((file) => file.busy || file.headerDirty);
+      const again = this.#open().some((file) => file.queue.busy || file.headerDirty);
       if (again && times > 1) {
         this.#checkpoint(times - 1);
         return;
@@ -212,13 +217,14 @@ export class LockRun {
     if (this.#phase !== 'invalidate' && this.#phase !== 'checkpoint') this.#collect();
     this.#phase = 'wiped';
     const { scope } = this;
-    const { table, directories, hardLinks, io, suite } = this.#volume;
+    const { table, directories, hardLinks, io, suite, aside } = this.#volume;
     for (const file of this.#open()) {
       if (early && file.headerDirty) {
         this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(errno.ETIMEDOUT) });
       }
       file.kill();
     }
+    aside.wipe(scope);
     this.#cut = this.#handles.cut(scope);
     this.#flushed = this.#files.bytesWritten - this.#bytesBefore;
     for (let slot = 1; slot < table.end; slot++) {

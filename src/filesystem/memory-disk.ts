@@ -152,7 +152,8 @@ export class MemoryDisk implements Backing {
   openDirectory(dir: Handle, name: string): Handle {
     const fault = this.#fault('openDirectory');
     if (fault < 0) return fault;
-    const inode = this.#lookup(dir, name);
+    const inode = name === '.' ? this.#byHandle(dir) : this.#lookup(dir, name);
+    if (inode === undefined) return -errno.EBADF;
     if (typeof inode === 'number') return inode;
     return inode.children === undefined ? -errno.ENOTDIR : this.#open(inode);
   }
@@ -186,6 +187,13 @@ export class MemoryDisk implements Backing {
   }
   close(handle: Handle): void {
     this.#handles.delete(handle);
+    this.#readers.delete(handle);
+  }
+  hold(dir: Handle, name: string): Handle {
+    const fault = this.#fault('hold');
+    if (fault < 0) return fault;
+    const inode = this.#lookup(dir, name);
+    return typeof inode === 'number' ? inode : this.#open(inode);
   }
   mkdir(dir: Handle, name: string, mode: number): number {
     const fault = this.#fault('mkdir');
@@ -289,6 +297,14 @@ export class MemoryDisk implements Backing {
     }));
   }
 
+  readonly #readers = new Map<Handle, DirectoryEntry[]>();
+  listSome(dir: Handle): DirectoryEntry[] | number {
+    const entries = this.#readers.get(dir) ?? this.list(dir);
+    if (typeof entries === 'number') return entries;
+    this.#readers.set(dir, entries.slice(3));
+    return entries.slice(0, 3);
+  }
+
   #set(inode: Inode | number | undefined, change: (inode: Inode) => void): number {
     if (inode === undefined) return -errno.EBADF;
     if (typeof inode === 'number') return inode;
@@ -375,6 +391,11 @@ export class MemoryDisk implements Backing {
     const inode = this.#byHandle(job.handle);
     if (inode === undefined) return -errno.EBADF;
     switch (job.op) {
+      case 'close':
+        this.close(job.handle);
+        return 0;
+      case 'warm':
+        return 0;
       case 'pread': {
         const length = Math.max(0, Math.min(job.length, inode.data.length - job.offset));
         inode.data.copy(job.buffer.bytes, job.at, job.offset, job.offset + length);

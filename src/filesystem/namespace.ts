@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { errno } from '../base/errno.js';
 import { XATTR } from '../format/binding.js';
 import { encodeDirectoryRecord } from '../format/directory-record.js';
-import type { StoredName } from '../format/names.js';
+import { NAME_MAX, type StoredName } from '../format/names.js';
 import { readTarget, storeTarget } from '../format/symlink.js';
 import { type Handle, RENAME_NOREPLACE } from './backing.js';
 import type { Bindings } from './bindings.js';
@@ -42,6 +42,16 @@ export class Namespace {
       reply.error(-directory);
       return;
     }
+    const { executor, aside, directories } = this.#volume;
+    if (directory.children.has(name) || name.length > NAME_MAX || !executor.warmsFirst(1)) {
+      this.#find(directory, name, reply);
+      return;
+    }
+    const stored = directories.stored(directory, name);
+    aside.run(directory, 'warm', [stored.name], reply, () => this.#find(directory, name, reply));
+  }
+
+  #find(directory: Directory, name: string, reply: Reply): void {
     const slot = this.#nodes.find(directory, name);
     if (slot > 0) {
       this.#entry(slot, reply);

@@ -132,7 +132,9 @@ export class Nodes {
       done = backing.stat(place.handle, place.name, stat);
     }
     if (done < 0) return done;
-    table.fill(slot, stat, this.plainSize(stat));
+    // The size of a file that is open and known is ours: on the disk a change of it may be half done.
+    const known = file?.loaded === true;
+    table.fill(slot, stat, known ? (table.size[slot] as number) : this.plainSize(stat));
     return 0;
   }
 
@@ -152,7 +154,9 @@ export class Nodes {
     const handle = directories.handle(directory.slot);
     if (handle < 0) return handle;
     const stored = directories.stored(directory, name);
+    const started = performance.now();
     const done = backing.stat(handle, stored.name, stat);
+    this.volume.executor.took(performance.now() - started);
     return done < 0 ? done : this.adopt(directory, handle, name, stored.name, stat);
   }
 

@@ -5,6 +5,7 @@ import type { Caller, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
 import { flag, type Slot } from './inode-table.js';
 import type { Nodes } from './nodes.js';
+import { LARGE } from './open-file.js';
 import type { Volume } from './volume.js';
 
 /** Operations that take a name away. */
@@ -25,7 +26,9 @@ export class Removal {
     }
     const { backing, directories } = this.#volume;
     const { directory, handle, stored } = target;
+    const freed = this.largeFile(directory.children.get(name), handle, stored);
     const done = backing.unlink(handle, stored.name);
+    freed();
     if (done < 0) {
       reply.error(-done);
       return;
@@ -34,6 +37,20 @@ export class Removal {
     this.#nodes.touched(directory);
     this.gone(directory, name);
     reply.ok();
+  }
+
+  /**
+   * Before a file's last name goes: freeing the blocks of a large one takes long, so a descriptor keeps it until a job
+   * closes that. Call the result when the name is gone, or stayed.
+   */
+  largeFile(slot: Slot | undefined, handle: Handle, stored: StoredName): () => void {
+    const { table, backing, executor, files } = this.#volume;
+    const large = slot !== undefined && table.isRegular(slot) && table.nlink[slot] === 1 && !files.has(slot);
+    if (!large || (table.size[slot] as number) < LARGE) return () => {};
+    const held = backing.hold(handle, stored.name);
+    return () => {
+      if (held >= 0) executor.run({ op: 'close', handle: held }, () => {});
+    };
   }
 
   /** A name went away: its inode has one link less. */

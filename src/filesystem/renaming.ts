@@ -85,7 +85,9 @@ export class Renaming {
         if (done >= 0) done = directories.writeSide(toHandle, target);
       }
     }
+    const freed = this.#removal.largeFile(replaced > 0 ? replaced : undefined, toHandle, target);
     if (done >= 0) done = backing.rename(fromHandle, source.name, toHandle, target.name, flags);
+    freed();
     if (done < 0) {
       if (records !== undefined) {
         backing.setxattr(fromHandle, source.name, XATTR, records.before);

@@ -93,6 +93,10 @@ class RigReply implements Reply {
 
 /** Completes jobs when told to, in an order that the test chooses. */
 export class LateExecutor implements Executor {
+  /** Whether every look-up waits for a job of its own. */
+  slow = false;
+  readonly warmsFirst = (): boolean => this.slow;
+  took(): void {}
   readonly #backing: Backing;
   readonly waiting: { job: Job; done: (result: number) => void }[] = [];
   constructor(backing: Backing) {

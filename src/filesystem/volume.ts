@@ -4,6 +4,7 @@ import type { AeadSuite } from '../crypto/aead.js';
 import { Geometry } from '../format/geometry.js';
 import { type Pinned, pinned, type SecretMemory } from '../libc/memory.js';
 import { Stat } from '../libc/stat.js';
+import { Aside } from './aside.js';
 import type { Backing, Executor } from './backing.js';
 import { ChunkCache } from './chunk-cache.js';
 import type { CachePort } from './contract.js';
@@ -41,6 +42,7 @@ export class Volume {
   readonly unclean: boolean;
   readonly table: InodeTable;
   readonly directories: Directories;
+  readonly aside: Aside;
   readonly io: IoPool;
   readonly chunks: ChunkCache;
   readonly scopes: Scope[] = [];
@@ -68,6 +70,7 @@ export class Volume {
     this.table = new InodeTable(options.table, options.capacity);
     this.hardLinks = new HardLinks(this.table);
     this.directories = new Directories(this.backing, this.table);
+    this.aside = new Aside(this.executor, this.directories);
     this.io = new IoPool(this.geometry);
     this.chunks = new ChunkCache(options.chunkSize);
     this.zeros = pinned(options.chunkSize);

@@ -67,7 +67,9 @@ const nameA = pinned(4608);
 const nameB = pinned(4608);
 const statBuffer = pinned(256);
 const timesBuffer = pinned(32);
-const direntBuffer = pinned(65536);
+/** About 500 entries with stored names: what one call may cost those who wait. */
+const DIRENT_BATCH = 32768;
+const direntBuffer = pinned(DIRENT_BATCH);
 const attributeName = pinned(256);
 const attributeValue = pinned(1024);
 const statfsBuffer = pinned(128);
@@ -204,11 +206,21 @@ export function readDirectory(fd: number): DirectoryEntry[] | number {
   const rewound = result(lseekCall(fd, 0, 0));
   if (rewound < 0) return rewound;
   const entries: DirectoryEntry[] = [];
-  const bytes = direntBuffer.bytes;
   for (;;) {
-    const length = result(getdentsCall(fd, direntBuffer.address, bytes.length));
-    if (length < 0) return length;
-    if (length === 0) return entries;
+    const more = readEntries(fd);
+    if (typeof more === 'number') return more;
+    if (more.length === 0) return entries;
+    for (const entry of more) entries.push(entry);
+  }
+}
+/** The next entries of an open directory, as many as one getdents64(2) brings, or -errno. None: the end. */
+export function readEntries(fd: number): DirectoryEntry[] | number {
+  const bytes = direntBuffer.bytes;
+  const entries: DirectoryEntry[] = [];
+  // "." and ".." may come alone.
+  while (entries.length === 0) {
+    const length = result(getdentsCall(fd, direntBuffer.address, DIRENT_BATCH));
+    if (length <= 0) return length < 0 ? length : entries;
     for (let at = 0; at < length; ) {
       const size = bytes.readUInt16LE(at + 16);
       const name = bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19));
@@ -222,6 +234,15 @@ export function readDirectory(fd: number): DirectoryEntry[] | number {
       at += size;
     }
   }
+  return entries;
+}
+
+/** Reads an open directory to its end and keeps nothing of it. 0 or -errno. */
+export function skimDirectory(fd: number): number {
+  let length: number;
+  do length = result(getdentsCall(fd, direntBuffer.address, direntBuffer.bytes.length));
+  while (length > 0);
+  return length;
 }
 
 function attribute(name: string): Address {
