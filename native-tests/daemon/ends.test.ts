@@ -49,7 +49,7 @@ test('a throw in the main thread ends the process although a worker sits in poll
 
 test('each worker of the daemon ends the process when it throws', async (t) => {
   // Each real worker file, started with data that makes its first steps throw.
-  for (const name of ['filesystem', 'notifier']) {
+  for (const name of ['filesystem', 'notifier', 'io']) {
     const end = await script(
       `${stuck} new Worker(new URL('file://${dist}/daemon/${name}-worker.js'), { workerData: { tree: '/nonexistent' } });`,
     );
@@ -60,7 +60,7 @@ test('each worker of the daemon ends the process when it throws', async (t) => {
 });
 
 test('every thread of the daemon installs the end first', async (t) => {
-  for (const name of ['server', 'filesystem-worker', 'notifier-worker']) {
+  for (const name of ['server', 'filesystem-worker', 'notifier-worker', 'io-worker']) {
     const text = readFileSync(join(project, `src/daemon/${name}.ts`), 'utf8');
     const body = text.replaceAll(/^import[\s\S]*?;$/gm, '').replaceAll(/\/\*[\s\S]*?\*\//g, '');
     t.match(body.trim(), /^endOnThrow\(/, name);

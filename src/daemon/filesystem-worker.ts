@@ -1,26 +1,26 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errno } from '../base/errno.js';
 import { suites } from '../crypto/suites.js';
-import { InlineExecutor } from '../filesystem/backing.js';
-import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
 import { InodeTable } from '../filesystem/inode-table.js';
 import { LibcBacking } from '../filesystem/libc-backing.js';
 import { serve } from '../fuse/device.js';
 import { Session } from '../fuse/session.js';
+import { Doorbell, word } from '../libc/doorbell.js';
 import { open, openPath } from '../libc/files.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { endOnThrow } from '../libc/process-end.js';
 import { systemClock, umask, unshareFs } from '../libc/system.js';
+import { IoExecutor } from './io-executor.js';
+import { IoLine } from './io-line.js';
 import type {
   CommandMessage,
   FilesystemWorkerData,
   NotifierAnswer,
-  NotifierLine,
-  NotifierOrder,
   Results,
   WorkerMessage,
 } from './messages.js';
+import { RemoteCache } from './remote-cache.js';
 
 /**
  * The filesystem worker: the single writer. It never returns to V8's loop (no promises, no timers): it reads the
@@ -37,88 +37,22 @@ function tell(message: WorkerMessage): void {
   data.commands.postMessage(message);
 }
 
-/**
- * The first notifier drops pages only, which waits for nobody but us: a deadline can rely on it. The others may wait
- * on somebody's inode or directory lock: each has one order at a time, and the rest wait here.
- */
-const PAGES = 0;
-
-/** Sends orders to the notifiers' threads; their answers come in with the mail. */
-class RemoteCache implements CachePort {
-  readonly #waiting = new Map<number, { thread: number; done: (result: number) => void }>();
-  /** Orders for the shared threads that all have one: names first, as an unlock waits for them. */
-  readonly #queue: { order: NotifierOrder; done: (result: number) => void }[] = [];
-  readonly #busy = new Set<number>();
-  #next = 1;
-  /** The mount is gone: there are no caches any more. */
-  #closed = false;
-
-  #order(thread: number, order: NotifierOrder, done: (result: number) => void): void {
-    this.#waiting.set(order.id, { thread, done });
-    if (thread !== PAGES) this.#busy.add(thread);
-    const { port, bell } = data.notifiers[thread] as NotifierLine;
-    port.postMessage(order);
-    Atomics.store(bell, 0, 1);
-    Atomics.notify(bell, 0);
-  }
-  /** Gives an order to a shared thread that has none, so that a stuck one holds up nothing but itself. */
-  #shared(order: NotifierOrder, done: (result: number) => void): void {
-    if (this.#closed) {
-      done(0);
-      return;
-    }
-    for (let thread = PAGES + 1; thread < data.notifiers.length; thread++) {
-      if (!this.#busy.has(thread)) {
-        this.#order(thread, order, done);
-        return;
-      }
-    }
-    if (order.kind === 'names') this.#queue.unshift({ order, done });
-    else this.#queue.push({ order, done });
-  }
-  flush(node: NodeId, done: (result: number) => void): void {
-    this.#shared({ id: this.#next++, kind: 'flush', node }, done);
-  }
-  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
-    if (this.#closed) done(0);
-    else this.#order(PAGES, { id: this.#next++, kind: 'pages', nodes }, done);
-  }
-  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
-    this.#shared({ id: this.#next++, kind: 'names', entries }, done);
-  }
-  receive(answer: NotifierAnswer): void {
-    if (answer.kind === 'thread') {
-      session.notifiers.add(answer.tid);
-      return;
-    }
-    const waiting = this.#waiting.get(answer.id);
-    if (waiting === undefined) return;
-    this.#waiting.delete(answer.id);
-    this.#busy.delete(waiting.thread);
-    const next = waiting.thread === PAGES ? undefined : this.#queue.shift();
-    if (next !== undefined) this.#order(waiting.thread, next.order, next.done);
-    waiting.done(answer.result);
-  }
-  /** Ends every wait: the mount is gone. */
-  close(): void {
-    this.#closed = true;
-    const waiting = [...this.#waiting.values(), ...this.#queue.splice(0)];
-    this.#waiting.clear();
-    for (const { done } of waiting) done(0);
-  }
-}
-
 const INODES = InodeTable.maximum;
 // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
 const memory = new SecretMemory(65_536);
 const suite = suites[data.suite].make(memory);
 const tree = openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY);
 const backing = new LibcBacking(tree);
-const cache = new RemoteCache();
+const cache = new RemoteCache(data.notifiers);
+const doorbell = new Doorbell(data.doorbell);
+const executor = new IoExecutor(
+  backing,
+  data.lines.map((memory) => new IoLine(memory)),
+);
 const core = new Core(
   {
     backing,
-    executor: new InlineExecutor(backing),
+    executor,
     suite,
     memory,
     clock: systemClock,
@@ -220,7 +154,8 @@ function perform(command: CommandMessage): void {
 }
 
 let lookedAt = 0;
-serve(data.device, session, data.bell, data.doorbell, {
+serve(data.device, session, doorbell, {
+  completions: () => executor.collect(),
   due: () => (queued.size === 0 ? core.due : Math.min(core.due, lookedAt + LOOK_AGAIN_MS)),
   tick: (now) => {
     core.tick(now);
@@ -232,7 +167,9 @@ serve(data.device, session, data.bell, data.doorbell, {
       for (;;) {
         const received = receiveMessageOnPort(port);
         if (received === undefined) break;
-        cache.receive(received.message as NotifierAnswer);
+        const answer = received.message as NotifierAnswer;
+        if (answer.kind === 'thread') session.notifiers.add(answer.tid);
+        else cache.receive(answer);
       }
     }
     for (;;) {
@@ -246,7 +183,15 @@ serve(data.device, session, data.bell, data.doorbell, {
 // Unmounted: nobody can reach a file any more. Write back what is open and wipe every key.
 cache.close();
 const all = core.volume.scopes.map((scope) => scope.id);
+let ended = false;
 core.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
   tell({ kind: 'expired', receipts });
-  tell({ kind: 'ended' });
+  ended = true;
 });
+// Also what is not of a scope any more, as the blocks of deleted files.
+while (!ended || executor.outstanding > 0) {
+  doorbell.wait();
+  if (doorbell.take(word.JOBS)) executor.collect();
+  doorbell.take(word.MAIL);
+}
+tell({ kind: 'ended' });

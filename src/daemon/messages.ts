@@ -4,6 +4,7 @@ import type { CachedName } from '../filesystem/contract.js';
 import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 import type { SlotVersion } from '../format/slot-copy.js';
+import type { DoorbellParts } from '../libc/doorbell.js';
 
 /** What the main thread asks of the filesystem worker. A secret travels as the address of 32 bytes of secret memory. */
 export type Command =
@@ -83,9 +84,10 @@ export interface FilesystemWorkerData {
   readonly suite: SuiteName;
   readonly unclean: boolean;
   readonly scopes: readonly KnownScope[];
-  /** An eventfd that wakes the worker, and the word that says there is mail. */
-  readonly bell: number;
-  readonly doorbell: Int32Array<SharedArrayBuffer>;
+  /** How others wake the worker. */
+  readonly doorbell: DoorbellParts;
+  /** One for each I/O worker. */
+  readonly lines: readonly SharedArrayBuffer[];
   readonly commands: import('node:worker_threads').MessagePort;
   readonly notifiers: readonly NotifierLine[];
 }
@@ -101,6 +103,13 @@ export interface NotifierWorkerData {
   readonly mountPoint: string;
   readonly orders: import('node:worker_threads').MessagePort;
   readonly orderBell: Int32Array<SharedArrayBuffer>;
-  readonly bell: number;
-  readonly doorbell: Int32Array<SharedArrayBuffer>;
+  readonly doorbell: DoorbellParts;
+}
+
+/** Threads that wait for the disk. */
+export const IO_WORKERS = 4;
+
+export interface IoWorkerData {
+  readonly line: SharedArrayBuffer;
+  readonly doorbell: DoorbellParts;
 }

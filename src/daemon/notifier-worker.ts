@@ -1,18 +1,19 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Notifier } from '../fuse/notifier.js';
+import { Doorbell, word } from '../libc/doorbell.js';
 import { endOnThrow } from '../libc/process-end.js';
-import { gettid, ring } from '../libc/system.js';
+import { gettid } from '../libc/system.js';
 import type { NotifierAnswer, NotifierOrder, NotifierWorkerData } from './messages.js';
 
 /** A thread that gives orders to the kernel's caches: such threads alone may block on them. It never returns to V8's loop. */
 endOnThrow('notifier');
-const { device, mountPoint, orders, orderBell, bell, doorbell } = workerData as NotifierWorkerData;
+const { device, mountPoint, orders, orderBell, doorbell: parts } = workerData as NotifierWorkerData;
+const doorbell = new Doorbell(parts);
 const notifier = new Notifier(device, mountPoint);
 
 function answer(message: NotifierAnswer): void {
   orders.postMessage(message);
-  Atomics.store(doorbell, 0, 1);
-  ring(bell);
+  doorbell.ring(word.MAIL);
 }
 
 function perform(order: NotifierOrder): number {

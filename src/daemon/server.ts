@@ -8,6 +8,7 @@ import { suites } from '../crypto/suites.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
+import { Doorbell } from '../libc/doorbell.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
@@ -15,10 +16,13 @@ import { becomeIoFlusher, eventfd, forbidDumps } from '../libc/system.js';
 import { Store } from '../store/store.js';
 import { CoreClient } from './core-client.js';
 import { holdersOf } from './holders.js';
+import { IoLine } from './io-line.js';
 import { fd, type ServerArguments, type StartReport } from './launch.js';
 import { openLog } from './log.js';
 import {
   type FilesystemWorkerData,
+  IO_WORKERS,
+  type IoWorkerData,
   NOTIFIERS,
   type NotifierLine,
   type NotifierWorkerData,
@@ -62,7 +66,7 @@ function readRootSecret(memory: SecretMemory): Secret {
   return secret;
 }
 
-function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers'>): MessagePort {
+function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers' | 'lines'>): MessagePort {
   const start = (name: string, workerData: unknown, transferList: MessagePort[]): void => {
     new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
   };
@@ -70,21 +74,27 @@ function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers'>
   for (let i = 0; i < NOTIFIERS; i++) {
     const orders = new MessageChannel();
     const orderBell = new Int32Array(new SharedArrayBuffer(4));
-    const { device, bell, doorbell } = data;
+    const { device, doorbell } = data;
     const { mountPoint } = argument;
     const notifierData: NotifierWorkerData = {
       device,
       mountPoint,
       orders: orders.port2,
       orderBell,
-      bell,
       doorbell,
     };
     start('notifier', notifierData, [orders.port2]);
     notifiers.push({ port: orders.port1, bell: orderBell });
   }
+  const lines: SharedArrayBuffer[] = [];
+  for (let i = 0; i < IO_WORKERS; i++) {
+    const { memory } = new IoLine();
+    const ioData: IoWorkerData = { line: memory, doorbell: data.doorbell };
+    start('io', ioData, []);
+    lines.push(memory);
+  }
   const commands = new MessageChannel();
-  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers };
+  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers, lines };
   start('filesystem', workerData, [commands.port2, ...notifiers.map(({ port }) => port)]);
   return commands.port1;
 }
@@ -122,8 +132,7 @@ async function main(): Promise<void> {
 
   becomeIoFlusher();
   const unclean = markDirty(vault.path);
-  const bell = eventfd();
-  const doorbell = new Int32Array(new SharedArrayBuffer(4));
+  const doorbell = Doorbell.parts(eventfd());
   const port = startThreads({
     device: fd.device,
     tree: vaultPaths(vault.path).tree,
@@ -131,7 +140,6 @@ async function main(): Promise<void> {
     suite: vault.suite,
     unclean,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
-    bell,
     doorbell,
   });
 
@@ -167,7 +175,7 @@ async function main(): Promise<void> {
       log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
   };
-  const core = new CoreClient(port, bell, doorbell, happened);
+  const core = new CoreClient(port, new Doorbell(doorbell), happened);
   const unmount = async (): Promise<void> => {
     const done = unmountFuse(argument.mountPoint);
     if (done === -errno.EBUSY) {

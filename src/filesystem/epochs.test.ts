@@ -4,7 +4,8 @@ import { errno } from '../base/errno.js';
 import { encodeSlotCopy } from '../format/slot-copy.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { LateExecutor, nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
+import { LateExecutor } from './test-ports.js';
+import { nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
 
 /** A removed slot's holder knows the secrets of the epochs before: what was written since must stay shut. */
 

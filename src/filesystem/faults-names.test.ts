@@ -3,7 +3,8 @@ import { errno, errnoName } from '../base/errno.js';
 import type { Backing } from './backing.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { type Answer, nodeOf, Rig } from './test-rig.js';
+import type { Answer } from './test-reply.js';
+import { nodeOf, Rig } from './test-rig.js';
 
 /**
  * Operations on names with one failing backing call: the first, the second, ... until none is reached. The object is

@@ -5,7 +5,8 @@ import { XATTR } from '../format/binding.js';
 import { Geometry, HEADER_REGION } from '../format/geometry.js';
 import { flag, ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { type Answer, Rig } from './test-rig.js';
+import type { Answer } from './test-reply.js';
+import { Rig } from './test-rig.js';
 
 /** A full disk and a disk with errors: what was there before still reads right, and errors say what happened. */
 

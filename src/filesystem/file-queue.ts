@@ -44,7 +44,7 @@ export class Turn {
   /** Needs more than it asked for: starts once more when it can have it, before all who came later. */
   widen(claim: Claim): void {
     this.claim = claim;
-    this.#queue.again(this);
+    this.#queue.requeue(this);
   }
   leave(): void {
     this.left = true;
@@ -102,7 +102,7 @@ export class FileQueue {
     for (const then of this.#idle.splice(0)) then();
   }
 
-  again(turn: Turn): void {
+  requeue(turn: Turn): void {
     this.#inside.delete(turn);
     this.#waiting.unshift(turn);
     this.admit();

@@ -153,9 +153,7 @@ export class Files {
         truncateFile(file, io, 0, (result) => {
           table.set(slot, flag.STALE);
           leave();
-          // Killed in between: nobody would ever release that handle.
-          if (result < 0 || reply.done)
-            this.drop(file, () => reply.error(result < 0 ? -result : errno.ENOKEY));
+          if (result < 0) this.drop(file, () => reply.error(-result));
           else reply.opened(this.#handle(file), KEEP);
         });
       },

@@ -4,7 +4,8 @@ import { type Pinned, pinned } from '../libc/memory.js';
 import type { Reply } from './contract.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { LateExecutor, Rig, user } from './test-rig.js';
+import { LateExecutor } from './test-ports.js';
+import { Rig, user } from './test-rig.js';
 
 /** Jobs that complete late and out of order: each request is answered once, and answers are those of some order. */
 

@@ -3,16 +3,8 @@ import { test } from 'tap';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import {
-  LateExecutor,
-  memory,
-  nodeOf,
-  Rig,
-  ROOT_SCOPE,
-  ROOT_SECRET,
-  secretOf,
-  type TestCache,
-} from './test-rig.js';
+import { LateExecutor, type TestCache } from './test-ports.js';
+import { memory, nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
 
 interface Opened {
   node: number;

@@ -69,6 +69,9 @@ export class MemoryDisk implements Backing {
   get durableChanges(): number {
     return this.#durable;
   }
+  isOpen(handle: Handle): boolean {
+    return this.#handles.has(handle);
+  }
   get openHandles(): number {
     return this.#handles.size - 1;
   }

@@ -3,156 +3,18 @@ import { freshId, type ScopeId } from '../base/ids.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { XATTR_ROOT } from '../format/binding.js';
 import { ScopeKeys } from '../format/scope-keys.js';
-import { copyMemory, type Pinned, pinned, type Secret, SecretMemory } from '../libc/memory.js';
+import { copyMemory, pinned, type Secret, SecretMemory } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import type { Backing, Executor, Job } from './backing.js';
+import type { Backing, Executor } from './backing.js';
 import { InlineExecutor } from './backing.js';
-import type {
-  AttributeChange,
-  Attributes,
-  CachedName,
-  CachePort,
-  Caller,
-  DirectorySink,
-  NodeId,
-  OpenFlags,
-  Reply,
-  Usage,
-} from './contract.js';
+import type { AttributeChange, CachePort, Caller, DirectorySink, NodeId, Reply } from './contract.js';
 import { Core, type KnownScope, rootRecord } from './core.js';
 import { InodeTable, ROOT_NODE } from './inode-table.js';
 import type { LockReceipt } from './lock.js';
+import { TestCache } from './test-ports.js';
+import { type Answer, RigReply } from './test-reply.js';
 
 /** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
-
-export type Answer =
-  | { error: string }
-  | {
-      error?: undefined;
-      node?: NodeId;
-      attributes?: Attributes;
-      handle?: number;
-      flags?: OpenFlags;
-      data?: Buffer;
-      written?: number;
-      target?: string;
-      usage?: Usage;
-      negative?: boolean;
-    };
-
-class RigReply implements Reply {
-  answers: Answer[] = [];
-  readonly #buffer: Pinned;
-  constructor(buffer: Pinned) {
-    this.#buffer = buffer;
-  }
-  get done(): boolean {
-    return this.answers.length > 0;
-  }
-  // A second answer is ignored by contract; the rig counts to catch one that is not meant.
-  #answer(answer: Answer): void {
-    if (!this.done) this.answers.push(answer);
-  }
-  error(number: number): void {
-    this.#answer({ error: errnoName(number) });
-  }
-  ok(): void {
-    this.#answer({});
-  }
-  entry(node: NodeId, attributes: Attributes): void {
-    this.#answer({ node, attributes: { ...attributes } });
-  }
-  negative(): void {
-    this.#answer({ negative: true });
-  }
-  attributes(attributes: Attributes): void {
-    this.#answer({ attributes: { ...attributes } });
-  }
-  opened(handle: number, flags: OpenFlags): void {
-    this.#answer({ handle, flags });
-  }
-  created(node: NodeId, attributes: Attributes, handle: number): void {
-    this.#answer({ node, attributes: { ...attributes }, handle });
-  }
-  data(): { buffer: Pinned; at: number } {
-    return { buffer: this.#buffer, at: 16 };
-  }
-  read(length: number): void {
-    this.#answer({ data: Buffer.from(this.#buffer.bytes.subarray(16, 16 + length)) });
-  }
-  written(length: number): void {
-    this.#answer({ written: length });
-  }
-  target(target: string): void {
-    this.#answer({ target });
-  }
-  usage(usage: Usage): void {
-    this.#answer({ usage });
-  }
-}
-
-/** Completes jobs when told to, in an order that the test chooses. */
-export class LateExecutor implements Executor {
-  /** Whether every look-up waits for a job of its own. */
-  slow = false;
-  readonly warmsFirst = (): boolean => this.slow;
-  took(): void {}
-  readonly #backing: Backing;
-  readonly waiting: { job: Job; done: (result: number) => void }[] = [];
-  constructor(backing: Backing) {
-    this.#backing = backing;
-  }
-  run(job: Job, done: (result: number) => void): void {
-    this.waiting.push({ job, done });
-  }
-  /** Completes one; true if there was one. */
-  step(pick: (waiting: number) => number = () => 0): boolean {
-    if (this.waiting.length === 0) return false;
-    const [entry] = this.waiting.splice(pick(this.waiting.length), 1);
-    if (entry !== undefined) entry.done(this.#backing.perform(entry.job));
-    return true;
-  }
-}
-
-export interface CacheCall {
-  kind: 'flush' | 'pages' | 'names';
-  nodes: readonly NodeId[];
-  entries: readonly CachedName[];
-}
-
-/** A kernel that has no pages. `hold` keeps answers back until {@link TestCache.answer}. */
-export class TestCache implements CachePort {
-  readonly calls: CacheCall[] = [];
-  hold = false;
-  /** What the kernel does while it flushes: writes of dirty pages. */
-  onFlush: (node: NodeId) => void = () => {};
-  readonly #held: { kind: CacheCall['kind']; then: () => void }[] = [];
-  flush(node: NodeId, done: (result: number) => void): void {
-    this.calls.push({ kind: 'flush', nodes: [node], entries: [] });
-    this.onFlush(node);
-    this.#later('flush', () => done(0));
-  }
-  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
-    this.calls.push({ kind: 'pages', nodes, entries: [] });
-    this.#later('pages', () => done(0));
-  }
-  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
-    this.calls.push({ kind: 'names', nodes: [], entries });
-    this.#later('names', () => done(0));
-  }
-  #later(kind: CacheCall['kind'], then: () => void): void {
-    if (this.hold) this.#held.push({ kind, then });
-    else then();
-  }
-  /** Answers the oldest order of the given kind, or of any; true if there was one. */
-  answer(kind?: CacheCall['kind']): boolean {
-    const at = this.#held.findIndex((held) => kind === undefined || held.kind === kind);
-    if (at < 0) return false;
-    const [held] = this.#held.splice(at, 1);
-    held?.then();
-    return true;
-  }
-}
 
 export const memory = new SecretMemory(4096);
 const io = pinned((1 << 20) + 64);

@@ -1,6 +1,7 @@
 import { errno } from '../base/errno.js';
+import { type Doorbell, word } from '../libc/doorbell.js';
 import { read } from '../libc/files.js';
-import { Poll, systemClock, unring } from '../libc/system.js';
+import { Poll, systemClock } from '../libc/system.js';
 import type { Session } from './session.js';
 
 /**
@@ -15,26 +16,17 @@ export interface LoopHooks {
   tick(now: number): void;
   /** Messages from other threads are waiting. */
   commands(): void;
+  /** Jobs are done. */
+  completions(): void;
 }
 
-/**
- * Reads requests until the filesystem is unmounted. `doorbell`: a word that other threads set before they write to
- * the eventfd `bell`.
- */
-export function serve(
-  fd: number,
-  session: Session,
-  bell: number,
-  doorbell: Int32Array,
-  hooks: LoopHooks,
-): void {
-  const poll = new Poll([fd, bell]);
+/** Reads requests until the filesystem is unmounted. */
+export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: LoopHooks): void {
+  const poll = new Poll([fd, doorbell.bell]);
   let busyUntil = 0;
   for (;;) {
-    if (Atomics.load(doorbell, 0) !== 0) {
-      Atomics.store(doorbell, 0, 0);
-      hooks.commands();
-    }
+    if (doorbell.take(word.JOBS)) hooks.completions();
+    if (doorbell.take(word.MAIL)) hooks.commands();
     const due = hooks.due();
     if (due !== Number.POSITIVE_INFINITY) {
       const now = systemClock.boottime();
@@ -55,7 +47,6 @@ export function serve(
     const next = hooks.due();
     const wait =
       next === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(next - systemClock.boottime()));
-    const ready = poll.wait(Math.min(wait, 60_000));
-    if (ready > 0 && (ready & 2) !== 0) unring(bell);
+    doorbell.sleep(poll, 1, Math.min(wait, 60_000));
   }
 }

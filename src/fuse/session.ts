@@ -72,6 +72,7 @@ export class Session {
       return;
     }
     this.#wipeAfter = false;
+    this.#sweep();
     this.#buffers.wipe();
     this.#receive.bytes.fill(0);
     for (const buffer of this.#idle) buffer.bytes.fill(0);
@@ -126,6 +127,10 @@ export class Session {
   readonly #kept: { reply: FuseReply; buffer: Pinned }[] = [];
   #keep(reply: FuseReply, buffer: Pinned): void {
     this.#kept.push({ reply, buffer });
+    this.#sweep();
+  }
+  /** Takes back the buffers of answered requests. */
+  #sweep(): void {
     for (let i = this.#kept.length - 1; i >= 0; i--) {
       const entry = this.#kept[i];
       if (entry?.reply.done === true) {

@@ -34,6 +34,7 @@ const openatCall = libcFunction('openat', 'i', 'ipiu');
 const closeCall = libcFunction('close', 'i', 'i');
 const statxCall = libcFunction('statx', 'i', 'ipiup');
 const preadCall = libcFunction('pread', 'l', 'ippl');
+const preadv2Call = libcFunction('preadv2', 'l', 'ipili');
 const pwriteCall = libcFunction('pwrite', 'l', 'ippl');
 const readCall = libcFunction('read', 'l', 'ipp');
 const writeCall = libcFunction('write', 'l', 'ipp');
@@ -72,6 +73,7 @@ const DIRENT_BATCH = 32768;
 const direntBuffer = pinned(DIRENT_BATCH);
 const attributeName = pinned(256);
 const attributeValue = pinned(1024);
+const iovec = pinned(16);
 const statfsBuffer = pinned(128);
 const emptyName = pinned(1);
 
@@ -108,6 +110,14 @@ export function fstat(fd: number, into: Stat): number {
 }
 export function pread(fd: number, address: Address, length: number, offset: number): number {
   return result(preadCall(fd, address, length, offset));
+}
+const RWF_NOWAIT = 8;
+/** What of a range the host has cached, without waiting for the disk: preadv2(2) with RWF_NOWAIT; -EAGAIN if nothing. */
+export function preadNowait(fd: number, address: Address, length: number, offset: number): number {
+  iovec.bytes.writeUInt32LE(address % 0x1_0000_0000, 0);
+  iovec.bytes.writeUInt32LE(Math.floor(address / 0x1_0000_0000), 4);
+  iovec.bytes.writeUInt32LE(length, 8);
+  return result(preadv2Call(fd, iovec.address, 1, offset, RWF_NOWAIT));
 }
 export function pwrite(fd: number, address: Address, length: number, offset: number): number {
   return result(pwriteCall(fd, address, length, offset));

@@ -1,0 +1,139 @@
+import type { Backing, Executor, Job } from '../filesystem/backing.js';
+import { LARGE } from '../filesystem/open-file.js';
+import { preadNowait } from '../libc/files.js';
+import type { IoLine } from './io-line.js';
+
+/** A call that took so long on the core's thread sends the next ones elsewhere, for so long (ms). */
+const SLOW_MS = 5;
+const SLOW_FOR_MS = 1000;
+/** A read of more goes elsewhere unless the host has it cached. */
+const LARGE_READ = 256 << 10;
+/** A directory of more entries is read elsewhere first. */
+const LARGE_DIRECTORY = 2000;
+
+/** Whether the disk has kept the core's thread waiting lately. */
+class Pace {
+  #until = 0;
+  note(milliseconds: number): void {
+    if (milliseconds > SLOW_MS) this.#until = performance.now() + SLOW_FOR_MS;
+  }
+  get slow(): boolean {
+    return this.#until !== 0 && performance.now() < this.#until;
+  }
+}
+
+interface Pending {
+  readonly job: Job;
+  readonly done: (result: number) => void;
+}
+
+/** Jobs that may hold a worker for seconds: one worker is always left for the others. */
+function isLong({ op }: Job): boolean {
+  return op !== 'pread' && op !== 'warm';
+}
+
+/**
+ * Runs on the core's thread what does not wait for the disk, and gives the rest to the I/O workers: what always waits
+ * (fsync), what is large, and everything for a second after the disk was slow. A write can't say beforehand whether it
+ * will wait (ext4 has no RWF_NOWAIT for buffered writes), and asking before every look-up would cost each two calls.
+ */
+export class IoExecutor implements Executor {
+  readonly #backing: Backing;
+  readonly #lines: readonly IoLine[];
+  readonly #running: (Pending | undefined)[];
+  readonly #pending: Pending[] = [];
+  readonly #reads = new Pace();
+  readonly #writes = new Pace();
+  /** Jobs that workers did since the start. */
+  handed = 0;
+
+  constructor(backing: Backing, lines: readonly IoLine[]) {
+    this.#backing = backing;
+    this.#lines = lines;
+    this.#running = lines.map(() => undefined);
+  }
+
+  readonly warmsFirst = (entries: number): boolean => entries > LARGE_DIRECTORY || this.#reads.slow;
+  took(milliseconds: number): void {
+    this.#reads.note(milliseconds);
+  }
+
+  run(job: Job, done: (result: number) => void): void {
+    switch (job.op) {
+      case 'pread':
+        if (job.length > LARGE_READ || this.#reads.slow) this.#readAside(job, done);
+        else this.#here(job, this.#reads, done);
+        return;
+      case 'pwrite':
+        if (this.#writes.slow) this.#submit(job, done);
+        else this.#here(job, this.#writes, done);
+        return;
+      case 'ftruncate':
+        if (job.from - job.length > LARGE || this.#writes.slow) this.#submit(job, done);
+        else this.#here(job, this.#writes, done);
+        return;
+      default:
+        this.#submit(job, done);
+    }
+  }
+
+  #here(job: Job, pace: Pace, done: (result: number) => void): void {
+    const started = performance.now();
+    const result = this.#backing.perform(job);
+    pace.note(performance.now() - started);
+    done(result);
+  }
+
+  #readAside(job: Extract<Job, { op: 'pread' | 'pwrite' }>, done: (result: number) => void): void {
+    const address = job.buffer.address + job.at;
+    const cached = Math.max(0, preadNowait(job.handle, address, job.length, job.offset));
+    if (cached === job.length) {
+      done(cached);
+      return;
+    }
+    const { at, length, offset } = job;
+    const rest = { ...job, at: at + cached, length: length - cached, offset: offset + cached };
+    this.#submit(rest, (result) => done(result < 0 && cached === 0 ? result : cached + Math.max(0, result)));
+  }
+
+  #submit(job: Job, done: (result: number) => void): void {
+    this.#pending.push({ job, done });
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    while (this.#pending.length > 0) {
+      const idle = this.#running.indexOf(undefined);
+      if (idle < 0) return;
+      let long = 0;
+      for (const running of this.#running) if (running !== undefined && isLong(running.job)) long++;
+      const crowded = long >= this.#lines.length - 1;
+      const at = this.#pending.findIndex(({ job }) => !crowded || !isLong(job));
+      const [next] = at < 0 ? [] : this.#pending.splice(at, 1);
+      if (next === undefined) return;
+      this.#running[idle] = next;
+      this.handed++;
+      (this.#lines[idle] as IoLine).submit(next.job);
+    }
+  }
+
+  /** Jobs that are under way or wait. */
+  get outstanding(): number {
+    return this.#pending.length + this.#running.filter((running) => running !== undefined).length;
+  }
+
+  /** Gives the results of jobs that are done to whoever asked. Called when the doorbell says so. */
+  collect(): void {
+    this.#lines.forEach((line, index) => {
+      const running = this.#running[index];
+      const finished = running === undefined ? undefined : line.collect();
+      if (running === undefined || finished === undefined) return;
+      this.#running[index] = undefined;
+      const { op } = running.job;
+      if (op === 'pread' || op === 'warm') this.#reads.note(finished.milliseconds);
+      else if (op === 'pwrite') this.#writes.note(finished.milliseconds);
+      this.#dispatch();
+      running.done(finished.result);
+    });
+  }
+}

@@ -1,0 +1,74 @@
+import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
+import type { NotifierAnswer, NotifierLine, NotifierOrder } from './messages.js';
+
+/**
+ * The first notifier drops pages only, which waits for nobody but us: a deadline can rely on it. The others may wait
+ * on somebody's inode or directory lock: each has one order at a time, and the rest wait here.
+ */
+const PAGES = 0;
+
+/** Sends orders to the notifiers' threads; their answers come in with the mail. */
+export class RemoteCache implements CachePort {
+  readonly #waiting = new Map<number, { thread: number; done: (result: number) => void }>();
+  /** Orders for the shared threads that all have one: names first, as an unlock waits for them. */
+  readonly #queue: { order: NotifierOrder; done: (result: number) => void }[] = [];
+  readonly #busy = new Set<number>();
+  #next = 1;
+  readonly #lines: readonly NotifierLine[];
+  /** The mount is gone: there are no caches any more. */
+  #closed = false;
+
+  constructor(lines: readonly NotifierLine[]) {
+    this.#lines = lines;
+  }
+
+  #order(thread: number, order: NotifierOrder, done: (result: number) => void): void {
+    this.#waiting.set(order.id, { thread, done });
+    if (thread !== PAGES) this.#busy.add(thread);
+    const { port, bell } = this.#lines[thread] as NotifierLine;
+    port.postMessage(order);
+    Atomics.store(bell, 0, 1);
+    Atomics.notify(bell, 0);
+  }
+  /** Gives an order to a shared thread that has none, so that a stuck one holds up nothing but itself. */
+  #shared(order: NotifierOrder, done: (result: number) => void): void {
+    if (this.#closed) {
+      done(0);
+      return;
+    }
+    for (let thread = PAGES + 1; thread < this.#lines.length; thread++) {
+      if (!this.#busy.has(thread)) {
+        this.#order(thread, order, done);
+        return;
+      }
+    }
+    if (order.kind === 'names') this.#queue.unshift({ order, done });
+    else this.#queue.push({ order, done });
+  }
+  flush(node: NodeId, done: (result: number) => void): void {
+    this.#shared({ id: this.#next++, kind: 'flush', node }, done);
+  }
+  dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
+    if (this.#closed) done(0);
+    else this.#order(PAGES, { id: this.#next++, kind: 'pages', nodes }, done);
+  }
+  dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
+    this.#shared({ id: this.#next++, kind: 'names', entries }, done);
+  }
+  receive(answer: Extract<NotifierAnswer, { kind: 'done' }>): void {
+    const waiting = this.#waiting.get(answer.id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(answer.id);
+    this.#busy.delete(waiting.thread);
+    const next = waiting.thread === PAGES ? undefined : this.#queue.shift();
+    if (next !== undefined) this.#order(waiting.thread, next.order, next.done);
+    waiting.done(answer.result);
+  }
+  /** Ends every wait: the mount is gone. */
+  close(): void {
+    this.#closed = true;
+    const waiting = [...this.#waiting.values(), ...this.#queue.splice(0)];
+    this.#waiting.clear();
+    for (const { done } of waiting) done(0);
+  }
+}
