@@ -3,9 +3,11 @@ import { LARGE } from '../filesystem/open-file.js';
 import { preadNowait } from '../libc/files.js';
 import type { IoLine } from './io-line.js';
 
-/** A call that took so long on the core's thread sends the next ones elsewhere, for so long (ms). */
+/** Two calls within this time that took so long on the core's thread send the next ones elsewhere, for as long (ms). */
 const SLOW_MS = 5;
 const SLOW_FOR_MS = 1000;
+/** Threads at most; two at the start, the rest when they are all busy. */
+const MOST_THREADS = 4;
 /** A read of more goes elsewhere unless the host has it cached. */
 const LARGE_READ = 256 << 10;
 /** A directory of more entries is read elsewhere first. */
@@ -14,12 +16,26 @@ const LARGE_DIRECTORY = 2000;
 /** Whether the disk has kept the core's thread waiting lately. */
 class Pace {
   #until = 0;
+  #last = Number.NEGATIVE_INFINITY;
   note(milliseconds: number): void {
-    if (milliseconds > SLOW_MS) this.#until = performance.now() + SLOW_FOR_MS;
+    if (milliseconds <= SLOW_MS) return;
+    const now = performance.now();
+    if (now - this.#last < SLOW_FOR_MS) this.#until = now + SLOW_FOR_MS;
+    this.#last = now;
   }
   get slow(): boolean {
     return this.#until !== 0 && performance.now() < this.#until;
   }
+}
+
+/** What the executor learns of the requests beside its jobs. */
+export interface Neighbours {
+  /** A request is waiting to be read. */
+  waiting(): boolean;
+  /** Requests read so far. */
+  readonly handled: number;
+  /** Start one more thread and {@link IoExecutor.add} its line. */
+  more(): void;
 }
 
 interface Pending {
@@ -33,24 +49,37 @@ function isLong({ op }: Job): boolean {
 }
 
 /**
- * Runs on the core's thread what does not wait for the disk, and gives the rest to the I/O workers: what always waits
- * (fsync), what is large, and everything for a second after the disk was slow. A write can't say beforehand whether it
- * will wait (ext4 has no RWF_NOWAIT for buffered writes), and asking before every look-up would cost each two calls.
+ * Runs on the core's thread what does not wait for the disk, and gives the rest to the I/O workers: what is large, and
+ * everything for a second after the disk was slow twice. A write can't say beforehand whether it will wait (ext4 has no
+ * RWF_NOWAIT for buffered writes), and asking before every look-up would cost each two calls. An fsync goes to a worker
+ * as soon as anybody else is served: for a program alone the way to another thread and back is pure loss.
  */
 export class IoExecutor implements Executor {
   readonly #backing: Backing;
-  readonly #lines: readonly IoLine[];
-  readonly #running: (Pending | undefined)[];
+  readonly #lines: IoLine[] = [];
+  readonly #running: (Pending | undefined)[] = [];
+  readonly #neighbours: Neighbours;
+  #asked = false;
+  /** Until when an fsync would keep somebody waiting. */
+  #sharedUntil = 0;
   readonly #pending: Pending[] = [];
   readonly #reads = new Pace();
   readonly #writes = new Pace();
+  readonly #syncs = new Pace();
   /** Jobs that workers did since the start. */
   handed = 0;
 
-  constructor(backing: Backing, lines: readonly IoLine[]) {
+  constructor(backing: Backing, lines: readonly IoLine[], neighbours: Neighbours) {
     this.#backing = backing;
-    this.#lines = lines;
-    this.#running = lines.map(() => undefined);
+    this.#neighbours = neighbours;
+    for (const line of lines) this.add(line);
+  }
+  /** One more thread takes jobs. */
+  add(line: IoLine): void {
+    this.#lines.push(line);
+    this.#running.push(undefined);
+    this.#asked = false;
+    this.#dispatch();
   }
 
   readonly warmsFirst = (entries: number): boolean => entries > LARGE_DIRECTORY || this.#reads.slow;
@@ -72,9 +101,31 @@ export class IoExecutor implements Executor {
         if (job.from - job.length > LARGE || this.#writes.slow) this.#submit(job, done);
         else this.#here(job, this.#writes, done);
         return;
+      case 'fsync':
+      case 'fdatasync':
+        this.#sync(job, done);
+        return;
       default:
         this.#submit(job, done);
     }
+  }
+
+  #sync(job: Job, done: (result: number) => void): void {
+    const { waiting, handled } = this.#neighbours;
+    if (this.#syncs.slow || performance.now() < this.#sharedUntil) {
+      this.#submit(job, (result) => {
+        if (this.#neighbours.handled !== handled) this.#share();
+        done(result);
+      });
+      return;
+    }
+    this.#here(job, this.#syncs, (result) => {
+      if (waiting()) this.#share();
+      done(result);
+    });
+  }
+  #share(): void {
+    this.#sharedUntil = performance.now() + SLOW_FOR_MS;
   }
 
   #here(job: Job, pace: Pace, done: (result: number) => void): void {
@@ -104,7 +155,13 @@ export class IoExecutor implements Executor {
   #dispatch(): void {
     while (this.#pending.length > 0) {
       const idle = this.#running.indexOf(undefined);
-      if (idle < 0) return;
+      if (idle < 0) {
+        if (!this.#asked && this.#lines.length < MOST_THREADS) {
+          this.#asked = true;
+          this.#neighbours.more();
+        }
+        return;
+      }
       let long = 0;
       for (const running of this.#running) if (running !== undefined && isLong(running.job)) long++;
       const crowded = long >= this.#lines.length - 1;
@@ -132,6 +189,7 @@ export class IoExecutor implements Executor {
       const { op } = running.job;
       if (op === 'pread' || op === 'warm') this.#reads.note(finished.milliseconds);
       else if (op === 'pwrite') this.#writes.note(finished.milliseconds);
+      else if (op === 'fsync' || op === 'fdatasync') this.#syncs.note(finished.milliseconds);
       this.#dispatch();
       running.done(finished.result);
     });

@@ -23,7 +23,9 @@ export type Command =
     }
   | { op: 'deadline'; scope: ScopeId; lockAt: number; deadline: number }
   | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; deadline: number }
-  | { op: 'status' };
+  | { op: 'status' }
+  /** One more I/O worker takes jobs. */
+  | { op: 'line'; memory: SharedArrayBuffer };
 
 export interface ScopeStatus {
   readonly id: ScopeId;
@@ -41,6 +43,7 @@ export interface Results {
   create: { result: ControlResult; parent?: ScopeId; path?: string };
   /** False: the scope is not unlocked (any more), so no lease can hold it. */
   deadline: { held: boolean };
+  line: object;
   lock: { receipts: readonly LockReceipt[] };
   status: {
     scopes: readonly ScopeStatus[];
@@ -62,6 +65,8 @@ export type WorkerMessage =
   | { kind: 'expired'; receipts: readonly LockReceipt[] }
   | { kind: 'recovered'; scope: ScopeId; path: string; before: number; after: number }
   | { kind: 'writeBackFailed'; scope: ScopeId; path: string; error: number }
+  /** All I/O workers are busy. */
+  | { kind: 'more' }
   | { kind: 'ended' };
 
 /** Orders to the notifier's thread and what came of them. */
@@ -106,8 +111,8 @@ export interface NotifierWorkerData {
   readonly doorbell: DoorbellParts;
 }
 
-/** Threads that wait for the disk. */
-export const IO_WORKERS = 4;
+/** Threads that wait for the disk, at the start. */
+export const IO_WORKERS = 2;
 
 export interface IoWorkerData {
   readonly line: SharedArrayBuffer;

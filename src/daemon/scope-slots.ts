@@ -71,8 +71,12 @@ export class ScopeSlots {
     return done;
   }
 
-  /** One durable row. @throws where it can't be written: then what it is about must not happen. */
-  audit(entry: AuditedEvent, peer: Peer | undefined): void {
+  /** One row, durable when this resolves. @throws where it can't be written: then what it is about must not happen. */
+  audit(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
+    return this.#services.store.commit(() => this.record(entry, peer));
+  }
+  /** One row, as a part of a commit. */
+  record(entry: AuditedEvent, peer: Peer | undefined): void {
     const { purpose, detail, ...facts } = entry;
     const { store, storeKey } = this.#services;
     const command = peer === undefined ? undefined : commandOf(peer.pid);
@@ -123,13 +127,13 @@ export class ScopeSlots {
   }
 
   /** Stores a new scope and that it was made: sealed and written in one step, so under the store key of now. */
-  addScope(rows: ScopeSecretRows, path: string, peer: Peer): void {
+  addScope(rows: ScopeSecretRows, path: string, peer: Peer): Promise<void> {
     const { id } = rows.scope;
     const { store, storeKey } = this.#services;
     const [slot] = rows.slots;
-    store.transaction(() => {
+    return store.commit(() => {
       const detail = slot === undefined ? {} : { slot: slot.number, detail: slot.type };
-      this.audit({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
+      this.record({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
       store.addScope({ ...rows, scope: { ...rows.scope, path: storeKey.sealPath(id, path) } });
     });
   }
@@ -156,7 +160,7 @@ export class ScopeSlots {
     } catch (error) {
       const code = error instanceof Failure ? error.code : 'internal';
       const detail = error instanceof Failure && code === 'integrity' ? { detail: error.message } : {};
-      this.audit({ event, result: code, scope, ...detail }, peer);
+      await this.audit({ event, result: code, scope, ...detail }, peer);
       throw error instanceof Failure && code === 'integrity'
         ? new Failure('integrity', `${path}: ${error.message}`, {
             ...(error.hint === undefined ? {} : { hint: error.hint }),
@@ -165,8 +169,17 @@ export class ScopeSlots {
         : error;
     }
     this.#throttle.right(scope, peer.uid);
-    this.noteDamaged(scope, opened.damaged, peer);
-    if (opened.rewrapped !== undefined) this.#services.store.putWrap(scope, opened.rewrapped);
+    const { rewrapped, damaged } = opened;
+    try {
+      await this.noteDamaged(scope, damaged, peer);
+      if (rewrapped !== undefined) {
+        const { store } = this.#services;
+        await store.commit(() => store.putWrap(scope, rewrapped));
+      }
+    } catch (error) {
+      for (const secret of opened.secrets) secret.wipe();
+      throw error;
+    }
     return opened;
   }
 
@@ -175,11 +188,14 @@ export class ScopeSlots {
     return this.#secrets.unchain(this.#context(scope), this.#rows(scope), current);
   }
 
-  noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): void {
-    for (const slot of damaged) {
-      const detail = 'its row is not what the slot list vouches for: it opens nothing';
-      this.audit({ event: 'integrity', result: 'integrity', scope, slot, detail }, peer);
-    }
+  async noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): Promise<void> {
+    if (damaged.length === 0) return;
+    await this.#services.store.commit(() => {
+      for (const slot of damaged) {
+        const detail = 'its row is not what the slot list vouches for: it opens nothing';
+        this.record({ event: 'integrity', result: 'integrity', scope, slot, detail }, peer);
+      }
+    });
   }
 
   /** Lends the secret of an unlocked scope's current epoch. */
@@ -239,7 +255,7 @@ export class ScopeSlots {
     return this.inTurn(scope, async () => {
       const opened = await this.open(scope, input, peer, 'slot_test');
       for (const secret of opened.secrets) secret.wipe();
-      this.audit({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
+      await this.audit({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
       return this.#view(scope, opened.slot, opened.damaged);
     });
   }
@@ -268,8 +284,8 @@ export class ScopeSlots {
         const slot: SlotRow = { ...made.slot, label: sealed };
         const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
         const { store } = this.#services;
-        store.transaction(() => {
-          this.audit({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
+        await store.commit(() => {
+          this.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
           store.addSlot(scope, slot);
           store.putWrap(scope, made.wrap);
           store.setState(scope, change.state, change.slotList);
@@ -356,23 +372,26 @@ export class ScopeSlots {
       const wraps = made === undefined ? [] : [made.wrap];
       const change = await this.#secrets.advance(context, slots, rows, secret, next, now, wraps);
       const isRoot = rows.scope.parent === undefined;
-      let storeKey: StoreKey | undefined;
-      store.transaction(() => {
-        this.audit({ ...entry, result: 'ok', scope }, peer);
-        for (const number of gone) store.removeSlot(scope, number);
-        if (made !== undefined) {
-          const { number } = made.slot;
-          const label =
-            name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
-          store.addSlot(scope, { ...made.slot, label });
-        }
-        this.#apply(scope, change);
-        if (isRoot) storeKey = this.#renewStoreKey(scope, epoch, next);
-      });
-      if (storeKey !== undefined) {
-        this.#services.storeKey.close();
-        this.#services.storeKey = storeKey;
-      }
+      await store.commit(
+        () => {
+          this.record({ ...entry, result: 'ok', scope }, peer);
+          for (const number of gone) store.removeSlot(scope, number);
+          if (made !== undefined) {
+            const { number } = made.slot;
+            const label =
+              name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
+            store.addSlot(scope, { ...made.slot, label });
+          }
+          this.#apply(scope, change);
+          return isRoot ? this.#renewStoreKey(scope, epoch, next) : undefined;
+        },
+        (storeKey) => {
+          // At once: whatever is sealed from now on must open under the key that the store names.
+          if (storeKey === undefined) return;
+          this.#services.storeKey.close();
+          this.#services.storeKey = storeKey;
+        },
+      );
       // Not unlocked any more: the next unlock begins in the new epoch.
       await this.#core.call({ op: 'advance', scope, epoch, secret: next.address });
       await this.writeCopy(scope);

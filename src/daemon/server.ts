@@ -8,7 +8,7 @@ import { suites } from '../crypto/suites.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
-import { Doorbell } from '../libc/doorbell.js';
+import { Doorbell, type DoorbellParts } from '../libc/doorbell.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
@@ -66,10 +66,19 @@ function readRootSecret(memory: SecretMemory): Secret {
   return secret;
 }
 
+function start(name: string, workerData: unknown, transferList: MessagePort[]): void {
+  new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
+}
+
+/** An I/O worker: the memory by which it takes jobs. */
+function startIoWorker(doorbell: DoorbellParts): SharedArrayBuffer {
+  const { memory } = new IoLine();
+  const data: IoWorkerData = { line: memory, doorbell };
+  start('io', data, []);
+  return memory;
+}
+
 function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers' | 'lines'>): MessagePort {
-  const start = (name: string, workerData: unknown, transferList: MessagePort[]): void => {
-    new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
-  };
   const notifiers: NotifierLine[] = [];
   for (let i = 0; i < NOTIFIERS; i++) {
     const orders = new MessageChannel();
@@ -86,13 +95,7 @@ function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers' 
     start('notifier', notifierData, [orders.port2]);
     notifiers.push({ port: orders.port1, bell: orderBell });
   }
-  const lines: SharedArrayBuffer[] = [];
-  for (let i = 0; i < IO_WORKERS; i++) {
-    const { memory } = new IoLine();
-    const ioData: IoWorkerData = { line: memory, doorbell: data.doorbell };
-    start('io', ioData, []);
-    lines.push(memory);
-  }
+  const lines = Array.from({ length: IO_WORKERS }, () => startIoWorker(data.doorbell));
   const commands = new MessageChannel();
   const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers, lines };
   start('filesystem', workerData, [commands.port2, ...notifiers.map(({ port }) => port)]);
@@ -116,7 +119,7 @@ async function main(): Promise<void> {
   const memory = new SecretMemory(1024);
   const suite = suites[vault.suite].make(memory);
   const secret = readRootSecret(memory);
-  const store = Store.open(vaultPaths(vault.path, argument.store).store);
+  const store = Store.serve(vaultPaths(vault.path, argument.store).store);
   const [rootRow] = store.scopes();
   const sealedKey = store.meta('store_key');
   if (rootRow === undefined || sealedKey === undefined) {
@@ -155,12 +158,14 @@ async function main(): Promise<void> {
     if (message.kind === 'ready') ready(message.minor);
     else if (message.kind === 'moved') service.moved(message.scope, message.path);
     else if (message.kind === 'ended') ended();
+    else if (message.kind === 'more') void core.call({ op: 'line', memory: startIoWorker(doorbell) });
     else if (message.kind === 'expired') {
-      for (const receipt of service.locked(message.receipts)) {
-        const { path, errors } = receipt;
-        if (errors.length > 0)
-          log.error('a lease ended, and not everything could be written', { path, errors });
-      }
+      void service.locked(message.receipts).then((receipts) => {
+        for (const { path, errors } of receipts) {
+          if (errors.length > 0)
+            log.error('a lease ended, and not everything could be written', { path, errors });
+        }
+      });
     } else if (message.kind === 'recovered') {
       const { scope, path, before, after } = message;
       const file = service.nameOf(scope, path);
@@ -198,7 +203,7 @@ async function main(): Promise<void> {
   for (const scope of damagedLabels) {
     log.error('the label of a scope is damaged: its directory brings it back when it is seen', { scope });
     const detail = 'its label is not authentic';
-    service.slots.audit({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
+    await service.slots.audit({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
   }
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {

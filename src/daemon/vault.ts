@@ -216,7 +216,7 @@ async function make(
   const umask = process.umask(0o077);
   const store = Store.create(paths.store);
   process.umask(umask);
-  store.transaction(() => {
+  await store.commit(() => {
     store.setVolume(volume);
     store.setMeta('store_key', storeKey.wrap(suite, memory, root, secret));
     store.addScope(rows);

@@ -177,7 +177,7 @@ export class VolumeService implements ControlService {
     const { rows, secret } = await this.slots.create(id, parent.id, type, input);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
-      this.slots.addScope(rows, below, peer);
+      await this.slots.addScope(rows, below, peer);
       const made = await this.#core.call({
         op: 'create',
         names: names.map(raw),
@@ -188,9 +188,9 @@ export class VolumeService implements ControlService {
       });
       if (!made.result.ok) {
         const failure = this.#refused(made.result, path);
-        store.transaction(() => {
+        await store.commit(() => {
           store.removeScope(id);
-          this.slots.audit({ event: 'create', result: failure.code, scope: id }, peer);
+          this.slots.record({ event: 'create', result: failure.code, scope: id }, peer);
         });
         throw failure;
       }
@@ -304,7 +304,7 @@ export class VolumeService implements ControlService {
     const lease = freshId<LeaseId>();
     const entry = { event: 'unlock', scope: id, slot, lease, purpose } as const;
     try {
-      this.slots.audit({ ...entry, result: 'ok' }, peer);
+      await this.slots.audit({ ...entry, result: 'ok' }, peer);
       const status = await this.#core.call({ op: 'status' });
       const state = status.scopes.find((candidate) => candidate.id === id)?.state;
       if (state !== 'open') {
@@ -326,7 +326,7 @@ export class VolumeService implements ControlService {
       throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
     } catch (error) {
       const code = error instanceof Failure ? error.code : 'internal';
-      this.slots.audit({ ...entry, result: code }, peer);
+      await this.slots.audit({ ...entry, result: code }, peer);
       throw error;
     } finally {
       for (const secret of opened.secrets) secret.wipe();
@@ -336,7 +336,7 @@ export class VolumeService implements ControlService {
   /** The root scope at mount: its key was verified already. Takes the secret over. */
   async unlockRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
     const opened = this.slots.unchainRoot(root, secret);
-    this.slots.noteDamaged(root, opened.damaged, mounter);
+    await this.slots.noteDamaged(root, opened.damaged, mounter);
     await this.#grant(root, opened, { ttl: undefined, purpose: 'mount' }, mounter, undefined);
   }
 
@@ -353,7 +353,7 @@ export class VolumeService implements ControlService {
       return this.#lock([lease.scope], 'lease ended', undefined);
     }
     this.#leases.end(lease.id);
-    this.slots.audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
+    await this.slots.audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
     await this.#plan(lease.scope);
     return [];
   }
@@ -365,9 +365,8 @@ export class VolumeService implements ControlService {
   }
 
   /** Scopes were locked: their leases end. */
-  locked(receipts: readonly LockReceipt[]): ReceiptView[] {
-    for (const receipt of receipts) this.#auditLock(receipt);
-    return receipts.map((receipt) => ({
+  async locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
+    const views = receipts.map((receipt) => ({
       scope: receipt.scope,
       path: this.#fullPath(receipt.scope),
       generation: receipt.generation,
@@ -380,14 +379,16 @@ export class VolumeService implements ControlService {
       locked_at: new Date(systemClock.wall()).toISOString(),
       seconds: receipt.seconds,
     }));
+    await Promise.all(receipts.map((receipt) => this.#auditLock(receipt)));
+    return views;
   }
 
   /** The lock happened: a row that can't be written does not undo it. */
-  #auditLock(receipt: LockReceipt): void {
+  async #auditLock(receipt: LockReceipt): Promise<void> {
     const { scope, reason, errors } = receipt;
     const result = errors.length === 0 ? 'ok' : 'io';
     try {
-      this.slots.audit({ event: 'lock', result, scope, detail: reason }, undefined);
+      await this.slots.audit({ event: 'lock', result, scope, detail: reason }, undefined);
     } catch (error) {
       this.#context.log.error('a lock could not be audited', { scope, error });
     }
@@ -449,12 +450,13 @@ export class VolumeService implements ControlService {
     const scope = this.#scopes.get(id);
     if (scope === undefined) return;
     scope.path = path;
-    try {
-      this.#context.store.setPath(id, this.#context.storeKey.sealPath(id, path));
-    } catch (error) {
-      // A full disk: the next lookup of that directory reports the move again after a remount.
-      this.#context.log.error('the label of a scope could not be stored', { scope: id, error });
-    }
+    const { store, storeKey, log } = this.#context;
+    store
+      .commit(() => store.setPath(id, storeKey.sealPath(id, path)))
+      .catch((error: unknown) => {
+        // A full disk: the next lookup of that directory reports the move again after a remount.
+        log.error('the label of a scope could not be stored', { scope: id, error });
+      });
   }
 
   unmount(): Promise<void> {

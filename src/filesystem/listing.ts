@@ -10,6 +10,8 @@ import type { Volume } from './volume.js';
 const ENTRY_BYTES = 64;
 /** Names whose inodes are brought in at once where the disk is slow. */
 const AHEAD = 64;
+/** A page that takes longer ends early. */
+const PAGE_MS = 4;
 
 /**
  * A directory as one handle sees it: read in pieces as it is asked for, from the start at each rewind. Offsets are
@@ -75,9 +77,7 @@ export class Listing {
   }
 
   #page(offset: number, sink: DirectorySink, reply: Reply): void {
-    const started = performance.now();
     const done = this.#fill(offset, sink);
-    this.#volume.executor.took(performance.now() - started);
     if (done < 0) reply.error(-done);
     else sink.end();
   }
@@ -103,34 +103,48 @@ export class Listing {
     if (offset <= 1 && !sink.add('..', above, 4, 2)) return 0;
     const handle = directories.handle(slot);
     if (handle < 0) return handle;
+    const until = performance.now() + PAGE_MS;
+    // An answer without an entry would be taken for the end.
+    let some = offset <= 1;
     for (let i = Math.max(0, offset - 2); ; i++) {
+      if (some && performance.now() > until) return 0;
       const entry = this.#at(i);
       if (entry === undefined) return 0;
       if (typeof entry === 'number') return entry;
       const name = directories.reveal(this.#directory, handle, entry.name);
       // The vault's own, or an entry planted or damaged: it has no name here.
-      if (name !== undefined && !this.#add(sink, handle, entry, name, i + 3)) return 0;
+      const added = name === undefined ? 'gone' : this.#add(sink, handle, entry, name, i + 3);
+      if (added === 'full') return 0;
+      if (added === 'added') some = true;
     }
   }
 
-  /** False: it did not fit. */
-  #add(sink: DirectorySink, handle: Handle, entry: DirectoryEntry, name: string, next: number): boolean {
-    if (!sink.plus) return sink.add(name, entry.ino, entry.type, next);
-    if (!sink.fits(name.length)) return false;
-    const { table, backing, stat } = this.#volume;
+  #add(
+    sink: DirectorySink,
+    handle: Handle,
+    entry: DirectoryEntry,
+    name: string,
+    next: number,
+  ): 'added' | 'full' | 'gone' {
+    const bare = (): 'added' | 'full' => (sink.add(name, entry.ino, entry.type, next) ? 'added' : 'full');
+    if (!sink.plus) return bare();
+    if (!sink.fits(name.length)) return 'full';
+    const { table, backing, stat, executor } = this.#volume;
     let child = this.#directory.children.get(name) ?? 0;
     if (child === 0) {
+      const started = performance.now();
       const done = backing.stat(handle, entry.name, stat);
+      executor.took(performance.now() - started);
       child = done < 0 ? done : this.#nodes.adopt(this.#directory, handle, name, entry.name, stat);
     }
     // Gone since the list was read.
-    if (child === -errno.ENOENT) return true;
+    if (child === -errno.ENOENT) return 'gone';
     const attributes = child > 0 ? this.#nodes.attributes(child) : child;
     // Something is wrong with it: the name is listed, and a lookup will say what.
-    if (typeof attributes === 'number') return sink.add(name, entry.ino, entry.type, next);
-    if (!sink.addNode(name, table.node(child), attributes, next)) return false;
+    if (typeof attributes === 'number') return bare();
+    if (!sink.addNode(name, table.node(child), attributes, next)) return 'full';
     table.lookups[child] = (table.lookups[child] as number) + 1;
-    return true;
+    return 'added';
   }
 
   /** Gives the descriptor back; what was read stays. */

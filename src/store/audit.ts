@@ -1,5 +1,5 @@
 import { idBytes, type ScopeId, scopeId } from '../base/ids.js';
-import { changing, type Db } from './database.js';
+import type { Db } from './database.js';
 
 /** What happened: one row each, never changed (triggers of the schema refuse it). */
 export const auditEvents = [
@@ -48,7 +48,7 @@ interface RawAudit {
   note_key: number | null;
 }
 
-/** The append-only record of who opened what. A row is durable when `append` returns. */
+/** The append-only record of who opened what. Rows are durable with the commit that they are part of. */
 export class AuditTable {
   readonly #append;
   readonly #tail;
@@ -66,7 +66,7 @@ export class AuditTable {
     const { event, result, scope, slot, lease, uid, pid, note, noteKey } = entry;
     const optional = [slot, lease, uid, pid, note, noteKey].map((value) => value ?? null);
     const id = scope === undefined ? null : idBytes(scope);
-    changing(() => this.#append.run(Math.floor(at), event, result, id, ...optional));
+    this.#append.run(Math.floor(at), event, result, id, ...optional);
   }
 
   /** The last `count` rows, the oldest of them first. */

@@ -62,8 +62,11 @@ const migrations = [
 
 export type Db = Database.Database;
 
-/** Opens the metadata store, durable at each commit. `create`: it must not exist yet; otherwise it must. */
-export function openDatabase(path: string, create = false): Db {
+/**
+ * Opens the metadata store. `create`: it must not exist yet; otherwise it must. `synchronous`: FULL makes each commit
+ * durable when it returns; NORMAL leaves that to whoever syncs the write-ahead log (sqlite.org/wal.html).
+ */
+export function openDatabase(path: string, create: boolean, synchronous: 'FULL' | 'NORMAL'): Db {
   if (create && existsSync(path)) {
     throw new Failure('conflict', `${path} exists already`);
   }
@@ -75,9 +78,9 @@ export function openDatabase(path: string, create = false): Db {
   let db: Db;
   try {
     db = new Database(path);
-    // FULL syncs the WAL at each commit; secure_delete overwrites what a removed slot leaves in its page.
+    // secure_delete overwrites what a removed slot leaves in its page.
     db.pragma('journal_mode = WAL');
-    db.pragma('synchronous = FULL');
+    db.pragma(`synchronous = ${synchronous}`);
     db.pragma('secure_delete = ON');
     db.pragma('foreign_keys = ON');
     db.pragma('trusted_schema = OFF');

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { test } from 'tap';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
 import { openDatabase } from './database.js';
+import { GroupSync } from './group-sync.js';
 import type { ScopeSecretRows, SlotRow, WrapRow } from './rows.js';
 import { Store } from './store.js';
 
@@ -109,7 +110,7 @@ test('the audit only grows', async (t) => {
 test('a full disk is no_space, and nothing of the change is there', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'scopefs-full-'));
   t.teardown(() => rmSync(directory, { recursive: true }));
-  const db = openDatabase(join(directory, 'store.sqlite'), true);
+  const db = openDatabase(join(directory, 'store.sqlite'), true, 'FULL');
   const store = new Store(db);
   store.addScope(rowsOf());
   db.pragma(`max_page_count = ${db.pragma('page_count', { simple: true })}`);
@@ -119,12 +120,68 @@ test('a full disk is no_space, and nothing of the change is there', async (t) =>
   }, full);
   const scopes = store.scopes();
   for (const { id } of scopes) t.equal(store.slots(id).length, 1, 'each scope that is there is whole');
-  t.throws(() => {
+  const rows = store.audit.tail(100_000).length;
+  const many = store.commit(() => {
     for (let i = 0; i < 10_000; i++) store.audit.append(i, { event: 'unlock', result: 'ok' });
-  }, full);
-  t.throws(() => {
+  });
+  await t.rejects(many, full);
+  t.equal(store.audit.tail(100_000).length, rows);
+  const wraps = store.commit(() => {
     for (const { id } of scopes)
       store.putWrap(id, { number: 0, epoch: 9, wrap: randomBytes(9000), rewrap: undefined });
-  }, full);
+  });
+  await t.rejects(wraps, full);
+  store.close();
+});
+
+test('a server’s commits at the same time share syncs, are there at once, and stay', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-serve-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'store.sqlite');
+  Store.create(path).close();
+  const store = Store.serve(path);
+  const commits = Array.from({ length: 100 }, (_, i) =>
+    store.commit(() => store.audit.append(i, { event: 'unlock', result: 'ok', slot: i })),
+  );
+  t.equal(store.audit.tail(1000).length, 100, 'made before any of them is durable');
+  await Promise.all(commits);
+  t.ok(store.syncs <= 2, `${store.syncs} syncs`);
+  let seen = 0;
+  const failing = store.commit(
+    () => {
+      store.setMeta('a', Buffer.from('1'));
+      throw new Error('planted');
+    },
+    () => seen++,
+  );
+  await t.rejects(failing, { message: 'planted' });
+  t.equal(store.meta('a'), undefined, 'a failed change leaves nothing');
+  await store.commit(
+    () => store.setMeta('a', Buffer.from('2')),
+    () => seen++,
+  );
+  t.equal(seen, 1, 'told of what was made only');
+  // As after kill -9: nobody closes it, and what was committed is in the log.
+  const copy = join(directory, 'copy');
+  for (const suffix of ['', '-wal']) cpSync(`${path}${suffix}`, `${copy}${suffix}`);
+  const other = Store.open(copy);
+  t.equal(other.audit.tail(1000).length, 100);
+  t.same(other.meta('a'), Buffer.from('2'));
+  other.close();
+  store.close();
+});
+
+test('a store whose disk can’t sync says so from then on', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-eio-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  let failing = false;
+  const group = new GroupSync(() => (failing ? Promise.reject(new Error('EIO')) : Promise.resolve()));
+  const store = new Store(openDatabase(join(directory, 'store.sqlite'), true, 'NORMAL'), group);
+  const one = (): Promise<void> => store.commit(() => store.audit.append(1, { event: 'lock', result: 'ok' }));
+  await one();
+  failing = true;
+  await t.rejects(one(), { code: 'io', hint: /restart/ });
+  failing = false;
+  await t.rejects(one(), { code: 'io' }, 'what the disk has of it is unknown: a later sync proves nothing');
   store.close();
 });

@@ -1,6 +1,11 @@
+import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { Failure } from '../base/failure.js';
 import { idBytes, type ScopeId, scopeId, type VolumeId } from '../base/ids.js';
 import { AuditTable } from './audit.js';
 import { changing, type Db, openDatabase } from './database.js';
+import { GroupSync } from './group-sync.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
 
 interface RawScope {
@@ -49,10 +54,14 @@ const scopeOf = (row: RawScope): ScopeRow => ({
 export class Store {
   readonly #db: Db;
   readonly #statements;
+  /** Undefined: each commit is durable when it returns. */
+  readonly #group: GroupSync | undefined;
+  #end: () => void = () => {};
   readonly audit: AuditTable;
 
-  constructor(db: Db) {
+  constructor(db: Db, group?: GroupSync) {
     this.#db = db;
+    this.#group = group;
     this.audit = new AuditTable(db);
     this.#statements = {
       getMeta: db.prepare<[string], { value: Buffer }>('SELECT value FROM meta WHERE key = ?'),
@@ -89,17 +98,55 @@ export class Store {
     };
   }
 
+  /** For one program that waits for each commit. */
   static open(path: string): Store {
-    return new Store(openDatabase(path));
+    return new Store(openDatabase(path, false, 'FULL'));
   }
   static create(path: string): Store {
-    return new Store(openDatabase(path, true));
+    return new Store(openDatabase(path, true, 'FULL'));
+  }
+  /** For a server: commits at the same time share a sync, and none holds up the thread. */
+  static serve(path: string): Store {
+    const db = openDatabase(path, false, 'NORMAL');
+    // The log exists from the first read on, and for as long as the database is open.
+    db.prepare('SELECT count(*) FROM meta').get();
+    const log = openSync(`${path}-wal`, 'r');
+    const directory = openSync(dirname(path), 'r');
+    fsyncSync(directory);
+    closeSync(directory);
+    const sync = promisify(fdatasync);
+    const store = new Store(db, new GroupSync(() => sync(log)));
+    store.#end = () => closeSync(log);
+    return store;
   }
   close(): void {
     this.#db.close();
+    this.#end();
   }
-  /** Runs several changes as one: all of them are durable when it returns, or none. */
-  transaction<T>(change: () => T): T {
+
+  /**
+   * Makes several changes as one, at once: all that `change` reads and writes is one step. Resolves when they are
+   * durable. Where they can't be made, none is. `made` is called when they are, still in the same turn: from then on
+   * everybody reads them.
+   */
+  async commit<T>(change: () => T, made: (result: T) => void = () => {}): Promise<T> {
+    const result = this.#together(change);
+    made(result);
+    try {
+      await this.#group?.wait();
+    } catch (error) {
+      throw new Failure('io', 'the metadata store cannot be synced to its disk', {
+        hint: 'what it would still hold after a power cut is unknown: check the disk, then restart the daemon',
+        cause: error,
+      });
+    }
+    return result;
+  }
+  /** How many syncs the commits so far took. */
+  get syncs(): number {
+    return this.#group?.count ?? 0;
+  }
+  #together<T>(change: () => T): T {
     return changing(() => this.#db.transaction(change)());
   }
 
@@ -139,7 +186,7 @@ export class Store {
     };
   }
   addScope(rows: ScopeSecretRows): void {
-    this.transaction(() => {
+    this.#together(() => {
       const { id, parent, path, state, slotList, created } = rows.scope;
       const above = parent === undefined ? null : idBytes(parent);
       this.#statements.addScope.run(idBytes(id), above, path, state, slotList, created);
@@ -197,6 +244,6 @@ export class Store {
   }
   putWrap(id: ScopeId, row: WrapRow): void {
     const { number, epoch, wrap, rewrap } = row;
-    changing(() => this.#statements.putWrap.run(idBytes(id), number, epoch, wrap, rewrap ?? null));
+    this.#statements.putWrap.run(idBytes(id), number, epoch, wrap, rewrap ?? null);
   }
 }
