@@ -103,28 +103,29 @@ export class System {
     this.#image = new Image(directory, kind.name);
   }
 
-  get #store(): string {
+  /** Where what it stores lies. */
+  get store(): string {
     return join(this.#image.mountPoint, 'store');
   }
   get #mount(): string {
-    return join(this.#store, 'mount');
+    return join(this.store, 'mount');
   }
   get #separate(): string {
     return join(this.#image.mountPoint, 'mount');
   }
   /** The directory in which workloads work. */
   get root(): string {
-    if (this.name === 'ext4') return this.#store;
+    if (this.name === 'ext4') return this.store;
     return this.name === 'scopefs' ? this.#mount : this.#separate;
   }
 
   /** A fresh image with a fresh filesystem, mounted. */
   create(): void {
     this.#image.create();
-    mkdirSync(this.#store);
+    mkdirSync(this.store);
     mkdirSync(this.#separate);
-    this.#kind.format(this.#store, this.root);
-    this.#pid = this.#kind.mount(this.#store, this.root);
+    this.#kind.format(this.store, this.root);
+    this.#pid = this.#kind.mount(this.store, this.root);
   }
 
   /** Unmounts the filesystem and its backing store and mounts both again: nothing is cached. */
@@ -134,7 +135,7 @@ export class System {
     this.#waitForEnd();
     this.#image.unmount();
     this.#image.mount();
-    this.#pid = this.#kind.mount(this.#store, this.root);
+    this.#pid = this.#kind.mount(this.store, this.root);
   }
 
   /** Writes back what this system has not written yet, so that it does not disturb the next workload. */

@@ -44,7 +44,7 @@ export class Output {
     for (const holder of holders ?? []) {
       process.stderr.write(`  pid ${holder.pid} (${holder.command}): ${holder.files.join(', ')}\n`);
     }
-    if (failure.hint !== undefined) process.stderr.write(`  hint: ${failure.hint}\n`);
+    process.stderr.write(`  hint: ${failure.hint}\n`);
   }
 
   /** Columns as wide as their widest cell. */

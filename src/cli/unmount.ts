@@ -18,7 +18,9 @@ export const unmount: Verb = (program, run) => {
         const dead = isDeadMount(mountPoint);
         const entry = mountAt(mountPoint);
         if (entry?.type !== 'fuse.scopefs') {
-          throw new Failure('not_found', `no vault is mounted on ${path}`);
+          throw new Failure('not_found', `no vault is mounted on ${path}`, {
+            hint: 'see what is mounted with: findmnt -t fuse.scopefs',
+          });
         }
         if (dead) {
           unmountFuse(mountPoint, true);

@@ -30,7 +30,7 @@ function problem(failure: Failure, requestId: string): Problem {
     status: failure.httpStatus,
     code: failure.code,
     detail: failure.message,
-    ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+    hint: failure.hint,
     ...(failure.details ?? {}),
     request_id: requestId,
   };

@@ -3,14 +3,18 @@ import { opensslAsync, opensslFunction } from '../libc/ffi.js';
 import { pinned } from '../libc/memory.js';
 
 /**
- * OpenSSL's EVP interface by address: the symbols that the node binary exports (EVP_EncryptInit(3), HMAC(3),
- * EVP_PBE_scrypt(3)). Keys are read where they lie, in secret memory; only a live context holds a copy.
+ * OpenSSL's EVP interface by address: the symbols that the node binary exports, else those of the system's libcrypto
+ * (EVP_EncryptInit(3), HMAC(3), EVP_PBE_scrypt(3)). Keys are read where they lie, in secret memory; only a live context holds a copy.
  */
 function need<T>(call: T | undefined, name: string): T {
   if (call === undefined) {
-    throw new Failure('unsupported_system', `this node binary does not export OpenSSL's ${name}`, {
-      hint: 'use the node binary from nodejs.org or Debian; distributions that link OpenSSL statically without exports are not supported yet',
-    });
+    throw new Failure(
+      'unsupported_system',
+      `neither this node binary nor libcrypto.so.3 has OpenSSL's ${name}`,
+      {
+        hint: 'install OpenSSL 3 (apt-get install libssl3), or use the node binary from nodejs.org or Debian',
+      },
+    );
   }
   return call;
 }

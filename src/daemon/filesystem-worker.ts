@@ -46,17 +46,13 @@ const backing = new LibcBacking(tree);
 const cache = new RemoteCache(data.notifiers);
 const doorbell = new Doorbell(data.doorbell);
 const readable = new Poll([data.device]);
-const executor = new IoExecutor(
-  backing,
-  data.lines.map((memory) => new IoLine(memory)),
-  {
-    waiting: () => readable.wait(0) > 0,
-    get handled(): number {
-      return session.handled;
-    },
-    more: () => tell({ kind: 'more' }),
+const executor = new IoExecutor(backing, {
+  waiting: () => readable.wait(0) > 0,
+  get handled(): number {
+    return session.handled;
   },
-);
+  more: () => tell({ kind: 'more' }),
+});
 const core = new Core(
   {
     backing,

@@ -47,11 +47,12 @@ class Bench {
       this.#workers.push(new Worker(new URL('./io-worker.js', import.meta.url), { workerData }));
     }
     this.backing = new LibcBacking(openPath(this.directory, open.O_RDONLY | open.O_DIRECTORY));
-    this.executor = new IoExecutor(this.backing, lines, {
+    this.executor = new IoExecutor(this.backing, {
       waiting: () => this.waiting,
       handled: 0,
       more: () => this.asked++,
     });
+    for (const line of lines) this.executor.add(line);
   }
   file(name: string, content: Buffer | string): number {
     writeFileSync(join(this.directory, name), content);

@@ -6,7 +6,7 @@ import type { IoLine } from './io-line.js';
 /** Two calls within this time that took so long on the core's thread send the next ones elsewhere, for as long (ms). */
 const SLOW_MS = 5;
 const SLOW_FOR_MS = 1000;
-/** Threads at most; two at the start, the rest when they are all busy. */
+/** Threads at most: one more is asked for when all are busy. */
 const MOST_THREADS = 4;
 /** A read of more goes elsewhere unless the host has it cached. */
 const LARGE_READ = 256 << 10;
@@ -69,10 +69,9 @@ export class IoExecutor implements Executor {
   /** Jobs that workers did since the start. */
   handed = 0;
 
-  constructor(backing: Backing, lines: readonly IoLine[], neighbours: Neighbours) {
+  constructor(backing: Backing, neighbours: Neighbours) {
     this.#backing = backing;
     this.#neighbours = neighbours;
-    for (const line of lines) this.add(line);
   }
   /** One more thread takes jobs. */
   add(line: IoLine): void {
@@ -82,7 +81,9 @@ export class IoExecutor implements Executor {
     this.#dispatch();
   }
 
-  readonly warmsFirst = (entries: number): boolean => entries > LARGE_DIRECTORY || this.#reads.slow;
+  // Without a thread yet it would only wait longer.
+  readonly warmsFirst = (entries: number): boolean =>
+    this.#lines.length > 0 && (entries > LARGE_DIRECTORY || this.#reads.slow);
   took(milliseconds: number): void {
     this.#reads.note(milliseconds);
   }
@@ -90,7 +91,8 @@ export class IoExecutor implements Executor {
   run(job: Job, done: (result: number) => void): void {
     switch (job.op) {
       case 'pread':
-        if (job.length > LARGE_READ || this.#reads.slow) this.#readAside(job, done);
+        if (this.#lines.length > 0 && (job.length > LARGE_READ || this.#reads.slow))
+          this.#readAside(job, done);
         else this.#here(job, this.#reads, done);
         return;
       case 'pwrite':
@@ -164,7 +166,7 @@ export class IoExecutor implements Executor {
       }
       let long = 0;
       for (const running of this.#running) if (running !== undefined && isLong(running.job)) long++;
-      const crowded = long >= this.#lines.length - 1;
+      const crowded = long >= Math.max(1, this.#lines.length - 1);
       const at = this.#pending.findIndex(({ job }) => !crowded || !isLong(job));
       const [next] = at < 0 ? [] : this.#pending.splice(at, 1);
       if (next === undefined) return;

@@ -100,7 +100,11 @@ async function openRootSlot(
       .open(context, secrets, input)
       .catch((error: unknown) => (error instanceof Failure ? refuse(error) : Promise.reject(error)));
     if (opened === undefined) {
-      return refuse(new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`));
+      return refuse(
+        new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`, {
+          hint: 'name the key or passphrase that the vault was made with, or its recovery text: --with SRC',
+        }),
+      );
     }
     if (opened.rewrapped !== undefined) rows.putWrap(root.id, opened.rewrapped);
     const current = opened.secrets.pop() as Secret;

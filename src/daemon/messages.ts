@@ -91,8 +91,6 @@ export interface FilesystemWorkerData {
   readonly scopes: readonly KnownScope[];
   /** How others wake the worker. */
   readonly doorbell: DoorbellParts;
-  /** One for each I/O worker. */
-  readonly lines: readonly SharedArrayBuffer[];
   readonly commands: import('node:worker_threads').MessagePort;
   readonly notifiers: readonly NotifierLine[];
 }
@@ -111,8 +109,9 @@ export interface NotifierWorkerData {
   readonly doorbell: DoorbellParts;
 }
 
-/** Threads that wait for the disk, at the start. */
+/** Threads that wait for the disk, once the mount has settled: starting them takes processor time that its first requests need. */
 export const IO_WORKERS = 2;
+export const IO_WORKERS_AFTER_MS = 2_000;
 
 export interface IoWorkerData {
   readonly line: SharedArrayBuffer;

@@ -149,13 +149,20 @@ export class ScopeSlots {
     event: 'unlock' | 'slot_test',
   ): Promise<OpenedScope> {
     const path = this.#pathOf(scope);
-    this.#throttle.check(scope, peer.uid);
+    const refusal = this.#throttle.refusal(scope, peer.uid);
+    if (refusal !== undefined) {
+      // One row a wait: who hammers on must not fill the disk.
+      if (refusal.first) await this.audit({ event, result: 'throttled', scope }, peer);
+      throw refusal.failure;
+    }
     let opened: OpenedScope | undefined;
     try {
       opened = await this.#secrets.open(this.#context(scope), this.#rows(scope), input);
       if (opened === undefined) {
         this.#throttle.wrong(scope, peer.uid);
-        throw new Failure('bad_key', `that key opens no slot of ${path}`);
+        throw new Failure('bad_key', `that key opens no slot of ${path}`, {
+          hint: `see its slots with: scopefs slot list ${path}`,
+        });
       }
     } catch (error) {
       const code = error instanceof Failure ? error.code : 'internal';
@@ -163,7 +170,7 @@ export class ScopeSlots {
       await this.audit({ event, result: code, scope, ...detail }, peer);
       throw error instanceof Failure && code === 'integrity'
         ? new Failure('integrity', `${path}: ${error.message}`, {
-            ...(error.hint === undefined ? {} : { hint: error.hint }),
+            hint: error.hint,
             ...(error.details === undefined ? {} : { details: error.details }),
           })
         : error;
@@ -272,7 +279,9 @@ export class ScopeSlots {
         const context = this.#context(scope);
         this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
         if (rows.slots.length >= MOST_SLOTS) {
-          throw new Failure('conflict', `a scope has at most ${MOST_SLOTS} slots`);
+          throw new Failure('conflict', `a scope has at most ${MOST_SLOTS} slots`, {
+            hint: 'remove one that nobody uses: scopefs slot rm SCOPE SLOT',
+          });
         }
         const { type, label } = wanted;
         if (label !== undefined) this.#refuseLabel(scope, rows.slots, label);
@@ -472,7 +481,9 @@ export class ScopeSlots {
       throw new Failure('usage', `a label is not a number: ${label}`, { hint: 'numbers name slots already' });
     }
     if (slots.some((slot) => this.#label(scope, slot) === label)) {
-      throw new Failure('conflict', `${this.#pathOf(scope)} has a slot ${label} already`);
+      throw new Failure('conflict', `${this.#pathOf(scope)} has a slot ${label} already`, {
+        hint: 'choose another label; see: scopefs slot list SCOPE',
+      });
     }
   }
 

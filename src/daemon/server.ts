@@ -9,6 +9,7 @@ import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
 import { Doorbell, type DoorbellParts } from '../libc/doorbell.js';
+import { opensslLibrary } from '../libc/ffi.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
@@ -22,6 +23,7 @@ import { openLog } from './log.js';
 import {
   type FilesystemWorkerData,
   IO_WORKERS,
+  IO_WORKERS_AFTER_MS,
   type IoWorkerData,
   NOTIFIERS,
   type NotifierLine,
@@ -53,6 +55,9 @@ function report(message: StartReport): void {
 }
 
 const log = openLog(argument.journal);
+if (opensslLibrary !== undefined) {
+  log.info('this node binary exports no OpenSSL: another stands in', { library: opensslLibrary });
+}
 
 function readRootSecret(memory: SecretMemory): Secret {
   const secret = memory.allocate(32);
@@ -78,7 +83,7 @@ function startIoWorker(doorbell: DoorbellParts): SharedArrayBuffer {
   return memory;
 }
 
-function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers' | 'lines'>): MessagePort {
+function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers'>): MessagePort {
   const notifiers: NotifierLine[] = [];
   for (let i = 0; i < NOTIFIERS; i++) {
     const orders = new MessageChannel();
@@ -95,9 +100,8 @@ function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers' 
     start('notifier', notifierData, [orders.port2]);
     notifiers.push({ port: orders.port1, bell: orderBell });
   }
-  const lines = Array.from({ length: IO_WORKERS }, () => startIoWorker(data.doorbell));
   const commands = new MessageChannel();
-  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers, lines };
+  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers };
   start('filesystem', workerData, [commands.port2, ...notifiers.map(({ port }) => port)]);
   return commands.port1;
 }
@@ -158,7 +162,7 @@ async function main(): Promise<void> {
     if (message.kind === 'ready') ready(message.minor);
     else if (message.kind === 'moved') service.moved(message.scope, message.path);
     else if (message.kind === 'ended') ended();
-    else if (message.kind === 'more') void core.call({ op: 'line', memory: startIoWorker(doorbell) });
+    else if (message.kind === 'more') addIoWorker();
     else if (message.kind === 'expired') {
       void service.locked(message.receipts).then((receipts) => {
         for (const { path, errors } of receipts) {
@@ -179,6 +183,9 @@ async function main(): Promise<void> {
       const file = service.nameOf(scope, path);
       log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
+  };
+  const addIoWorker = (): void => {
+    void core.call({ op: 'line', memory: startIoWorker(doorbell) });
   };
   const core = new CoreClient(port, new Doorbell(doorbell), happened);
   const unmount = async (): Promise<void> => {
@@ -213,6 +220,9 @@ async function main(): Promise<void> {
   early.catch(() => {});
   await service.unlockRoot(rootRow.id, secret, { uid: argument.uid, gid: argument.gid, pid: process.pid });
   raiseReadAhead();
+  setTimeout(() => {
+    for (let i = 0; i < IO_WORKERS; i++) addIoWorker();
+  }, IO_WORKERS_AFTER_MS).unref();
 
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -245,6 +255,6 @@ main().catch((error: unknown) => {
       ? error
       : new Failure('internal', error instanceof Error ? (error.stack ?? error.message) : String(error));
   const { code, message, hint } = failure;
-  report({ ok: false, code, message, ...(hint === undefined ? {} : { hint }) });
+  report({ ok: false, code, message, hint });
   endProcess(failure.exitStatus, `scopefs: ${message.split('\n')[0]}`);
 });

@@ -169,7 +169,10 @@ export class VolumeService implements ControlService {
   async createScope(path: string, type: SlotType, input: SecretInput, peer: Peer): Promise<ScopeView> {
     Slots.check(type, input);
     const names = path.split('/').filter((name) => name !== '');
-    if (names.length === 0) throw new Failure('conflict', 'the root scope exists already');
+    if (names.length === 0)
+      throw new Failure('conflict', 'the root scope exists already', {
+        hint: 'name a path below the mount: scopefs create users/alice',
+      });
     const { store } = this.#context;
     const id = freshId<ScopeId>();
     const parent = this.#containing(names.slice(0, -1));
@@ -241,7 +244,9 @@ export class VolumeService implements ControlService {
           hint: 'make the directories above a scope with mkdir on the mount',
         });
       case errno.EEXIST:
-        return new Failure('conflict', `${what} is a scope already`);
+        return new Failure('conflict', `${what} is a scope already`, {
+          hint: 'open it with: scopefs unlock SCOPE --with SRC',
+        });
       case errno.ENOTEMPTY:
         return new Failure('conflict', `${what} is not empty`, {
           hint: 'create the scope at a new path and move the files into it with cp and rm',
@@ -348,7 +353,10 @@ export class VolumeService implements ControlService {
 
   async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
     const lease = this.#leases.all().find((candidate) => candidate.id === id);
-    if (lease === undefined) throw new Failure('not_found', `there is no lease ${id}`);
+    if (lease === undefined)
+      throw new Failure('not_found', `there is no lease ${id}`, {
+        hint: 'it may have ended: list those there are with GET /v1/leases',
+      });
     if (this.#leases.of(lease.scope).length === 1) {
       return this.#lock([lease.scope], 'lease ended', undefined);
     }

@@ -6,16 +6,13 @@ test('five wrong keys are free, then each costs twice as long, at most a minute'
   const throttle = new Throttle({ boottime: () => now, wall: () => 0 });
   const waits: number[] = [];
   for (let i = 0; i < 14; i++) {
-    throttle.check('a', 1);
     throttle.wrong('a', 1);
     const before = now;
-    for (;;) {
-      try {
-        throttle.check('a', 1);
-        break;
-      } catch {
-        now += 1000;
-      }
+    for (let refusals = 0; ; refusals++) {
+      const refusal = throttle.refusal('a', 1);
+      if (refusal === undefined) break;
+      t.equal(refusal.first, refusals === 0, 'one row of the audit a wait');
+      now += 1000;
     }
     waits.push((now - before) / 1000);
   }
@@ -29,15 +26,15 @@ test('a caller slows down itself alone, on that scope alone, until it has the ke
     for (let i = 0; i < 6; i++) throttle.wrong('a', 1);
   };
   err();
-  t.throws(() => throttle.check('a', 1), { code: 'throttled', details: { retry_after: 2 } });
-  throttle.check('a', 2);
-  throttle.check('b', 1);
+  t.match(throttle.refusal('a', 1)?.failure, { code: 'throttled', details: { retry_after: 2 } });
+  t.equal(throttle.refusal('a', 2), undefined);
+  t.equal(throttle.refusal('b', 1), undefined);
   throttle.right('a', 1);
-  throttle.check('a', 1);
+  t.equal(throttle.refusal('a', 1), undefined);
   err();
   now += 600_001;
   throttle.wrong('a', 1);
-  throttle.check('a', 1);
+  t.equal(throttle.refusal('a', 1), undefined);
   for (let i = 0; i < 20_000; i++) throttle.wrong(`${i}`, 3);
   t.pass('guessing at many scopes does not fill the memory');
 });

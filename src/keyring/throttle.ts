@@ -14,6 +14,8 @@ interface Record {
   /** Before it no key is tried. */
   until: number;
   last: number;
+  /** Somebody was refused during this wait. */
+  refused: boolean;
 }
 
 /** Slows down whoever guesses: after five wrong keys for one scope by one caller 1 s, doubling, at most a minute. */
@@ -25,16 +27,19 @@ export class Throttle {
     this.#clock = clock;
   }
 
-  /** @throws Failure throttled, with `retry_after` in seconds. */
-  check(scope: string, uid: number): void {
+  /** Why no key is tried now, with `retry_after` in seconds, and whether this is the wait's first; or undefined. */
+  refusal(scope: string, uid: number): { failure: Failure; first: boolean } | undefined {
     const record = this.#records.get(`${uid} ${scope}`);
     const left = record === undefined ? 0 : record.until - this.#clock.boottime();
-    if (left <= 0) return;
+    if (record === undefined || left <= 0) return undefined;
+    const first = !record.refused;
+    record.refused = true;
     const seconds = Math.ceil(left / 1000);
-    throw new Failure('throttled', `too many wrong keys: the next one is tried in ${seconds} s`, {
+    const failure = new Failure('throttled', `too many wrong keys: the next one is tried in ${seconds} s`, {
       details: { retry_after: seconds },
       hint: `wait ${seconds} s`,
     });
+    return { failure, first };
   }
 
   wrong(scope: string, uid: number): void {
@@ -45,7 +50,7 @@ export class Throttle {
     const over = wrong - FREE;
     const wait = over < 0 ? 0 : Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(over, 10));
     this.#records.delete(key);
-    this.#records.set(key, { wrong, until: now + wait, last: now });
+    this.#records.set(key, { wrong, until: now + wait, last: now, refused: false });
     // Bounded: the one who erred longest ago is forgotten first.
     if (this.#records.size > MOST) {
       const [oldest] = this.#records.keys();

@@ -11,12 +11,11 @@ type Integer = number;
 type Call = (...args: Integer[]) => Integer;
 
 const c = koffi.load('libc.so.6');
-/** The node binary itself, for the OpenSSL that it exports. */
-const self = koffi.load(null);
+type Library = ReturnType<typeof koffi.load>;
 
 const word = 'uint64_t';
 
-function declare(library: ReturnType<typeof koffi.load>, name: string, result: string, args: string[]): Call {
+function declare(library: Library, name: string, result: string, args: string[]): Call {
   return library.func(name, result, args) as unknown as Call;
 }
 
@@ -32,11 +31,34 @@ export function libcFunction(name: string, result: string, args: string): Call {
   );
 }
 
-/** Declares a function of the node binary's OpenSSL, or undefined where the binary does not export it. */
+/** Where OpenSSL 3 can come from. `null` is the node binary itself, which exports the one it is linked with. */
+const opensslNames = [null, 'libcrypto.so.3'] as const;
+
+/** The first of `names` that has OpenSSL 3 (EVP_CIPHER_fetch is new in it), or undefined. */
+export function findOpenssl(
+  names: readonly (string | null)[],
+): { library: Library; name: string | null } | undefined {
+  for (const name of names) {
+    try {
+      const library = koffi.load(name);
+      declare(library, 'EVP_CIPHER_fetch', word, [word, word, word]);
+      return { library, name };
+    } catch {
+      // Not there, or without these symbols: the next.
+    }
+  }
+  return undefined;
+}
+const openssl = findOpenssl(opensslNames);
+/** Undefined: the node binary's own; else the library that stands in for it. */
+export const opensslLibrary = openssl?.name ?? undefined;
+
+/** Declares a function of OpenSSL, or undefined where there is none. */
 export function opensslFunction(name: string, result: string, args: string): Call | undefined {
+  if (openssl === undefined) return undefined;
   try {
     return declare(
-      self,
+      openssl.library,
       name,
       letters[result] as string,
       [...args].map((letter) => letters[letter] as string),
