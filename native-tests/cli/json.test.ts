@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { failureResult, type ResultName, results } from '../../src/control/results.js';
 import {
   leaseSchema,
   receiptsSchema,
@@ -24,11 +25,20 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
     scopefs(['unmount', mount, ...host]);
     rmSync(directory, { recursive: true, force: true });
   });
+  const seen = new Set<string>();
   const json = (args: string[], status = 0): unknown => {
     const done = scopefs([...args, '--json']);
     t.equal(done.status, status, `${args.slice(0, 2).join(' ')}: ${done.stderr}`);
     t.equal(done.stderr, '', `${args[0]}: nothing on standard error`);
-    return JSON.parse(done.stdout);
+    const value: unknown = JSON.parse(done.stdout);
+    const verb = args[0] === 'slot' || args[0] === 'audit' ? `${args[0]} ${args[1]}` : (args[0] as string);
+    const named = verb === 'status' && args[1] !== '--host' ? 'status SCOPE' : verb;
+    seen.add(named);
+    const schema = results[named as ResultName] as { strict?: () => typeof results.version };
+    // Strict: a field that the published schema does not have is a change of the interface.
+    const parsed = (schema.strict?.() ?? results.version).safeParse(value);
+    t.ok(parsed.success, `${named} is as its schema says: ${parsed.error?.message ?? ''}`);
+    return value;
   };
   const id = /^[0-9a-f]{32}$/;
 
@@ -75,6 +85,18 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const facts = json(['status', ...host]) as { scopes: number; unlocked: number };
   versionSchema.parse(facts);
   t.match(facts, { mount, vault, scopes: 2, unlocked: 2 });
+  const [second, third] = ['second', 'third'].map((name) => {
+    const file = join(directory, name);
+    writeFileSync(file, randomBytes(32));
+    return `file:${file}`;
+  }) as [string, string];
+  t.match(json(['slot', 'add', 'a', '--new', second, '--label', 'b', ...host]), { number: 1, label: 'b' });
+  t.match(json(['slot', 'test', 'a', '--with', second, ...host]), { number: 1, type: 'keyfile' });
+  t.match(json(['slot', 'rotate', 'a', 'b', '--new', third, ...host]), { epoch: 2 });
+  t.match(json(['slot', 'rm', 'a', '0', ...host]), { epoch: 3, still_readable: { epochs: [1, 2] } });
+  t.match(json(['slot', 'list', 'a', ...host]), { slots: [{ number: 1, status: 'ok' }] });
+  const { entries } = json(['audit', 'tail', ...host]) as { entries: { event: string }[] };
+  t.equal(entries.at(-1)?.event, 'slot_remove');
   const all = receiptsSchema.parse(json(['lock', '-a', ...host])).receipts;
   t.same(
     all.map((receipt) => receipt.path),
@@ -84,4 +106,12 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const quiet = scopefs(['status', 'a', '-q', ...host]);
   t.same([quiet.status, quiet.stdout, quiet.stderr], [3, '', '']);
   t.match(json(['unmount', mount, ...host]), { unmounted: true, mount });
+  t.same([...seen].sort(), Object.keys(results).sort(), 'every verb that prints JSON was looked at');
+
+  const published = JSON.parse(scopefs(['schema']).stdout) as Record<string, { type: string }>;
+  t.same(Object.keys(published).sort(), [...Object.keys(results), 'failure'].sort());
+  t.match(JSON.parse(scopefs(['schema', 'slot', 'list']).stdout), { type: 'object', required: ['slots'] });
+  const failed = scopefs(['schema', 'none', '--json']);
+  t.equal(failed.status, 4);
+  t.match(failureResult.parse(JSON.parse(failed.stderr)), { error: { code: 'not_found', exit_status: 4 } });
 });

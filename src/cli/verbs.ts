@@ -6,6 +6,7 @@ import { init } from './init.js';
 import { lock } from './lock.js';
 import { ls } from './ls.js';
 import { mount } from './mount.js';
+import { schema } from './schema.js';
 import { slot } from './slot.js';
 import { status } from './status.js';
 import { unlock } from './unlock.js';
@@ -32,5 +33,6 @@ export const verbs: readonly Verb[] = [
   ls,
   slot,
   audit,
+  schema,
   versionVerb,
 ];

@@ -161,6 +161,23 @@ function perform(command: CommandMessage): void {
   }
 }
 
+function readMail(): void {
+  for (const { port } of data.notifiers) {
+    for (;;) {
+      const received = receiveMessageOnPort(port);
+      if (received === undefined) break;
+      const answer = received.message as NotifierAnswer;
+      if (answer.kind === 'thread') session.notifiers.add(answer.tid);
+      else cache.receive(answer);
+    }
+  }
+  for (;;) {
+    const received = receiveMessageOnPort(data.commands);
+    if (received === undefined) break;
+    perform(received.message as CommandMessage);
+  }
+}
+
 let lookedAt = 0;
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
@@ -170,22 +187,7 @@ serve(data.device, session, doorbell, {
     lookedAt = now;
     for (const command of [...queued.keys()]) perform(command);
   },
-  commands: () => {
-    for (const { port } of data.notifiers) {
-      for (;;) {
-        const received = receiveMessageOnPort(port);
-        if (received === undefined) break;
-        const answer = received.message as NotifierAnswer;
-        if (answer.kind === 'thread') session.notifiers.add(answer.tid);
-        else cache.receive(answer);
-      }
-    }
-    for (;;) {
-      const received = receiveMessageOnPort(data.commands);
-      if (received === undefined) break;
-      perform(received.message as CommandMessage);
-    }
-  },
+  commands: readMail,
 });
 
 // Unmounted: nobody can reach a file any more. Write back what is open and wipe every key.
@@ -200,6 +202,7 @@ core.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
 while (!ended || executor.outstanding > 0) {
   doorbell.wait();
   if (doorbell.take(word.JOBS)) executor.collect();
-  doorbell.take(word.MAIL);
+  // A thread that was asked for may be among it.
+  if (doorbell.take(word.MAIL)) readMail();
 }
 tell({ kind: 'ended' });
