@@ -181,6 +181,7 @@ function readMail(): void {
 let lookedAt = 0;
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
+  slice: () => executor.slice(),
   due: () => (queued.size === 0 ? core.due : Math.min(core.due, lookedAt + LOOK_AGAIN_MS)),
   tick: (now) => {
     core.tick(now);
@@ -200,6 +201,7 @@ core.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
 });
 // Also what is not of a scope any more, as the blocks of deleted files.
 while (!ended || executor.outstanding > 0) {
+  if (executor.slice()) continue;
   doorbell.wait();
   if (doorbell.take(word.JOBS)) executor.collect();
   // A thread that was asked for may be among it.

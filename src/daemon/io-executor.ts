@@ -112,6 +112,17 @@ export class IoExecutor implements Executor {
     }
   }
 
+  readonly #deferred: (() => void)[] = [];
+  yield(then: () => void): void {
+    this.#deferred.push(then);
+  }
+  /** Goes on with what gave its turn away; false: nothing did. */
+  slice(): boolean {
+    const next = this.#deferred.shift();
+    next?.();
+    return next !== undefined;
+  }
+
   #sync(job: Job, done: (result: number) => void): void {
     const { waiting, handled } = this.#neighbours;
     if (this.#syncs.slow || performance.now() < this.#sharedUntil) {
@@ -176,9 +187,13 @@ export class IoExecutor implements Executor {
     }
   }
 
-  /** Jobs that are under way or wait. */
+  /** Jobs and computations that are under way or wait. */
   get outstanding(): number {
-    return this.#pending.length + this.#running.filter((running) => running !== undefined).length;
+    return (
+      this.#deferred.length +
+      this.#pending.length +
+      this.#running.filter((running) => running !== undefined).length
+    );
   }
 
   /** Gives the results of jobs that are done to whoever asked. Called when the doorbell says so. */

@@ -85,6 +85,8 @@ export interface Executor {
   readonly warmsFirst: (entries: number) => boolean;
   /** A look-up on the core's thread took so long (ms). */
   took(milliseconds: number): void;
+  /** Goes on with a long computation after whoever waits meanwhile had a turn; at once where nobody can. */
+  yield(then: () => void): void;
 }
 
 /** Runs each job at once on the calling thread. */
@@ -98,4 +100,7 @@ export class InlineExecutor implements Executor {
   }
   readonly warmsFirst = (): boolean => false;
   took(): void {}
+  yield(then: () => void): void {
+    then();
+  }
 }

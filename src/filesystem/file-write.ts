@@ -2,6 +2,7 @@ import { errno } from '../base/errno.js';
 import type { FileHeader } from '../format/file-header.js';
 import { HEADER_REGION, MAX_SIZE } from '../format/geometry.js';
 import { copyMemory, type Pinned } from '../libc/memory.js';
+import { slice } from './file-read.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
 
@@ -141,25 +142,38 @@ class Write {
   }
 
   #segment(from: number): void {
-    const { file, io } = this;
-    const { geometry, executor } = file.volume;
-    const count = Math.min(io.frames, this.last - from + 1);
+    const count = Math.min(this.io.frames, this.last - from + 1);
     // A new file's header goes out with its first frames: one call for a small file.
     const withHeader = from === 0 && this.header.version === 0;
-    const base = withHeader ? HEADER_REGION : 0;
-    // Also between segments: a slot may have been removed meanwhile.
+    this.#seal(from, count, 0, withHeader ? HEADER_REGION : 0);
+  }
+
+  /** Seals the segment's frames from number `done` on, a slice at a time. */
+  #seal(from: number, count: number, done: number, base: number): void {
+    const { file, io } = this;
+    const { geometry, executor } = file.volume;
+    // Also between slices: a slot may have been removed meanwhile.
     const prepared = file.prepareToSeal();
     if (prepared < 0) {
       this.#fail(from, 0, prepared);
       return;
     }
-    file.keys.nonces(io.sealed, base, geometry.stride, count);
-    for (let i = 0; i < count; i++) {
+    const until = Math.min(done + slice(geometry), count);
+    file.keys.nonces(io.sealed, base + done * geometry.stride, geometry.stride, until - done);
+    for (let i = done; i < until; i++) {
       const index = from + i;
       const extent = geometry.extent(index, this.newSize);
       const at = base + i * geometry.stride;
       file.keys.seal(io.sealed, at, index, extent, this.#plaintext(index));
     }
+    if (until === count) this.#write(from, count, base);
+    else executor.yield(() => (file.dead ? this.done(-errno.ENOKEY) : this.#seal(from, count, until, base)));
+  }
+
+  #write(from: number, count: number, base: number): void {
+    const { file, io } = this;
+    const { geometry, executor } = file.volume;
+    const withHeader = base > 0;
     if (withHeader) {
       this.header.size = this.newSize;
       this.header.chunks = Math.max(this.header.chunks, this.last + 1);

@@ -9,8 +9,11 @@ export class LateExecutor implements Executor {
   slow = false;
   readonly warmsFirst = (): boolean => this.slow;
   took(): void {}
+  yield(then: () => void): void {
+    this.waiting.push({ job: undefined, done: then });
+  }
   readonly #backing: Backing;
-  readonly waiting: { job: Job; done: (result: number) => void }[] = [];
+  readonly waiting: { job: Job | undefined; done: (result: number) => void }[] = [];
   /** Called with each job before it is done. */
   onJob: (job: Job) => void = () => {};
   constructor(backing: Backing) {
@@ -24,8 +27,9 @@ export class LateExecutor implements Executor {
     if (this.waiting.length === 0) return false;
     const [entry] = this.waiting.splice(pick(this.waiting.length), 1);
     if (entry === undefined) return true;
-    this.onJob(entry.job);
-    entry.done(this.#backing.perform(entry.job));
+    const { job, done } = entry;
+    if (job !== undefined) this.onJob(job);
+    done(job === undefined ? 0 : this.#backing.perform(job));
     return true;
   }
 }

@@ -18,6 +18,8 @@ export interface LoopHooks {
   commands(): void;
   /** Jobs are done. */
   completions(): void;
+  /** Goes on with a long computation for a moment; false: there is none. */
+  slice(): boolean;
 }
 
 /** Reads requests until the filesystem is unmounted. */
@@ -36,12 +38,17 @@ export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: L
     const length = read(fd, buffer.address, buffer.bytes.length);
     if (length > 0) {
       session.handle(length);
+      hooks.slice();
       busyUntil = -1;
       continue;
     }
     if (length === -errno.ENODEV) return;
     // ENOENT: the request was taken back; EINTR: a signal.
     if (length !== -errno.EAGAIN) continue;
+    if (hooks.slice()) {
+      busyUntil = -1;
+      continue;
+    }
     if (busyUntil === -1) busyUntil = performance.now() + SPIN_MS;
     if (performance.now() < busyUntil) continue;
     const next = hooks.due();
