@@ -10,7 +10,7 @@ import { Doorbell, word } from '../libc/doorbell.js';
 import { open, openPath } from '../libc/files.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { endOnThrow } from '../libc/process-end.js';
-import { Poll, systemClock, umask, unshareFs } from '../libc/system.js';
+import { systemClock, umask, unshareFs } from '../libc/system.js';
 import { IoExecutor } from './io-executor.js';
 import { IoLine } from './io-line.js';
 import type {
@@ -45,11 +45,9 @@ const tree = openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY);
 const backing = new LibcBacking(tree);
 const cache = new RemoteCache(data.notifiers);
 const doorbell = new Doorbell(data.doorbell);
-const readable = new Poll([data.device]);
 const executor = new IoExecutor(backing, {
-  waiting: () => readable.wait(0) > 0,
-  get handled(): number {
-    return session.handled;
+  get several(): boolean {
+    return session.several;
   },
   more: () => tell({ kind: 'more' }),
 });

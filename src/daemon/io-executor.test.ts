@@ -34,8 +34,7 @@ class Bench {
   readonly backing: LibcBacking;
   readonly executor: IoExecutor;
   readonly #workers: Worker[] = [];
-  /** Somebody else’s request waits. */
-  waiting = true;
+  several = true;
   asked = 0;
 
   constructor() {
@@ -47,9 +46,11 @@ class Bench {
       this.#workers.push(new Worker(new URL('./io-worker.js', import.meta.url), { workerData }));
     }
     this.backing = new LibcBacking(openPath(this.directory, open.O_RDONLY | open.O_DIRECTORY));
+    const bench = this;
     this.executor = new IoExecutor(this.backing, {
-      waiting: () => this.waiting,
-      handled: 0,
+      get several(): boolean {
+        return bench.several;
+      },
       more: () => this.asked++,
     });
     for (const line of lines) this.executor.add(line);

@@ -30,10 +30,8 @@ class Pace {
 
 /** What the executor learns of the requests beside its jobs. */
 export interface Neighbours {
-  /** A request is waiting to be read. */
-  waiting(): boolean;
-  /** Requests read so far. */
-  readonly handled: number;
+  /** Several callers have been served within the last second: whoever waits here keeps somebody waiting. */
+  readonly several: boolean;
   /** Start one more thread and {@link IoExecutor.add} its line. */
   more(): void;
 }
@@ -51,8 +49,8 @@ function isLong({ op }: Job): boolean {
 /**
  * Runs on the core's thread what does not wait for the disk, and gives the rest to the I/O workers: what is large, and
  * everything for a second after the disk was slow twice. A write can't say beforehand whether it will wait (ext4 has no
- * RWF_NOWAIT for buffered writes), and asking before every look-up would cost each two calls. An fsync goes to a worker
- * as soon as anybody else is served: for a program alone the way to another thread and back is pure loss.
+ * RWF_NOWAIT for buffered writes), and asking before every look-up would cost each two calls. For a program alone the
+ * way to another thread and back is pure loss, so its fsyncs and large reads wait here until anybody else is served.
  */
 export class IoExecutor implements Executor {
   readonly #backing: Backing;
@@ -60,8 +58,6 @@ export class IoExecutor implements Executor {
   readonly #running: (Pending | undefined)[] = [];
   readonly #neighbours: Neighbours;
   #asked = false;
-  /** Until when an fsync would keep somebody waiting. */
-  #sharedUntil = 0;
   readonly #pending: Pending[] = [];
   readonly #reads = new Pace();
   readonly #writes = new Pace();
@@ -91,8 +87,7 @@ export class IoExecutor implements Executor {
   run(job: Job, done: (result: number) => void): void {
     switch (job.op) {
       case 'pread':
-        if (this.#lines.length > 0 && (job.length > LARGE_READ || this.#reads.slow))
-          this.#readAside(job, done);
+        if (this.#lines.length > 0 && this.#mayWait(job.length)) this.#readAside(job, done);
         else this.#here(job, this.#reads, done);
         return;
       case 'pwrite':
@@ -105,7 +100,8 @@ export class IoExecutor implements Executor {
         return;
       case 'fsync':
       case 'fdatasync':
-        this.#sync(job, done);
+        if (this.#syncs.slow || this.#neighbours.several) this.#submit(job, done);
+        else this.#here(job, this.#syncs, done);
         return;
       default:
         this.#submit(job, done);
@@ -123,22 +119,8 @@ export class IoExecutor implements Executor {
     return next !== undefined;
   }
 
-  #sync(job: Job, done: (result: number) => void): void {
-    const { waiting, handled } = this.#neighbours;
-    if (this.#syncs.slow || performance.now() < this.#sharedUntil) {
-      this.#submit(job, (result) => {
-        if (this.#neighbours.handled !== handled) this.#share();
-        done(result);
-      });
-      return;
-    }
-    this.#here(job, this.#syncs, (result) => {
-      if (waiting()) this.#share();
-      done(result);
-    });
-  }
-  #share(): void {
-    this.#sharedUntil = performance.now() + SLOW_FOR_MS;
+  #mayWait(length: number): boolean {
+    return this.#reads.slow || (length > LARGE_READ && this.#neighbours.several);
   }
 
   #here(job: Job, pace: Pace, done: (result: number) => void): void {

@@ -51,6 +51,8 @@ export class Session {
   #wipeAfter = false;
   /** Requests handled since the start. */
   handled = 0;
+  #caller = 0;
+  #changed = Number.NEGATIVE_INFINITY;
   /** The request that kept this thread longest: while it ran no other was served. */
   longest = { operation: 'none', milliseconds: 0 };
 
@@ -58,6 +60,11 @@ export class Session {
     this.#core = core;
     this.#fd = fd;
     this.#events = events;
+  }
+
+  /** Whether requests of more than one caller came within the last second. */
+  get several(): boolean {
+    return performance.now() - this.#changed < 1000;
   }
 
   /** Where the next request is to be read to. */
@@ -85,6 +92,12 @@ export class Session {
     const started = performance.now();
     this.#dispatch(length);
     const milliseconds = performance.now() - started;
+    const { pid } = this.#request;
+    // 0: a kernel thread, as that of a read ahead.
+    if (pid !== this.#caller && pid !== 0) {
+      this.#caller = pid;
+      this.#changed = started;
+    }
     if (milliseconds > this.longest.milliseconds) {
       this.longest = { operation: this.#request.opcode ?? 'unknown', milliseconds };
     }
