@@ -156,6 +156,10 @@ test('after a slow look-up others ask elsewhere first, for a while', async (t) =
   t.notOk(bench.executor.warmsFirst(1), 'once says nothing');
   bench.executor.took(50);
   t.ok(bench.executor.warmsFirst(1));
+  bench.several = false;
+  t.notOk(bench.executor.warmsFirst(5_000), 'alone: only a stalled disk');
+  for (const milliseconds of [60, 60]) bench.executor.took(milliseconds);
+  t.ok(bench.executor.warmsFirst(1));
   const handle = bench.file('f', 'some text');
   const buffer = ioBuffer(4096);
   const cached = await bench.run({ op: 'pread', handle, buffer, at: 0, length: 9, offset: 0 });

@@ -5,7 +5,9 @@ import type { IoLine } from './io-line.js';
 
 /** Two calls within this time that took so long on the core's thread send the next ones elsewhere, for as long (ms). */
 const SLOW_MS = 5;
-const SLOW_FOR_MS = 1000;
+/** The same where nobody else is served: then only a lease's end would have to wait. */
+const STALLED_MS = 50;
+const REMEMBERED_MS = 1000;
 /** Threads at most: one more is asked for when all are busy. */
 const MOST_THREADS = 4;
 /** A read of more goes elsewhere unless the host has it cached. */
@@ -13,18 +15,36 @@ const LARGE_READ = 256 << 10;
 /** A directory of more entries is read elsewhere first. */
 const LARGE_DIRECTORY = 2000;
 
-/** Whether the disk has kept the core's thread waiting lately. */
-class Pace {
+/** Whether calls have lately taken longer than a limit, more than once. */
+class Limit {
+  readonly #limit: number;
   #until = 0;
   #last = Number.NEGATIVE_INFINITY;
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
   note(milliseconds: number): void {
-    if (milliseconds <= SLOW_MS) return;
+    if (milliseconds <= this.#limit) return;
     const now = performance.now();
-    if (now - this.#last < SLOW_FOR_MS) this.#until = now + SLOW_FOR_MS;
+    if (now - this.#last < REMEMBERED_MS) this.#until = now + REMEMBERED_MS;
     this.#last = now;
   }
-  get slow(): boolean {
+  get passed(): boolean {
     return this.#until !== 0 && performance.now() < this.#until;
+  }
+}
+
+/** How the disk has lately answered one kind of call. */
+class Pace {
+  readonly #slow = new Limit(SLOW_MS);
+  readonly #stalled = new Limit(STALLED_MS);
+  note(milliseconds: number): void {
+    this.#slow.note(milliseconds);
+    this.#stalled.note(milliseconds);
+  }
+  /** Whether the next call should not be made on the core's thread. */
+  waits(several: boolean): boolean {
+    return several ? this.#slow.passed : this.#stalled.passed;
   }
 }
 
@@ -77,9 +97,12 @@ export class IoExecutor implements Executor {
     this.#dispatch();
   }
 
-  // Without a thread yet it would only wait longer.
-  readonly warmsFirst = (entries: number): boolean =>
-    this.#lines.length > 0 && (entries > LARGE_DIRECTORY || this.#reads.slow);
+  readonly warmsFirst = (entries: number): boolean => {
+    // Without a thread yet it would only wait longer.
+    if (this.#lines.length === 0) return false;
+    const { several } = this.#neighbours;
+    return this.#reads.waits(several) || (entries > LARGE_DIRECTORY && several);
+  };
   took(milliseconds: number): void {
     this.#reads.note(milliseconds);
   }
@@ -91,16 +114,17 @@ export class IoExecutor implements Executor {
         else this.#here(job, this.#reads, done);
         return;
       case 'pwrite':
-        if (this.#writes.slow) this.#submit(job, done);
+        if (this.#writes.waits(this.#neighbours.several)) this.#submit(job, done);
         else this.#here(job, this.#writes, done);
         return;
       case 'ftruncate':
-        if (job.from - job.length > LARGE || this.#writes.slow) this.#submit(job, done);
+        if (job.from - job.length > LARGE || this.#writes.waits(this.#neighbours.several))
+          this.#submit(job, done);
         else this.#here(job, this.#writes, done);
         return;
       case 'fsync':
       case 'fdatasync':
-        if (this.#syncs.slow || this.#neighbours.several) this.#submit(job, done);
+        if (this.#neighbours.several || this.#syncs.waits(false)) this.#submit(job, done);
         else this.#here(job, this.#syncs, done);
         return;
       default:
@@ -120,7 +144,8 @@ export class IoExecutor implements Executor {
   }
 
   #mayWait(length: number): boolean {
-    return this.#reads.slow || (length > LARGE_READ && this.#neighbours.several);
+    const { several } = this.#neighbours;
+    return this.#reads.waits(several) || (length > LARGE_READ && several);
   }
 
   #here(job: Job, pace: Pace, done: (result: number) => void): void {
