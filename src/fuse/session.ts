@@ -52,6 +52,7 @@ export class Session {
   /** Requests handled since the start. */
   handled = 0;
   #caller = 0;
+  #lastAt = Number.NEGATIVE_INFINITY;
   #changed = Number.NEGATIVE_INFINITY;
   /** The request that kept this thread longest: while it ran no other was served. */
   longest = { operation: 'none', milliseconds: 0 };
@@ -92,17 +93,21 @@ export class Session {
     const started = performance.now();
     this.#dispatch(length);
     const milliseconds = performance.now() - started;
-    const { pid } = this.#request;
-    // 0: a kernel thread, as that of a read ahead.
-    if (pid !== this.#caller && pid !== 0) {
-      this.#caller = pid;
-      this.#changed = started;
-    }
     if (milliseconds > this.longest.milliseconds) {
       this.longest = { operation: this.#request.opcode ?? 'unknown', milliseconds };
     }
+    this.#note(this.#request.pid, started);
     this.#handling = false;
     if (this.#wipeAfter) this.wipe();
+  }
+
+  /** Two callers within a second are several. */
+  #note(pid: number, started: number): void {
+    // 0: a kernel thread, as that of a read ahead.
+    if (pid === 0) return;
+    if (pid !== this.#caller && started - this.#lastAt < 1000) this.#changed = started;
+    this.#caller = pid;
+    this.#lastAt = started;
   }
 
   #dispatch(length: number): void {
