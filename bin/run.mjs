@@ -98,6 +98,8 @@ if (what === 'demo') {
   run('node', ['dist/native-tests/bench/bench.js', ...rest]);
 } else if (what === 'bench:control' || what === 'bench:latency') {
   run('node', [`dist/native-tests/bench/${what.slice(6)}.js`, ...rest]);
+} else if (what === 'test:long') {
+  run('node', ['dist/native-tests/support/run-tests.js', 'native-tests', '--long', ...rest]);
 } else if (what === 'test') {
   const unable = process.getuid() !== 0 ? 'not root' : !existsSync('/dev/fuse') ? 'no /dev/fuse' : undefined;
   run('node', ['dist/native-tests/support/run-tests.js', 'src', ...rest]);
@@ -108,6 +110,6 @@ if (what === 'demo') {
     if (ci) process.exit(1);
   }
 } else {
-  say('usage: node bin/run.mjs demo|test|bench|bench:control|bench:latency');
+  say('usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency');
   process.exit(2);
 }

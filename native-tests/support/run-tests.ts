@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
  * Runs the compiled tests below dist/ROOM and says how many assertions passed: `run-tests.js ROOM [FILTER...]`. Unit
  * tests run under tap's runner, two at a time. Native tests run one after another, each in a process of its own without
  * the runner: they look at processes, mounts and timing of the whole machine, and the runner's loader would ride along
- * in every command that they start. With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
+ * in every command that they start. `--long`: those that take minutes instead (files that end in .long.ts). With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
  */
 const project = fileURLToPath(new URL('../../../', import.meta.url));
 const [room = 'src', ...rest] = process.argv.slice(2);
@@ -17,7 +17,7 @@ const filters = rest.filter((argument) => !argument.startsWith('-'));
 const FILE_LIMIT = 300;
 
 const files = readdirSync(join(project, 'dist', room), { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith('.test.js'))
+  .filter((name) => name.endsWith(rest.includes('--long') ? '.long.js' : '.test.js'))
   .filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
   .map((name) => join('dist', room, name))
   .sort();

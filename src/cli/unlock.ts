@@ -4,6 +4,7 @@ import type { Verb } from './verbs.js';
 interface Options {
   with?: string;
   ttl?: string;
+  purpose?: string;
 }
 
 export const unlock: Verb = (program, run) => {
@@ -13,6 +14,7 @@ export const unlock: Verb = (program, run) => {
     .description('unlock scopes: each gets a lease')
     .option('--with <src>', 'where the secret comes from')
     .option('--ttl <duration>', 'lock again after this time: 30s, 15m, 2h, 1d')
+    .option('--purpose <text>', 'what for: leases and the audit show it')
     .addHelpText('after', '\nExample:\n  scopefs unlock users/alice --with prompt --ttl 15m')
     .action(
       run(async (context, scopes: string[], options: Options) => {
@@ -22,7 +24,9 @@ export const unlock: Verb = (program, run) => {
         const leases: LeaseView[] = [];
         try {
           for (const scope of scopes) {
-            leases.push(await client.createLease(scope, { ttl: options.ttl }, input));
+            leases.push(
+              await client.createLease(scope, { ttl: options.ttl, purpose: options.purpose }, input),
+            );
           }
         } finally {
           input.wipe();
