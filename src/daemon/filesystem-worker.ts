@@ -97,7 +97,7 @@ function perform(command: CommandMessage): void {
   switch (command.op) {
     case 'unlock': {
       const { scope, oldest, stored } = command;
-      const result = core.unlock(scope, oldest, command.secrets.map(adopt), stored);
+      const result = core.access.unlock(scope, oldest, command.secrets.map(adopt), stored);
       const isOpen = core.scope(scope)?.isOpen === true;
       if (!result.ok && result.errno === errno.EBUSY && !isOpen) {
         const now = systemClock.boottime();
@@ -110,16 +110,16 @@ function perform(command: CommandMessage): void {
       return;
     }
     case 'advance':
-      answer({ advanced: core.advance(command.scope, command.epoch, adopt(command.secret)) });
+      answer({ advanced: core.access.advance(command.scope, command.epoch, adopt(command.secret)) });
       return;
     case 'lend':
-      answer({ epoch: core.lendEpochSecret(command.scope, command.to) });
+      answer({ epoch: core.access.lendEpochSecret(command.scope, command.to) });
       return;
     case 'slotCopy':
-      answer({ result: core.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
+      answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
       return;
     case 'create':
-      core.createScope(
+      core.creation.create(
         command.names,
         command.scope,
         command.epoch,
@@ -134,10 +134,10 @@ function perform(command: CommandMessage): void {
       );
       return;
     case 'deadline':
-      answer({ held: core.setDeadline(command.scope, command.lockAt, command.deadline) });
+      answer({ held: core.locks.setDeadline(command.scope, command.lockAt, command.deadline) });
       return;
     case 'lock':
-      core.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
+      core.locks.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
       return;
     case 'line':
       executor.add(new IoLine(command.memory));
@@ -147,7 +147,7 @@ function perform(command: CommandMessage): void {
       answer({
         scopes: core.volume.scopes.map((scope) => ({
           id: scope.id,
-          state: core.stateOf(scope),
+          state: core.locks.stateOf(scope),
           generation: scope.generation,
           openHandles: core.openHandles(scope),
         })),
@@ -180,9 +180,9 @@ let lookedAt = 0;
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
   slice: () => executor.slice(),
-  due: () => (queued.size === 0 ? core.due : Math.min(core.due, lookedAt + LOOK_AGAIN_MS)),
+  due: () => (queued.size === 0 ? core.locks.due : Math.min(core.locks.due, lookedAt + LOOK_AGAIN_MS)),
   tick: (now) => {
-    core.tick(now);
+    core.locks.tick(now);
     lookedAt = now;
     for (const command of [...queued.keys()]) perform(command);
   },
@@ -193,7 +193,7 @@ serve(data.device, session, doorbell, {
 cache.close();
 const all = core.volume.scopes.map((scope) => scope.id);
 let ended = false;
-core.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
+core.locks.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
   tell({ kind: 'expired', receipts });
   ended = true;
 });

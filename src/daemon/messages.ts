@@ -1,8 +1,9 @@
 import type { ScopeId } from '../base/ids.js';
 import type { SuiteName } from '../crypto/suites.js';
 import type { CachedName } from '../filesystem/contract.js';
-import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
+import type { ControlResult } from '../filesystem/scope-access.js';
+import type { KnownScope } from '../filesystem/volume.js';
 import type { SlotVersion } from '../format/slot-copy.js';
 import type { DoorbellParts } from '../libc/doorbell.js';
 

@@ -19,7 +19,7 @@ import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
 import { defaultSuite, type SuiteName, suiteName, suites } from '../crypto/suites.js';
-import { rootRecord } from '../filesystem/core.js';
+import { rootRecord } from '../filesystem/scope-creation.js';
 import { XATTR, XATTR_ROOT } from '../format/binding.js';
 import { ScopeKeys } from '../format/scope-keys.js';
 import {

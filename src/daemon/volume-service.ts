@@ -12,8 +12,9 @@ import type {
   VersionView,
 } from '../control/schemas.js';
 import type { ControlService, Peer } from '../control/service.js';
-import type { ControlResult, KnownScope } from '../filesystem/core.js';
 import type { LockReceipt } from '../filesystem/lock.js';
+import type { ControlResult } from '../filesystem/scope-access.js';
+import type { KnownScope } from '../filesystem/volume.js';
 import { type Lease, Leases } from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';

@@ -83,7 +83,7 @@ test('while locking: pages are written back and times are set, nothing else is s
   const file = rig.create(alice, 'f') as Opened;
   rig.cache.hold = true;
   const receipts: unknown[] = [];
-  rig.core.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => receipts.push(...got));
+  rig.core.locks.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => receipts.push(...got));
   t.equal(rig.core.scope(scope)?.state, 'locking');
   t.match(rig.read(file.node, file.handle, 0, 1), { error: 'ENOKEY' });
   t.match(rig.write(file.node, file.handle, 0, 'x'), { error: 'ENOKEY' });
@@ -125,16 +125,16 @@ test('a deadline wipes although the flush hangs, answers what is under way and n
     { id: scope, parent: ROOT_SCOPE, path: 'alice' },
   ];
   const rig = new Rig(disk, { executor: late, fresh: false, known, now: () => now });
-  rig.core.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))]);
+  rig.core.access.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))]);
   const node = rig.walk('alice', 'f');
   const { handle } = rig.open(node, true) as Opened;
   rig.cache.hold = true;
-  rig.core.setDeadline(scope, 5000, 6000);
-  t.equal(rig.core.due, 5000);
+  rig.core.locks.setDeadline(scope, 5000, 6000);
+  t.equal(rig.core.locks.due, 5000);
   now = 5000;
-  rig.core.tick(now);
+  rig.core.locks.tick(now);
   t.equal(rig.core.scope(scope)?.state, 'locking');
-  t.equal(rig.core.due, 6000);
+  t.equal(rig.core.locks.due, 6000);
   // A page comes in and its disk never answers.
   const source = { bytes: Buffer.alloc(4), address: 0 };
   const options = { fromCache: true, killPrivileges: false };
@@ -153,14 +153,14 @@ test('a deadline wipes although the flush hangs, answers what is under way and n
   );
   t.equal(pending.answers.length, 0);
   now = 6000;
-  rig.core.tick(now);
+  rig.core.locks.tick(now);
   t.equal(rig.core.scope(scope)?.state, 'locked', 'the deadline is kept');
   t.match(pending.answers, [{ error: 'ENOKEY' }]);
   while (rig.cache.answer());
   t.match(rig.expired, [{ scope, reason: 'lease ended', errors: [{ file: 'f', error: 'ETIMEDOUT' }] }]);
   while (late.step());
   t.equal(pending.answers.length, 1, 'the late job does not answer a second time');
-  t.equal(rig.core.due, Number.POSITIVE_INFINITY);
+  t.equal(rig.core.locks.due, Number.POSITIVE_INFINITY);
 });
 
 test('a parent locks its children first; a child does not unlock below a locked parent', async (t) => {
@@ -182,7 +182,7 @@ test('a parent locks its children first; a child does not unlock below a locked 
   const all = rig.lock(ROOT_SCOPE);
   t.equal(all.length, 4);
   t.match(rig.lookup(ROOT_NODE, 'users'), { error: 'ENOKEY' });
-  t.ok(rig.core.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]).ok);
+  t.ok(rig.core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]).ok);
   t.equal(nodeOf(rig.lookup(ROOT_NODE, 'users')), rig.walk('users'));
 });
 
@@ -237,10 +237,10 @@ test('two locks at once: both get a receipt, and the nearer deadline counts', as
   const scope = rig.createScope('alice', 1);
   (rig.cache as TestCache).hold = true;
   const done: string[] = [];
-  rig.core.lock([scope], 'first', 9000, (receipts) => done.push(`first ${receipts.length}`));
-  rig.core.lock([scope], 'second', 8000, (receipts) => done.push(`second ${receipts.length}`));
+  rig.core.locks.lock([scope], 'first', 9000, (receipts) => done.push(`first ${receipts.length}`));
+  rig.core.locks.lock([scope], 'second', 8000, (receipts) => done.push(`second ${receipts.length}`));
   t.same(done, []);
-  t.equal(rig.core.due, 8000);
+  t.equal(rig.core.locks.due, 8000);
   while (rig.cache.answer());
   t.same(done, ['first 1', 'second 1']);
   t.equal(rig.core.scope(scope)?.state, 'locked');
@@ -267,12 +267,12 @@ test("a lease's own deadline holds while a longer lock is under way", async (t) 
   const rig = new Rig(new MemoryDisk(), { now: () => now });
   const scope = rig.createScope('alice', 1);
   rig.create(rig.walk('alice'), 'f');
-  rig.core.setDeadline(scope, 900, 1000);
+  rig.core.locks.setDeadline(scope, 900, 1000);
   rig.cache.hold = true;
-  rig.core.lock([scope], 'manual', 9000, () => {});
-  t.equal(rig.core.due, 1000);
+  rig.core.locks.lock([scope], 'manual', 9000, () => {});
+  t.equal(rig.core.locks.due, 1000);
   now = 1000;
-  rig.core.tick(now);
+  rig.core.locks.tick(now);
   t.equal(rig.core.scope(scope)?.state, 'locked');
 });
 
@@ -282,7 +282,7 @@ test('three locks that overlap: each receipt once for each who asked', async (t)
   rig.cache.hold = true;
   const got: string[][] = [];
   for (const ids of [[child], [ROOT_SCOPE], [ROOT_SCOPE]]) {
-    rig.core.lock(ids, 'test', Number.POSITIVE_INFINITY, (receipts) =>
+    rig.core.locks.lock(ids, 'test', Number.POSITIVE_INFINITY, (receipts) =>
       got.push(receipts.map((r) => r.scope)),
     );
   }
@@ -296,7 +296,7 @@ test('pages are enough for a receipt; names are for the next unlock', async (t) 
   rig.put(rig.walk('alice'), 'f', 'x');
   rig.cache.hold = true;
   let receipts = 0;
-  rig.core.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => {
+  rig.core.locks.lock([scope], 'test', Number.POSITIVE_INFINITY, (got) => {
     receipts += got.length;
   });
   // Names and pages before the wipe, then pages once more.

@@ -251,15 +251,15 @@ class Schedule {
   control(): void {
     const { core } = this.rig;
     if (this.random(2) === 0) {
-      core.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
-      core.unlock(this.child, 1, [secretOf(Buffer.alloc(32, 9))]);
+      core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
+      core.access.unlock(this.child, 1, [secretOf(Buffer.alloc(32, 9))]);
       return;
     }
     this.locks++;
     const scope = this.random(3) === 0 ? ROOT_SCOPE : this.child;
     const deadline = this.pick([Number.POSITIVE_INFINITY, this.now, this.now + this.random(40)]);
     const before = this.replies.filter((one) => one.child && one.reply.answers.length === 0);
-    core.lock([scope], 'test', deadline, (receipts) => {
+    core.locks.lock([scope], 'test', deadline, (receipts) => {
       this.receipts++;
       if (!receipts.some((receipt) => receipt.scope === this.child)) return;
       const open = before.find(({ reply }) => reply.answers.length === 0);
@@ -286,7 +286,7 @@ class Schedule {
     else if (kind < 92) this.release();
     else if (kind >= 98) this.control();
     this.now += this.random(3);
-    this.rig.core.tick(this.now);
+    this.rig.core.locks.tick(this.now);
     this.executor.slow = this.random(4) === 0;
     this.cache.hold = this.random(3) === 0;
     if (this.stalled > 0) this.stalled--;
@@ -318,7 +318,7 @@ class Schedule {
       this.release();
       this.settle();
     }
-    this.rig.core.lock([ROOT_SCOPE], 'end', Number.POSITIVE_INFINITY, () => this.receipts++);
+    this.rig.core.locks.lock([ROOT_SCOPE], 'end', Number.POSITIVE_INFINITY, () => this.receipts++);
     this.locks++;
     this.settle();
     if (this.receipts !== this.locks) this.wrong.push(`${this.locks} locks, ${this.receipts} receipts`);

@@ -1,10 +1,10 @@
 import { test } from 'tap';
 import type { ScopeId } from '../base/ids.js';
 import { XATTR, XATTR_ROOT } from '../format/binding.js';
-import type { KnownScope } from './core.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
 import { Rig, ROOT_SCOPE } from './test-rig.js';
+import type { KnownScope } from './volume.js';
 
 /** Two scopes with the same secret: nothing of one opens in the other, whatever is done to the backing. */
 

@@ -8,11 +8,13 @@ import { systemClock } from '../libc/system.js';
 import type { Backing, Executor } from './backing.js';
 import { InlineExecutor } from './backing.js';
 import type { AttributeChange, CachePort, Caller, DirectorySink, NodeId, Reply } from './contract.js';
-import { Core, type KnownScope, rootRecord } from './core.js';
+import { Core } from './core.js';
 import { InodeTable, ROOT_NODE } from './inode-table.js';
 import type { LockReceipt } from './lock.js';
+import { rootRecord } from './scope-creation.js';
 import { TestCache } from './test-ports.js';
 import { type Answer, RigReply } from './test-reply.js';
+import type { KnownScope } from './volume.js';
 
 /** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
 
@@ -88,7 +90,7 @@ export class Rig {
         wiped: () => this.wipes++,
       },
     );
-    this.core.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
+    this.core.access.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
   }
 
   /** Starts an operation: its reply, answered now or later. */
@@ -241,7 +243,7 @@ export class Rig {
   createScope(path: string, fill: number): ScopeId {
     const id = freshId<ScopeId>();
     let error = -1;
-    this.core.createScope(
+    this.core.creation.create(
       path.split('/'),
       id,
       1,
@@ -256,11 +258,11 @@ export class Rig {
   }
   lock(id: ScopeId, deadline = Number.POSITIVE_INFINITY): LockReceipt[] {
     const receipts: LockReceipt[] = [];
-    this.core.lock([id], 'test', deadline, (got) => receipts.push(...got));
+    this.core.locks.lock([id], 'test', deadline, (got) => receipts.push(...got));
     return receipts;
   }
   unlock(id: ScopeId, fill: number): string {
-    const result = this.core.unlock(id, 1, [secretOf(Buffer.alloc(32, fill))]);
+    const result = this.core.access.unlock(id, 1, [secretOf(Buffer.alloc(32, fill))]);
     return result.ok ? 'ok' : errnoName(result.errno);
   }
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.js';
+import type { ScopeId } from '../base/ids.js';
 import type { AeadSuite } from '../crypto/aead.js';
 import { Geometry } from '../format/geometry.js';
 import { type Pinned, pinned, type SecretMemory } from '../libc/memory.js';
@@ -13,7 +14,7 @@ import { HardLinks } from './hard-links.js';
 import { InodeTable } from './inode-table.js';
 import { IoPool } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
-import type { Scope } from './scope.js';
+import { Scope } from './scope.js';
 
 export interface VolumeOptions {
   readonly backing: Backing;
@@ -28,6 +29,13 @@ export interface VolumeOptions {
   readonly capacity: number;
   /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
   readonly unclean: boolean;
+}
+
+/** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
+export interface KnownScope {
+  readonly id: ScopeId;
+  readonly parent: ScopeId | undefined;
+  readonly path: string;
 }
 
 /** Everything that the operations of one mount share. Owned by the filesystem worker, the single writer. */
@@ -79,6 +87,16 @@ export class Volume {
   /** The scope whose key seals a node's content. */
   scopeOf(slot: number): Scope {
     return this.scopes[this.table.scope[slot] as number] as Scope;
+  }
+
+  addScope(known: KnownScope): Scope {
+    const parent = this.scopes.find((scope) => scope.id === known.parent);
+    const scope = new Scope(this.scopes.length, known.id, parent, known.path);
+    this.scopes.push(scope);
+    return scope;
+  }
+  scope(id: ScopeId): Scope | undefined {
+    return this.scopes.find((scope) => scope.id === id);
   }
 
   /** A name of the vault's own for something under way. */
