@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { ByteReader, ByteWriter } from './cursor.js';
 import { parseDuration } from './duration.js';
 import { check, Errno, errnoName } from './errno.js';
-import { Failure, isFailureCode } from './failure.js';
+import { Failure, failureCodes, isFailureCode } from './failure.js';
 import { freshId, isId, type ScopeId, scopeId } from './ids.js';
 
 test('a cursor reads what another wrote; past the end it is short, and stays so', async (t) => {
@@ -77,4 +77,12 @@ test('ids are 32 characters of lower-case hexadecimal', async (t) => {
   t.not(freshId<ScopeId>(), id);
   for (const text of ['', 'g'.repeat(32), 'A'.repeat(32), `${id}0`])
     t.throws(() => scopeId(text), RangeError);
+});
+
+test('whoever fails is told what to do, by the code where nobody knows better', async (t) => {
+  for (const code of failureCodes) {
+    const { hint, title } = new Failure(code, 'it failed');
+    t.ok(hint.length > 10 && hint !== title, `${code}: ${hint}`);
+  }
+  t.equal(new Failure('io', 'it failed', { hint: 'better' }).hint, 'better');
 });

@@ -124,7 +124,8 @@ export const problemSchema = z.looseObject({
   status: z.number().int(),
   code: z.string(),
   detail: z.string(),
-  hint: z.string().optional(),
+  /** What to do about it. */
+  hint: z.string(),
   request_id: z.string(),
 });
 export type Problem = z.infer<typeof problemSchema>;
