@@ -118,3 +118,30 @@ test('the lease of a parent that ends while its child is being locked does not k
     ['/'],
   );
 });
+
+test('a lease that is shortened ends then, one that is prolonged lasts, and the audit says so', async (t) => {
+  const rig = new Rig();
+  t.teardown(() => rig.remove());
+  rig.createScope('/a');
+  writeFileSync(rig.path('a/file'), 'kept');
+  await rig.lock('/a');
+  await rig.unlock('/a', '1h');
+  const leaseOf = async () => (await rig.client.leases()).find((lease) => lease.path === '/a');
+  const lease = await leaseOf();
+  const id = lease?.id ?? '';
+  t.ok((lease?.expires_seconds ?? 0) > 3_000);
+  const longer = await rig.client.changeLease(id, { ttl: '2h' });
+  t.ok((longer.expires_seconds ?? 0) > 7_000);
+  const shorter = await rig.client.changeLease(id, { ttl: '1s' });
+  t.ok((shorter.expires_seconds ?? 9) <= 1);
+  for (const end = monotonic() + 4_000; monotonic() < end && (await rig.state('/a')) !== 'locked'; )
+    await sleep(50);
+  t.equal(await rig.state('/a'), 'locked', 'it ends a second later');
+  t.equal(await leaseOf(), undefined);
+  await t.rejects(rig.client.changeLease(id, { ttl: '1h' }), { code: 'not_found', hint: /leases/ });
+  const changes = (await rig.client.audit(20)).filter(({ event }) => event === 'lease_change');
+  t.match(changes, [
+    { lease: id, detail: 'ttl 7200 s' },
+    { lease: id, detail: 'ttl 1 s' },
+  ]);
+});

@@ -34,7 +34,7 @@ export function answers(path: string): Promise<boolean> {
 const REPLY_LIMIT = 64 << 20;
 
 interface Call {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
   readonly query?: Record<string, string | undefined>;
   readonly secret?: SecretInput;
@@ -157,6 +157,9 @@ export class Client {
   async lockAll(options: { reason?: string | undefined; wait?: string | undefined }) {
     const call = { method: 'POST', path: '/v1/lock', query: options } as const;
     return (await this.#call(call, receiptsSchema)).receipts;
+  }
+  changeLease(id: string, options: { ttl: string }) {
+    return this.#call({ method: 'PATCH', path: `/v1/leases/${encode(id)}`, query: options }, leaseSchema);
   }
   async endLease(id: string) {
     const call = { method: 'DELETE', path: `/v1/leases/${encode(id)}` } as const;

@@ -16,7 +16,7 @@ import {
 
 /** One route: what it takes, what it gives. The server, the OpenAPI document and API.md are made from these rows. */
 export interface Route {
-  readonly method: 'get' | 'post' | 'delete';
+  readonly method: 'get' | 'post' | 'patch' | 'delete';
   /** Parameters as `{name}`. */
   readonly path: string;
   readonly summary: string;
@@ -107,6 +107,14 @@ export const routes = {
     path: '/v1/leases/{lease}',
     summary: 'One lease',
     query: queries.none,
+    status: 200,
+    response: leaseSchema,
+  },
+  changeLease: {
+    method: 'patch',
+    path: '/v1/leases/{lease}',
+    summary: 'Give a lease a new end, `ttl` from now: longer or shorter',
+    query: queries.changeLease,
     status: 200,
     response: leaseSchema,
   },

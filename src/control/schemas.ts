@@ -146,5 +146,6 @@ export const queries = {
     ttl: duration.optional(),
     purpose: reason.optional(),
   }),
+  changeLease: z.strictObject({ ttl: duration }),
   lock: z.strictObject({ reason: reason.optional(), wait: duration.optional() }),
 };

@@ -104,6 +104,10 @@ class FakeService implements ControlService {
     this.asked.push([wanted, peer]);
     return lease;
   }
+  async changeLease(id: string, ttl: number): Promise<LeaseView> {
+    this.asked.push([id, ttl]);
+    return lease;
+  }
   async slotsOf(): Promise<SlotView[]> {
     return [slot];
   }
@@ -202,6 +206,8 @@ test('the client and the server agree on every call', async (t) => {
     { scope: 'users/alice', ttl: 900_000, purpose: '' },
     { uid: process.getuid?.(), pid: process.pid },
   ]);
+  t.same(await client.changeLease(lease.id, { ttl: '30s' }), lease);
+  t.same(service.asked.at(-1), [lease.id, 30_000]);
   t.same(await client.lock('users/alice', { reason: 'r', wait: '5s' }), []);
   t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
   t.same(await client.slots('users/alice'), [slot]);

@@ -158,6 +158,8 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
     if (lease === undefined) throw new Failure('not_found', `there is no lease ${id}`);
     return lease;
   },
+  changeLease: (service, { ttl }, { parameter, peer }) =>
+    service.changeLease(parameter('lease'), parseDuration(ttl), peer),
   endLease: async (service, _query, { parameter, peer }) => ({
     receipts: await service.endLease(parameter('lease'), peer),
   }),

@@ -28,6 +28,7 @@ export interface ControlService {
     secret: SecretInput,
     peer: Peer,
   ): Promise<LeaseView>;
+  changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
   endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
   slotsOf(scope: string): Promise<SlotView[]>;
   addSlot(

@@ -352,12 +352,28 @@ export class VolumeService implements ControlService {
     return answer.held;
   }
 
-  async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
+  #lease(id: string): Lease {
     const lease = this.#leases.all().find((candidate) => candidate.id === id);
-    if (lease === undefined)
-      throw new Failure('not_found', `there is no lease ${id}`, {
-        hint: 'it may have ended: list those there are with GET /v1/leases',
-      });
+    if (lease !== undefined) return lease;
+    throw new Failure('not_found', `there is no lease ${id}`, {
+      hint: 'it may have ended: list those there are with GET /v1/leases',
+    });
+  }
+
+  /** The row is durable before the key may stay longer. */
+  async changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
+    const { scope, purpose } = this.#lease(id);
+    const entry = { event: 'lease_change', scope, purpose, detail: `ttl ${ttl / 1000} s` } as const;
+    await this.slots.audit({ ...entry, lease: id, result: 'ok' }, peer);
+    const changed = this.#leases.change(id as LeaseId, ttl);
+    if (changed === undefined || !(await this.#plan(scope))) {
+      throw new Failure('busy', `${this.#fullPath(scope)} is being locked`, { hint: 'unlock it again' });
+    }
+    return this.#leaseView(changed);
+  }
+
+  async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
+    const lease = this.#lease(id);
     if (this.#leases.of(lease.scope).length === 1) {
       return this.#lock([lease.scope], 'lease ended', undefined);
     }

@@ -18,6 +18,11 @@ test('a scope lasts as long as its longest lease; the lock begins a little befor
   t.same(leases.deadline(scope), { lockAt: 60_500, deadline: 61_500 }, 'at most a second');
   t.notOk(leases.end(long.id), 'one is left');
   t.same(leases.deadline(scope), { lockAt: 2800, deadline: 3000 });
+  leases.change(short.id, 20_000);
+  t.same(leases.deadline(scope), { lockAt: 20_500, deadline: 21_500 }, 'a new end counts from now');
+  t.equal(leases.change(short.id, 1500)?.deadline, 3000);
+  t.equal(leases.change(freshId<LeaseId>(), 1), undefined);
+  t.same(leases.deadline(scope), { lockAt: 2850, deadline: 3000 });
   const endless = leases.add(scope, undefined, 'endless', holder);
   t.equal(leases.deadline(scope).deadline, Number.POSITIVE_INFINITY);
   leases.end(endless.id);

@@ -7,6 +7,7 @@ export interface Lease {
   readonly scope: ScopeId;
   readonly purpose: string;
   readonly holder: { readonly uid: number; readonly pid: number };
+  /** When its time began to run: at its creation or last change. */
   readonly createdAt: number;
   /** Wall clock of its creation, for people. */
   readonly created: Date;
@@ -56,6 +57,16 @@ export class Leases {
   }
   get(id: LeaseId): Lease | undefined {
     return this.#leases.get(id);
+  }
+  /** A new end, `ttl` milliseconds from now; undefined: no end of its own. */
+  change(id: LeaseId, ttl: number | undefined): Lease | undefined {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return undefined;
+    const createdAt = this.#clock.boottime();
+    const deadline = ttl === undefined ? Number.POSITIVE_INFINITY : createdAt + ttl;
+    const changed = { ...lease, createdAt, deadline };
+    this.#leases.set(id, changed);
+    return changed;
   }
   all(): Lease[] {
     return [...this.#leases.values()];

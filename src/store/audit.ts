@@ -6,6 +6,7 @@ export const auditEvents = [
   'create',
   'unlock',
   'lock',
+  'lease_change',
   'lease_end',
   'slot_add',
   'slot_remove',
