@@ -172,14 +172,17 @@ export class IoExecutor implements Executor {
     this.#dispatch();
   }
 
+  #askForMore(): void {
+    if (this.#asked || this.#lines.length >= MOST_THREADS) return;
+    this.#asked = true;
+    this.#neighbours.more();
+  }
+
   #dispatch(): void {
     while (this.#pending.length > 0) {
       const idle = this.#running.indexOf(undefined);
       if (idle < 0) {
-        if (!this.#asked && this.#lines.length < MOST_THREADS) {
-          this.#asked = true;
-          this.#neighbours.more();
-        }
+        this.#askForMore();
         return;
       }
       let long = 0;
@@ -187,7 +190,10 @@ export class IoExecutor implements Executor {
       const crowded = long >= Math.max(1, this.#lines.length - 1);
       const at = this.#pending.findIndex(({ job }) => !crowded || !isLong(job));
       const [next] = at < 0 ? [] : this.#pending.splice(at, 1);
-      if (next === undefined) return;
+      if (next === undefined) {
+        this.#askForMore();
+        return;
+      }
       this.#running[idle] = next;
       this.handed++;
       (this.#lines[idle] as IoLine).submit(next.job);

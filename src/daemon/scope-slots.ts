@@ -381,28 +381,34 @@ export class ScopeSlots {
       const wraps = made === undefined ? [] : [made.wrap];
       const change = await this.#secrets.advance(context, slots, rows, secret, next, now, wraps);
       const isRoot = rows.scope.parent === undefined;
-      await store.commit(
-        () => {
-          this.record({ ...entry, result: 'ok', scope }, peer);
-          for (const number of gone) store.removeSlot(scope, number);
-          if (made !== undefined) {
-            const { number } = made.slot;
-            const label =
-              name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
-            store.addSlot(scope, { ...made.slot, label });
-          }
-          this.#apply(scope, change);
-          return isRoot ? this.#renewStoreKey(scope, epoch, next) : undefined;
-        },
-        (storeKey) => {
-          // At once: whatever is sealed from now on must open under the key that the store names.
-          if (storeKey === undefined) return;
-          this.#services.storeKey.close();
-          this.#services.storeKey = storeKey;
-        },
-      );
-      // Not unlocked any more: the next unlock begins in the new epoch.
-      await this.#core.call({ op: 'advance', scope, epoch, secret: next.address });
+      let stored = false;
+      try {
+        await store.commit(
+          () => {
+            this.record({ ...entry, result: 'ok', scope }, peer);
+            for (const number of gone) store.removeSlot(scope, number);
+            if (made !== undefined) {
+              const { number } = made.slot;
+              const label =
+                name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
+              store.addSlot(scope, { ...made.slot, label });
+            }
+            this.#apply(scope, change);
+            return isRoot ? this.#renewStoreKey(scope, epoch, next) : undefined;
+          },
+          (storeKey) => {
+            stored = true;
+            // At once: whatever is sealed from now on must open under the key that the store names.
+            if (storeKey === undefined) return;
+            this.#services.storeKey.close();
+            this.#services.storeKey = storeKey;
+          },
+        );
+      } finally {
+        // Also where the disk could not be synced: readers of the store see the new epoch.
+        // Not unlocked any more: the next unlock begins in it.
+        if (stored) await this.#core.call({ op: 'advance', scope, epoch, secret: next.address });
+      }
       await this.writeCopy(scope);
       return {
         slot: view,

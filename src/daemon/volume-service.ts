@@ -25,7 +25,7 @@ import type { SlotType } from '../store/rows.js';
 import type { Store } from '../store/store.js';
 import type { CoreClient } from './core-client.js';
 import type { ScopeStatus } from './messages.js';
-import { ScopeSlots, type SlotServices } from './scope-slots.js';
+import { type AuditedEvent, ScopeSlots, type SlotServices } from './scope-slots.js';
 import { version } from './version.js';
 
 /** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
@@ -200,12 +200,17 @@ export class VolumeService implements ControlService {
       }
       const record = { id, parent: parent.id, path: below, created: rows.scope.created };
       this.#scopes.set(id, record);
+      // A scope whose directory was never made (the daemon was killed) or is gone must not answer to this path.
+      const here = this.#fullPath(id);
+      for (const other of [...this.#scopes.values()]) {
+        if (other.id !== id && this.#fullPath(other.id) === here) this.moved(other.id, `lost-${other.id}`);
+      }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       this.#leases.add(id, undefined, 'created', { uid: peer.uid, pid: peer.pid });
       // Somebody may have locked everything meanwhile: a lease on a locked scope would outlive the next unlock's.
       if (!(await this.#plan(id))) this.#leases.endAll(id);
-      await this.slots.writeCopy(id);
+      await this.slots.inTurn(id, () => this.slots.writeCopy(id));
       return await this.scope(id);
     } finally {
       secret.wipe();
@@ -378,8 +383,9 @@ export class VolumeService implements ControlService {
       return this.#lock([lease.scope], 'lease ended', undefined);
     }
     this.#leases.end(lease.id);
-    await this.slots.audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
+    // First what closes: a row that can't be written must not keep a scope open.
     await this.#plan(lease.scope);
+    await this.#auditEnd({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
     return [];
   }
 
@@ -412,10 +418,17 @@ export class VolumeService implements ControlService {
   async #auditLock(receipt: LockReceipt): Promise<void> {
     const { scope, reason, errors } = receipt;
     const result = errors.length === 0 ? 'ok' : 'io';
+    await this.#auditEnd({ event: 'lock', result, scope, detail: reason }, undefined);
+  }
+  async #auditEnd(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
     try {
-      await this.slots.audit({ event: 'lock', result, scope, detail: reason }, undefined);
+      await this.slots.audit(entry, peer);
     } catch (error) {
-      this.#context.log.error('a lock could not be audited', { scope, error });
+      this.#context.log.error('an end could not be audited', {
+        event: entry.event,
+        scope: entry.scope,
+        error,
+      });
     }
   }
 

@@ -108,3 +108,23 @@ test('20,000 operations that end at once cost no stack', async (t) => {
   first?.leave();
   t.equal(done, 20_000);
 });
+
+test('a file is not idle while somebody waits', async (t) => {
+  const queue = new FileQueue();
+  const log: string[] = [];
+  let first: Turn | undefined;
+  queue.enter(WHOLE, undefined, (turn) => {
+    first = turn;
+  });
+  queue.enter(WHOLE, undefined, (turn) => {
+    log.push('second');
+    turn.leave();
+    queue.whenIdle(() => log.push('idle'));
+  });
+  queue.enter(WHOLE, undefined, (turn) => {
+    log.push('third');
+    turn.leave();
+  });
+  first?.leave();
+  t.same(log, ['second', 'third', 'idle']);
+});

@@ -22,6 +22,8 @@ export class Turn {
   readonly refused: () => void;
   claim: Claim;
   left = false;
+  /** The file died while this one is inside. */
+  killed: () => void = () => {};
 
   constructor(
     queue: FileQueue,
@@ -85,8 +87,9 @@ export class FileQueue {
     }
   }
 
+  /** Somebody is inside or waits. */
   get busy(): boolean {
-    return this.#inside.size > 0;
+    return this.#inside.size > 0 || this.#waiting.length > 0 || this.#admitting;
   }
 
   /** Calls `then` once nobody is inside or waiting. */
@@ -98,8 +101,14 @@ export class FileQueue {
   leave(turn: Turn): void {
     this.#inside.delete(turn);
     this.admit();
-    if (this.busy || this.#admitting) return;
-    for (const then of this.#idle.splice(0)) then();
+    this.#rest();
+  }
+  #rest(): void {
+    while (!this.busy) {
+      const then = this.#idle.shift();
+      if (then === undefined) return;
+      then();
+    }
   }
 
   requeue(turn: Turn): void {
@@ -129,6 +138,7 @@ export class FileQueue {
       next.start(next);
     }
     this.#admitting = false;
+    this.#rest();
   }
 
   #blocked(claim: Claim, by: Iterable<{ readonly claim: Claim }>): boolean {
@@ -139,7 +149,10 @@ export class FileQueue {
   /** Answers all that is under way or waits with ENOKEY. Whoever is inside leaves when its job is done. */
   kill(): void {
     this.#dead = true;
-    for (const turn of this.#inside) turn.reply?.error(errno.ENOKEY);
+    for (const turn of this.#inside) {
+      turn.killed();
+      turn.reply?.error(errno.ENOKEY);
+    }
     for (const turn of this.#waiting.splice(0)) this.#refuse(turn);
   }
   #refuse(turn: Turn): void {

@@ -63,6 +63,7 @@ class Truncation {
   }
 
   empty(): void {
+    this.file.cuts++;
     this.#setBackingSize(
       0,
       () => {
@@ -99,6 +100,8 @@ class Truncation {
   }
 
   #resize(): void {
+    // Before the header says so: an fsync under way must not put the old size back.
+    if (this.size < this.old) this.file.cuts++;
     if (this.size > this.old) {
       this.#setBackingSize(
         this.size,
@@ -152,7 +155,6 @@ class Truncation {
     const { executor, geometry, table } = this.file.volume;
     const length = geometry.backingSize(size);
     const from = geometry.backingSize(this.old);
-    if (size < this.old) this.file.cuts++;
     executor.run({ op: 'ftruncate', handle: this.file.handle, length, from }, (result) => {
       if (this.file.dead) {
         this.done(-errno.ENOKEY);

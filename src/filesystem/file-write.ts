@@ -215,6 +215,10 @@ class Write {
    */
   #fail(from: number, wrote: number, error: number): void {
     const { file, header, io } = this;
+    if (file.dead) {
+      this.done(-errno.ENOKEY);
+      return;
+    }
     const { geometry, executor, chunks, table } = file.volume;
     chunks.drop(file);
     const good = from + Math.max(0, Math.floor(wrote / geometry.stride));
@@ -250,7 +254,8 @@ class Write {
     const offset = geometry.frameOffset(torn);
     executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
       if (again < length) file.failed ||= errno.EIO;
-      cut();
+      if (file.dead) this.done(-errno.ENOKEY);
+      else cut();
     });
   }
 }

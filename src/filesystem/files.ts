@@ -180,6 +180,8 @@ export class Files {
         return;
       }
       const io = this.#volume.io.take();
+      // Jobs touch what is sealed alone, and whoever goes on after one sees first that the file is dead.
+      turn.killed = () => io.edges.bytes.fill(0);
       const leave = (): void => {
         this.#volume.io.give(io, file.dead);
         turn.leave();
@@ -304,8 +306,9 @@ export class Files {
         if (result < 0) file.failed ||= -result;
         // Only now: a header that claimed it before the data was durable would condemn the file at a power cut.
         const same = header !== undefined && file.header === header && file.cuts === cuts;
-        if (result >= 0 && same && !file.dead && header.syncedSize < size) {
-          header.syncedSize = size;
+        const synced = Math.min(size, header?.size ?? 0);
+        if (result >= 0 && same && !file.dead && header.syncedSize < synced) {
+          header.syncedSize = synced;
           file.headerDirty = true;
         }
         done(file.dead ? -errno.ENOKEY : result);

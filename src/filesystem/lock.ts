@@ -51,6 +51,8 @@ export class LockRun {
   #done: (receipt: LockReceipt) => void = () => {};
   /** The kernel forgot the scope's names: until then its next generation must not begin. */
   #namesGone = false;
+  /** Files on which a job of this generation is still under way. */
+  #jobs = 0;
   #cut = 0;
   #flushed = 0;
   /** Slots whose dirty pages were asked for and have not been confirmed. */
@@ -91,9 +93,12 @@ export class LockRun {
     return found;
   }
 
-  /** Until then the kernel may still have pages or names of this generation: the scope can't be unlocked. */
+  /**
+   * Until then the kernel may still have pages or names of this generation, or a job of it may still change a file: the
+   * scope can't be unlocked.
+   */
   get settled(): boolean {
-    return this.#receipt !== undefined && this.#namesGone;
+    return this.#receipt !== undefined && this.#namesGone && this.#jobs === 0;
   }
 
   /** Begins, unless a deadline was faster. `done`: with the receipt, once no page is left. */
@@ -219,10 +224,12 @@ export class LockRun {
     const { scope } = this;
     const { table, directories, hardLinks, io, suite, aside } = this.#volume;
     for (const file of this.#open()) {
-      if (early && file.headerDirty) {
+      if (early && (file.headerDirty || file.queue.busy)) {
         this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(errno.ETIMEDOUT) });
       }
       file.kill();
+      this.#jobs++;
+      file.queue.whenIdle(() => this.#jobs--);
     }
     aside.wipe(scope);
     this.#cut = this.#handles.cut(scope);

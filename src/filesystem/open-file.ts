@@ -222,6 +222,8 @@ export class OpenFile {
     backing.fstat(this.handle, stat);
     const { mtime, mtimeNs } = stat;
     this.sealHeader(io.sealed);
+    // What changes from here on is not in it.
+    this.headerDirty = false;
     executor.run(
       {
         op: 'pwrite',
@@ -234,9 +236,9 @@ export class OpenFile {
       (wrote) => {
         backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
         if (wrote === HEADER_REGION) {
-          this.headerDirty = false;
           done(0);
         } else {
+          this.headerDirty = true;
           const result = wrote < 0 ? wrote : -errno.EIO;
           this.failed ||= -result;
           done(result);

@@ -136,7 +136,7 @@ export class Store {
       await this.#group?.wait();
     } catch (error) {
       throw new Failure('io', 'the metadata store cannot be synced to its disk', {
-        hint: 'what it would still hold after a power cut is unknown: check the disk, then restart the daemon',
+        hint: 'whether the change lasts is unknown: keep the old and the new secrets, check the disk, then restart the daemon',
         cause: error,
       });
     }
