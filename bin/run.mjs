@@ -35,7 +35,7 @@ function missing() {
       if (!has(tool)) lines.push(`${tool} (better-sqlite3 is compiled here): apt-get install ${tool}`);
     }
   }
-  if (what === 'demo' || what.startsWith('bench')) {
+  if (what === 'demo' || what === 'try:dockerfile' || what.startsWith('bench')) {
     if (process.getuid() !== 0) lines.push(`root, for mounting: sudo npm run ${what}`);
     if (!existsSync('/dev/fuse'))
       lines.push('/dev/fuse: modprobe fuse, or in a container --device /dev/fuse');
@@ -100,6 +100,8 @@ if (what === 'demo') {
   run('node', [`dist/native-tests/bench/${what.slice(6)}.js`, ...rest]);
 } else if (what === 'test:long') {
   run('node', ['dist/native-tests/support/run-tests.js', 'native-tests', '--long', ...rest]);
+} else if (what === 'try:dockerfile') {
+  run('node', ['dist/native-tests/docker/replay.js', ...rest]);
 } else if (what === 'test') {
   const unable = process.getuid() !== 0 ? 'not root' : !existsSync('/dev/fuse') ? 'no /dev/fuse' : undefined;
   run('node', ['dist/native-tests/support/run-tests.js', 'src', ...rest]);
@@ -110,6 +112,6 @@ if (what === 'demo') {
     if (ci) process.exit(1);
   }
 } else {
-  say('usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency');
+  say('usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency|try:dockerfile');
   process.exit(2);
 }
