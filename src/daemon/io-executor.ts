@@ -6,9 +6,9 @@ import type { IoLine } from './io-line.js';
 /** Two calls within this time that took so long on the core's thread send the next ones elsewhere, for as long (ms). */
 const SLOW_MS = 5;
 /** The same where nobody else is served: then only a lease's end would have to wait. */
-const STALLED_MS = 50;
+const STALLED_MS = 200;
 const REMEMBERED_MS = 1000;
-/** Threads at most: one more is asked for when all are busy. */
+/** Threads at most: one more is asked for when all are busy, the first when it is needed. */
 const MOST_THREADS = 4;
 /** A read of more goes elsewhere unless the host has it cached. */
 const LARGE_READ = 256 << 10;
@@ -98,8 +98,6 @@ export class IoExecutor implements Executor {
   }
 
   readonly warmsFirst = (entries: number): boolean => {
-    // Without a thread yet it would only wait longer.
-    if (this.#lines.length === 0) return false;
     const { several } = this.#neighbours;
     return this.#reads.waits(several) || (entries > LARGE_DIRECTORY && several);
   };
@@ -110,7 +108,7 @@ export class IoExecutor implements Executor {
   run(job: Job, done: (result: number) => void): void {
     switch (job.op) {
       case 'pread':
-        if (this.#lines.length > 0 && this.#mayWait(job.length)) this.#readAside(job, done);
+        if (this.#mayWait(job.length)) this.#readAside(job, done);
         else this.#here(job, this.#reads, done);
         return;
       case 'pwrite':
@@ -168,6 +166,12 @@ export class IoExecutor implements Executor {
   }
 
   #submit(job: Job, done: (result: number) => void): void {
+    if (this.#lines.length === 0) {
+      // A thread takes longer to start than most jobs: this one is done here.
+      this.#askForMore();
+      done(this.#backing.perform(job));
+      return;
+    }
     this.#pending.push({ job, done });
     this.#dispatch();
   }

@@ -110,10 +110,6 @@ export interface NotifierWorkerData {
   readonly doorbell: DoorbellParts;
 }
 
-/** Threads that wait for the disk, once the mount has settled: starting them takes processor time that its first requests need. */
-export const IO_WORKERS = 2;
-export const IO_WORKERS_AFTER_MS = 2_000;
-
 export interface IoWorkerData {
   readonly line: SharedArrayBuffer;
   readonly doorbell: DoorbellParts;

@@ -22,8 +22,6 @@ import { fd, type ServerArguments, type StartReport } from './launch.js';
 import { openLog } from './log.js';
 import {
   type FilesystemWorkerData,
-  IO_WORKERS,
-  IO_WORKERS_AFTER_MS,
   type IoWorkerData,
   NOTIFIERS,
   type NotifierLine,
@@ -220,9 +218,6 @@ async function main(): Promise<void> {
   early.catch(() => {});
   await service.unlockRoot(rootRow.id, secret, { uid: argument.uid, gid: argument.gid, pid: process.pid });
   raiseReadAhead();
-  setTimeout(() => {
-    for (let i = 0; i < IO_WORKERS; i++) addIoWorker();
-  }, IO_WORKERS_AFTER_MS).unref();
 
   let stopping = false;
   const stop = async (): Promise<void> => {

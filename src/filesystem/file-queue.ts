@@ -1,5 +1,6 @@
 import { errno } from '../base/errno.js';
 import type { Reply } from './contract.js';
+import type { IoBuffers } from './io-buffers.js';
 
 /** Bytes of a file that an operation works on, `to` exclusive, and whether it changes them. */
 export interface Claim {
@@ -22,8 +23,10 @@ export class Turn {
   readonly refused: () => void;
   claim: Claim;
   left = false;
-  /** The file died while this one is inside. */
-  killed: () => void = () => {};
+  /** It did not start at once: the file may have changed since it asked. */
+  waited = false;
+  /** What it works with: plaintext in it is overwritten when the file dies. */
+  io: IoBuffers | undefined;
 
   constructor(
     queue: FileQueue,
@@ -46,6 +49,7 @@ export class Turn {
   /** Needs more than it asked for: starts once more when it can have it, before all who came later. */
   widen(claim: Claim): void {
     this.claim = claim;
+    this.waited = true;
     this.#queue.requeue(this);
   }
   leave(): void {
@@ -83,6 +87,7 @@ export class FileQueue {
       this.#inside.add(turn);
       start(turn);
     } else {
+      turn.waited = true;
       this.#waiting.push(turn);
     }
   }
@@ -150,7 +155,8 @@ export class FileQueue {
   kill(): void {
     this.#dead = true;
     for (const turn of this.#inside) {
-      turn.killed();
+      // Jobs touch what is sealed alone, and whoever goes on after one sees first that the file is dead.
+      turn.io?.edges.bytes.fill(0);
       turn.reply?.error(errno.ENOKEY);
     }
     for (const turn of this.#waiting.splice(0)) this.#refuse(turn);

@@ -173,15 +173,14 @@ export class Files {
   ): void {
     const needed = (): Claim => (load && !file.loaded ? WHOLE : claim());
     const start = (turn: Turn): void => {
-      const now = needed();
+      const now = turn.waited ? needed() : turn.claim;
       if (now.exclusive && now.to > turn.claim.to) {
         // The file changed while this one waited.
         turn.widen(WHOLE);
         return;
       }
       const io = this.#volume.io.take();
-      // Jobs touch what is sealed alone, and whoever goes on after one sees first that the file is dead.
-      turn.killed = () => io.edges.bytes.fill(0);
+      turn.io = io;
       const leave = (): void => {
         this.#volume.io.give(io, file.dead);
         turn.leave();

@@ -29,6 +29,10 @@ const fattr = {
   KILL_SUIDGID: 2048,
 } as const;
 
+/** Callers that took turns within so long (ms) are several. */
+const SEVERAL_MS = 1000;
+const MOST_CALLERS = 64;
+
 type Handler = (request: Request, caller: Caller, reply: FuseReply, buffer: Pinned) => void;
 
 /** What the daemon learns of the connection. */
@@ -52,8 +56,10 @@ export class Session {
   /** Requests handled since the start. */
   handled = 0;
   #caller = 0;
-  #lastAt = Number.NEGATIVE_INFINITY;
-  #changed = Number.NEGATIVE_INFINITY;
+  #lastAt = 0;
+  /** When others were served last. */
+  readonly #callers = new Map<number, number>();
+  #alternated = Number.NEGATIVE_INFINITY;
   /** The request that kept this thread longest: while it ran no other was served. */
   longest = { operation: 'none', milliseconds: 0 };
 
@@ -65,7 +71,7 @@ export class Session {
 
   /** Whether requests of more than one caller came within the last second. */
   get several(): boolean {
-    return performance.now() - this.#changed < 1000;
+    return performance.now() - this.#alternated < SEVERAL_MS;
   }
 
   /** Where the next request is to be read to. */
@@ -101,12 +107,17 @@ export class Session {
     if (this.#wipeAfter) this.wipe();
   }
 
-  /** Two callers within a second are several. */
+  /** Callers that take turns within a second are several. */
   #note(pid: number, started: number): void {
     // 0: a kernel thread, as that of a read ahead.
     if (pid === 0) return;
-    if (pid !== this.#caller && started - this.#lastAt < 1000) this.#changed = started;
-    this.#caller = pid;
+    if (pid !== this.#caller) {
+      // One that comes back: processes that follow each other are one caller.
+      if (started - (this.#callers.get(pid) ?? 0) < SEVERAL_MS) this.#alternated = started;
+      if (this.#callers.size >= MOST_CALLERS) this.#callers.clear();
+      this.#callers.set(this.#caller, this.#lastAt);
+      this.#caller = pid;
+    }
     this.#lastAt = started;
   }
 
