@@ -1,41 +1,21 @@
-import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
 import type { Peer } from '../control/service.js';
-import type { AeadSuite } from '../crypto/aead.js';
-import { encodeSlotCopy } from '../format/slot-copy.js';
-import { MOST_SLOTS, peekSlotList } from '../format/slot-list.js';
+import { MOST_SLOTS } from '../format/slot-list.js';
 import { type OpenedScope, ScopeSecrets, type SlotChange } from '../keyring/scope-secrets.js';
 import { type SlotContext, Slots } from '../keyring/slots.js';
-import { StoreKey } from '../keyring/store-key.js';
+import type { StoreKey } from '../keyring/store-key.js';
 import { Throttle } from '../keyring/throttle.js';
-import type { Secret, SecretInput, SecretMemory } from '../libc/memory.js';
+import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import type { AuditEntry, AuditRow } from '../store/audit.js';
 import type { EpochRow, ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import { type AuditedEvent, AuditLog } from './audit-log.js';
 import type { CoreClient } from './core-client.js';
 import { ChildKem } from './kem.js';
-import type { VaultInfo } from './vault.js';
-
-/** What of an audit row is sealed. */
-export interface AuditTexts {
-  readonly command?: string;
-  readonly purpose?: string;
-  readonly detail?: string;
-}
-export type AuditedEvent = Omit<AuditEntry, 'note' | 'noteKey'> & Omit<AuditTexts, 'command'>;
-
-export interface SlotServices {
-  readonly vault: VaultInfo;
-  readonly store: Store;
-  readonly suite: AeadSuite;
-  readonly memory: SecretMemory;
-  /** Replaced when the root scope begins a new epoch. */
-  storeKey: StoreKey;
-}
+import { slotCopyOf } from './slot-copies.js';
+import { missingView, SlotNames } from './slot-names.js';
+import type { SlotServices } from './slot-services.js';
 
 const seconds = (): number => Math.floor(systemClock.wall() / 1000);
 
@@ -47,6 +27,8 @@ export class ScopeSlots {
   readonly #secrets: ScopeSecrets;
   readonly #throttle = new Throttle(systemClock);
   readonly #pathOf: (scope: ScopeId) => string;
+  readonly #names: SlotNames;
+  readonly audit: AuditLog;
   /** The last change or opening under way of each scope: one after another. */
   readonly #turns = new Map<ScopeId, Promise<void>>();
 
@@ -57,6 +39,8 @@ export class ScopeSlots {
     this.#slots = new Slots(suite, memory, new ChildKem(memory));
     this.#secrets = new ScopeSecrets(suite, memory, this.#slots, vault.recordHash);
     this.#pathOf = pathOf;
+    this.#names = new SlotNames(services, pathOf);
+    this.audit = new AuditLog(services);
   }
 
   /** Runs `work` when everything before it on this scope is done. */
@@ -69,31 +53,6 @@ export class ScopeSlots {
     );
     this.#turns.set(scope, settled);
     return done;
-  }
-
-  /** One row, durable when this resolves. @throws where it can't be written: then what it is about must not happen. */
-  audit(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
-    return this.#services.store.commit(() => this.record(entry, peer));
-  }
-  /** One row, as a part of a commit. */
-  record(entry: AuditedEvent, peer: Peer | undefined): void {
-    const { purpose, detail, ...facts } = entry;
-    const { store, storeKey } = this.#services;
-    const command = peer === undefined ? undefined : commandOf(peer.pid);
-    const note = storeKey.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
-    const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
-    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey.generation });
-  }
-  /** The last rows with their texts, the oldest first. */
-  auditTail(count: number): (AuditRow & AuditTexts)[] {
-    return this.#services.store.audit.tail(count).map((row) => {
-      const { note, noteKey, scope } = row;
-      const text =
-        note === undefined || noteKey === undefined
-          ? undefined
-          : this.#services.storeKey.openNote(scope, noteKey, note);
-      return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
-    });
   }
 
   #context(scope: ScopeId): SlotContext {
@@ -133,7 +92,7 @@ export class ScopeSlots {
     const [slot] = rows.slots;
     return store.commit(() => {
       const detail = slot === undefined ? {} : { slot: slot.number, detail: slot.type };
-      this.record({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
+      this.audit.record({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
       store.addScope({ ...rows, scope: { ...rows.scope, path: storeKey.sealPath(id, path) } });
     });
   }
@@ -152,7 +111,7 @@ export class ScopeSlots {
     const refusal = this.#throttle.refusal(scope, peer.uid);
     if (refusal !== undefined) {
       // One row a wait: who hammers on must not fill the disk.
-      if (refusal.first) await this.audit({ event, result: 'throttled', scope }, peer);
+      if (refusal.first) await this.audit.write({ event, result: 'throttled', scope }, peer);
       throw refusal.failure;
     }
     let opened: OpenedScope | undefined;
@@ -167,7 +126,7 @@ export class ScopeSlots {
     } catch (error) {
       const code = error instanceof Failure ? error.code : 'internal';
       const detail = error instanceof Failure && code === 'integrity' ? { detail: error.message } : {};
-      await this.audit({ event, result: code, scope, ...detail }, peer);
+      await this.audit.write({ event, result: code, scope, ...detail }, peer);
       throw error instanceof Failure && code === 'integrity'
         ? new Failure('integrity', `${path}: ${error.message}`, {
             hint: error.hint,
@@ -200,7 +159,7 @@ export class ScopeSlots {
     await this.#services.store.commit(() => {
       for (const slot of damaged) {
         const detail = 'its row is not what the slot list vouches for: it opens nothing';
-        this.record({ event: 'integrity', result: 'integrity', scope, slot, detail }, peer);
+        this.audit.record({ event: 'integrity', result: 'integrity', scope, slot, detail }, peer);
       }
     });
   }
@@ -239,31 +198,17 @@ export class ScopeSlots {
     }
     const { slots } = this.#rows(scope);
     const missing = (damaged ?? []).filter((number) => !slots.some((slot) => slot.number === number));
-    return [...slots.map((slot) => this.#view(scope, slot, damaged)), ...missing.map(missingView)].sort(
+    return [...slots.map((slot) => this.#names.view(scope, slot, damaged)), ...missing.map(missingView)].sort(
       (a, b) => a.number - b.number,
     );
   }
-  #view(scope: ScopeId, slot: SlotRow, damaged: readonly number[] | undefined): SlotView {
-    return {
-      number: slot.number,
-      type: slot.type,
-      label: this.#label(scope, slot) ?? null,
-      created: new Date(slot.created * 1000).toISOString(),
-      status: damaged === undefined ? 'unverified' : damaged.includes(slot.number) ? 'damaged' : 'ok',
-    };
-  }
-  #label(scope: ScopeId, slot: SlotRow): string | undefined {
-    const { label, number } = slot;
-    return label === undefined ? undefined : this.#services.storeKey.openLabel(scope, number, label);
-  }
-
   /** In turn, as every opening: many guesses at once would all pass the throttle before the first counts. */
   test(scope: ScopeId, input: SecretInput, peer: Peer): Promise<SlotView> {
     return this.inTurn(scope, async () => {
       const opened = await this.open(scope, input, peer, 'slot_test');
       for (const secret of opened.secrets) secret.wipe();
-      await this.audit({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
-      return this.#view(scope, opened.slot, opened.damaged);
+      await this.audit.write({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
+      return this.#names.view(scope, opened.slot, opened.damaged);
     });
   }
 
@@ -284,7 +229,7 @@ export class ScopeSlots {
           });
         }
         const { type, label } = wanted;
-        if (label !== undefined) this.#refuseLabel(scope, rows.slots, label);
+        if (label !== undefined) this.#names.refuseLabel(scope, rows.slots, label);
         const number = Math.max(...rows.slots.map((slot) => slot.number)) + 1;
         const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
         const made = await this.#slots.make(context, number, type, input, epoch, secret, seconds());
@@ -294,13 +239,13 @@ export class ScopeSlots {
         const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
         const { store } = this.#services;
         await store.commit(() => {
-          this.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
+          this.audit.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
           store.addSlot(scope, slot);
           store.putWrap(scope, made.wrap);
           store.setState(scope, change.state, change.slotList);
         });
         await this.writeCopy(scope);
-        return this.#view(scope, slot, []);
+        return this.#names.view(scope, slot, []);
       }),
     );
   }
@@ -309,7 +254,7 @@ export class ScopeSlots {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
-        const slot = this.#find(scope, rows.slots, damaged, reference);
+        const slot = this.#names.find(scope, rows.slots, damaged, reference);
         // What is damaged goes when one of them is named, all at once: none opens anything. Never beside a whole one,
         // where an edited recovery slot would vanish unnoticed.
         const isDamaged = damaged.includes(slot.number);
@@ -327,7 +272,7 @@ export class ScopeSlots {
             hint: 'add another recovery slot first: scopefs slot add --slot recovery',
           });
         }
-        const view = 'publicKey' in slot ? this.#view(scope, slot, damaged) : missingView(slot.number);
+        const view = 'publicKey' in slot ? this.#names.view(scope, slot, damaged) : missingView(slot.number);
         const detail = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
         return this.#advance(scope, rows, secret, left, gone, detail, peer, view);
       }),
@@ -338,7 +283,7 @@ export class ScopeSlots {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
-        const slot = this.#find(scope, rows.slots, [], reference) as SlotRow;
+        const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
         Slots.check(slot.type, input);
         this.#refuseDamaged(
           scope,
@@ -347,7 +292,7 @@ export class ScopeSlots {
         const others = rows.slots.filter(({ number }) => number !== slot.number);
         const detail = { event: 'slot_rotate', slot: slot.number, detail: slot.type } as const;
         const gone = new Set([slot.number]);
-        const view = this.#view(scope, slot, []);
+        const view = this.#names.view(scope, slot, []);
         return this.#advance(scope, rows, secret, others, gone, detail, peer, view, { slot, input });
       }),
     );
@@ -369,7 +314,7 @@ export class ScopeSlots {
     const context = this.#context(scope);
     const next = this.#secrets.fresh();
     // As text: the store key that sealed it may be replaced meanwhile.
-    const name = anew === undefined ? undefined : this.#label(scope, anew.slot);
+    const name = anew === undefined ? undefined : this.#names.label(scope, anew.slot);
     try {
       const now = seconds();
       const epoch = (rows.epochs.at(-1) as EpochRow).epoch + 1;
@@ -382,10 +327,11 @@ export class ScopeSlots {
       const change = await this.#secrets.advance(context, slots, rows, secret, next, now, wraps);
       const isRoot = rows.scope.parent === undefined;
       let stored = false;
+      let renewed: StoreKey | undefined;
       try {
         await store.commit(
           () => {
-            this.record({ ...entry, result: 'ok', scope }, peer);
+            this.audit.record({ ...entry, result: 'ok', scope }, peer);
             for (const number of gone) store.removeSlot(scope, number);
             if (made !== undefined) {
               const { number } = made.slot;
@@ -394,7 +340,8 @@ export class ScopeSlots {
               store.addSlot(scope, { ...made.slot, label });
             }
             this.#apply(scope, change);
-            return isRoot ? this.#renewStoreKey(scope, epoch, next) : undefined;
+            renewed = isRoot ? this.#names.renewKey(scope, epoch, next) : undefined;
+            return renewed;
           },
           (storeKey) => {
             stored = true;
@@ -408,6 +355,7 @@ export class ScopeSlots {
         // Also where the disk could not be synced: readers of the store see the new epoch.
         // Not unlocked any more: the next unlock begins in it.
         if (stored) await this.#core.call({ op: 'advance', scope, epoch, secret: next.address });
+        else renewed?.close();
       }
       await this.writeCopy(scope);
       return {
@@ -430,67 +378,10 @@ export class ScopeSlots {
     store.setState(scope, change.state, change.slotList);
   }
 
-  /** Labels go over to a new store key, which the removed holder of a root slot does not have. */
-  #renewStoreKey(root: ScopeId, epoch: number, epochSecret: Secret): StoreKey {
-    const { store, suite, memory, vault, storeKey } = this.#services;
-    const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
-    for (const row of store.scopes()) {
-      // A damaged one stays: the scope's directory brings it back when it is seen.
-      const path = storeKey.openPath(row.id, row.path);
-      if (path !== undefined) store.setPath(row.id, fresh.sealPath(row.id, path));
-      for (const slot of store.slots(row.id)) {
-        const label = this.#label(row.id, slot);
-        if (label !== undefined) {
-          store.setLabel(row.id, slot.number, fresh.sealLabel(row.id, slot.number, label));
-        }
-      }
-    }
-    store.setMeta('store_key', fresh.wrap(suite, memory, root, epochSecret));
-    store.setMeta(`store_key_before_${epoch}`, fresh.succeed(suite, memory, root, storeKey));
-    return fresh;
-  }
-
   /** Repeats an unlocked scope's slots in its root directory. A failure is no harm today: the next unlock tries again. */
   async writeCopy(scope: ScopeId): Promise<void> {
-    const rows = this.#rows(scope);
-    const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
-    const list = peekSlotList(rows.scope.slotList)?.version ?? 0;
-    const body = Buffer.from(
-      JSON.stringify(rows, (_key, value: unknown) =>
-        isBuffer(value) ? Buffer.from(value.data).toString('base64') : value,
-      ),
-    );
-    const bytes = encodeSlotCopy(scope, { epoch, list }, body);
+    const bytes = slotCopyOf(scope, this.#rows(scope));
     await this.#core.call({ op: 'slotCopy', scope, bytes });
-  }
-
-  /** A slot by number or label; of those that the list has and the store has not, its number alone. */
-  #find(
-    scope: ScopeId,
-    slots: readonly SlotRow[],
-    listed: readonly number[],
-    reference: string,
-  ): SlotRow | { readonly number: number; readonly type: undefined } {
-    const found = slots.find(
-      (slot) => String(slot.number) === reference || this.#label(scope, slot) === reference,
-    );
-    if (found !== undefined) return found;
-    const missing = listed.find((number) => String(number) === reference);
-    if (missing !== undefined) return { number: missing, type: undefined };
-    throw new Failure('not_found', `${this.#pathOf(scope)} has no slot ${reference}`, {
-      hint: 'list them with: scopefs slot list SCOPE',
-    });
-  }
-
-  #refuseLabel(scope: ScopeId, slots: readonly SlotRow[], label: string): void {
-    if (/^\d+$/.test(label)) {
-      throw new Failure('usage', `a label is not a number: ${label}`, { hint: 'numbers name slots already' });
-    }
-    if (slots.some((slot) => this.#label(scope, slot) === label)) {
-      throw new Failure('conflict', `${this.#pathOf(scope)} has a slot ${label} already`, {
-        hint: 'choose another label; see: scopefs slot list SCOPE',
-      });
-    }
   }
 
   #refuseDamaged(scope: ScopeId, damaged: readonly number[]): void {
@@ -500,26 +391,5 @@ export class ScopeSlots {
       details: { slots: damaged },
       hint: 'remove it first: scopefs slot rm SCOPE SLOT',
     });
-  }
-}
-
-/** A slot that the list vouches for and the store has lost. */
-function missingView(number: number): SlotView {
-  return { number, type: null, label: null, created: null, status: 'missing' };
-}
-
-function isBuffer(value: unknown): value is { data: number[] } {
-  return typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'Buffer';
-}
-
-/** What people call that process: a script by its own name, not its interpreter's. */
-function commandOf(pid: number): string | undefined {
-  try {
-    const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-    if (comm !== 'node') return comm;
-    const [, script] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    return script === undefined || script === '' ? comm : basename(script);
-  } catch {
-    return undefined;
   }
 }

@@ -28,6 +28,7 @@ import {
   type NotifierWorkerData,
   type WorkerMessage,
 } from './messages.js';
+import { knownScopes } from './scope-paths.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { VolumeService } from './volume-service.js';
 
@@ -133,7 +134,7 @@ async function main(): Promise<void> {
   const storeKey = StoreKey.unwrap(suite, memory, record.volume, root, secret, sealedKey, generation);
   storeKey.recall(suite, memory, root, (of) => store.meta(`store_key_before_${of}`));
   const damagedLabels: ScopeId[] = [];
-  const known = VolumeService.known(store, storeKey, (scope) => damagedLabels.push(scope));
+  const known = knownScopes(store, storeKey, (scope) => damagedLabels.push(scope));
 
   becomeIoFlusher();
   const unclean = markDirty(vault.path);
@@ -208,7 +209,7 @@ async function main(): Promise<void> {
   for (const scope of damagedLabels) {
     log.error('the label of a scope is damaged: its directory brings it back when it is seen', { scope });
     const detail = 'its label is not authentic';
-    await service.slots.audit({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
+    await service.slots.audit.write({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
   }
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {

@@ -1,6 +1,5 @@
-import { errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
-import { freshId, isId, type LeaseId, type ScopeId, scopeId } from '../base/ids.js';
+import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type {
   AuditView,
@@ -13,40 +12,28 @@ import type {
 } from '../control/schemas.js';
 import type { ControlService, Peer } from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
-import type { ControlResult } from '../filesystem/scope-access.js';
-import type { KnownScope } from '../filesystem/volume.js';
 import { type Lease, Leases } from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
-import type { StoreKey } from '../keyring/store-key.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import type { SlotType } from '../store/rows.js';
-import type { Store } from '../store/store.js';
+import type { AuditedEvent } from './audit-log.js';
 import type { CoreClient } from './core-client.js';
 import type { ScopeStatus } from './messages.js';
-import { type AuditedEvent, ScopeSlots, type SlotServices } from './scope-slots.js';
+import { refused } from './refusals.js';
+import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
+import { ScopeSlots } from './scope-slots.js';
+import type { SlotServices } from './slot-services.js';
 import { version } from './version.js';
 
 /** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
 const LOCK_LIMIT_MS = 10_000;
 
-interface KnownScopeRecord {
-  readonly id: ScopeId;
-  readonly parent: ScopeId | undefined;
-  /** Below the parent scope's root, latin1; empty for the root scope. */
-  path: string;
-  readonly created: number;
-}
-
 export interface ServiceContext extends SlotServices {
   readonly mountPoint: string;
   readonly log: Log;
 }
-
-/** latin1 of raw bytes to text for people, and back. */
-const shown = (raw: string): string => Buffer.from(raw, 'latin1').toString('utf8');
-const raw = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
 
 /** Scopes, slots and leases of one mounted vault: where the control plane meets keyring, store and core. */
 export class VolumeService implements ControlService {
@@ -54,7 +41,7 @@ export class VolumeService implements ControlService {
   readonly #core: CoreClient;
   readonly slots: ScopeSlots;
   readonly #leases = new Leases(systemClock);
-  readonly #scopes = new Map<ScopeId, KnownScopeRecord>();
+  readonly #scopes = new ScopePaths();
   readonly #unmount: () => Promise<void>;
   fuseMinor = 0;
 
@@ -66,55 +53,9 @@ export class VolumeService implements ControlService {
   ) {
     this.#context = context;
     this.#core = core;
-    this.slots = new ScopeSlots(context, core, (id) => this.#fullPath(id));
+    this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
     this.#unmount = unmount;
     for (const scope of known) this.#scopes.set(scope.id, scope);
-  }
-
-  /**
-   * What the core must know at the start. `damaged`: a scope whose label is not authentic. It goes by a name that tells
-   * so, until its directory is seen and the core reports where it is.
-   */
-  static known(
-    store: Store,
-    storeKey: StoreKey,
-    damaged: (scope: ScopeId) => void,
-  ): (KnownScopeRecord & KnownScope)[] {
-    return store.scopes().map((row) => {
-      const path = storeKey.openPath(row.id, row.path);
-      if (path === undefined) damaged(row.id);
-      const shownAs = row.parent === undefined ? '' : `damaged-label-${row.id}`;
-      return { id: row.id, parent: row.parent, path: path ?? shownAs, created: row.created };
-    });
-  }
-
-  #fullPath(id: ScopeId): string {
-    const names: string[] = [];
-    for (let at: ScopeId | undefined = id; at !== undefined; ) {
-      const scope: KnownScopeRecord | undefined = this.#scopes.get(at);
-      if (scope === undefined) break;
-      if (scope.path !== '') names.unshift(shown(scope.path));
-      at = scope.parent;
-    }
-    return `/${names.join('/')}`;
-  }
-
-  /** A scope by id or by path from the mount's root. */
-  #resolve(reference: string): KnownScopeRecord {
-    if (isId(reference)) {
-      const byId = this.#scopes.get(scopeId(reference));
-      if (byId !== undefined) return byId;
-    }
-    const path = `/${reference
-      .split('/')
-      .filter((part) => part !== '')
-      .join('/')}`;
-    for (const scope of this.#scopes.values()) {
-      if (this.#fullPath(scope.id) === path) return scope;
-    }
-    throw new Failure('not_found', `there is no scope ${reference}`, {
-      hint: 'list them with: scopefs ls',
-    });
   }
 
   async version(): Promise<VersionView> {
@@ -139,7 +80,7 @@ export class VolumeService implements ControlService {
     const state = status?.state ?? 'locked';
     return {
       id: scope.id,
-      path: this.#fullPath(scope.id),
+      path: this.#scopes.fullPath(scope.id),
       parent: scope.parent ?? null,
       state: state === 'open' ? 'unlocked' : state,
       generation: status?.generation ?? 0,
@@ -159,7 +100,7 @@ export class VolumeService implements ControlService {
       .sort((a, b) => (a.path < b.path ? -1 : 1));
   }
   async scope(reference: string): Promise<ScopeView> {
-    const scope = this.#resolve(reference);
+    const scope = this.#scopes.resolve(reference);
     const { scopes } = await this.#core.call({ op: 'status' });
     return this.#view(
       scope,
@@ -176,8 +117,8 @@ export class VolumeService implements ControlService {
       });
     const { store } = this.#context;
     const id = freshId<ScopeId>();
-    const parent = this.#containing(names.slice(0, -1));
-    const below = raw(names.slice(pathParts(this.#fullPath(parent.id)).length).join('/'));
+    const parent = this.#scopes.containing(names.slice(0, -1));
+    const below = raw(names.slice(pathParts(this.#scopes.fullPath(parent.id)).length).join('/'));
     const { rows, secret } = await this.slots.create(id, parent.id, type, input);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
@@ -191,19 +132,20 @@ export class VolumeService implements ControlService {
         owner: { uid: peer.uid, gid: peer.gid, mode: 0o700 },
       });
       if (!made.result.ok) {
-        const failure = this.#refused(made.result, path);
+        const failure = refused(made.result, path, this.#scopes);
         await store.commit(() => {
           store.removeScope(id);
-          this.slots.record({ event: 'create', result: failure.code, scope: id }, peer);
+          this.slots.audit.record({ event: 'create', result: failure.code, scope: id }, peer);
         });
         throw failure;
       }
       const record = { id, parent: parent.id, path: below, created: rows.scope.created };
       this.#scopes.set(id, record);
       // A scope whose directory was never made (the daemon was killed) or is gone must not answer to this path.
-      const here = this.#fullPath(id);
+      const here = this.#scopes.fullPath(id);
       for (const other of [...this.#scopes.values()]) {
-        if (other.id !== id && this.#fullPath(other.id) === here) this.moved(other.id, `lost-${other.id}`);
+        if (other.id !== id && this.#scopes.fullPath(other.id) === here)
+          this.moved(other.id, `lost-${other.id}`);
       }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
@@ -217,63 +159,6 @@ export class VolumeService implements ControlService {
     }
   }
 
-  /** The deepest scope whose root is at or above a path. */
-  #containing(names: readonly string[]): KnownScopeRecord {
-    const path = `/${names.join('/')}`;
-    let best: KnownScopeRecord | undefined;
-    let length = -1;
-    for (const scope of this.#scopes.values()) {
-      const root = this.#fullPath(scope.id);
-      const inside = root === '/' || path === root || path.startsWith(`${root}/`);
-      if (inside && root.length > length) {
-        best = scope;
-        length = root.length;
-      }
-    }
-    return best as KnownScopeRecord;
-  }
-
-  #refused(result: Extract<ControlResult, { ok: false }>, what: string): Failure {
-    const at = result.at === undefined ? what : shown(result.at);
-    switch (result.errno) {
-      case errno.ENOKEY: {
-        const parent = result.lockedScope === undefined ? '/' : this.#fullPath(result.lockedScope);
-        return new Failure('locked', `${parent} is locked`, {
-          hint: `unlock it first: scopefs unlock ${parent} --with SRC`,
-          details: { scope: parent },
-        });
-      }
-      case errno.EBUSY:
-        return new Failure('busy', `${what} is being locked`, { hint: 'try again in a moment' });
-      case errno.ENOENT:
-        return new Failure('not_found', `${at} does not exist`, {
-          hint: 'make the directories above a scope with mkdir on the mount',
-        });
-      case errno.EEXIST:
-        return new Failure('conflict', `${what} is a scope already`, {
-          hint: 'open it with: scopefs unlock SCOPE --with SRC',
-        });
-      case errno.ENOTEMPTY:
-        return new Failure('conflict', `${what} is not empty`, {
-          hint: 'create the scope at a new path and move the files into it with cp and rm',
-        });
-      case errno.ENOTDIR:
-        return new Failure('conflict', `${at} is not a directory`);
-      case errno.EINVAL:
-        return new Failure('usage', `not a path for a scope: ${what}`);
-      case errno.ESTALE:
-        return new Failure('integrity', `${what}: the metadata store is older than the vault`, {
-          hint: "restore the newer store; after a restore on purpose remove the file +slots in the scope's backing directory",
-        });
-      case errno.EIO:
-        return new Failure('integrity', `${at}: its stored records are damaged or were tampered with`);
-      case errno.ENOSPC:
-        return new Failure('no_space', `no space left for ${what}`);
-      default:
-        return new Failure('io', `${at}: ${errnoName(result.errno)}`);
-    }
-  }
-
   leases(): LeaseView[] {
     return this.#leases.all().map((lease) => this.#leaseView(lease));
   }
@@ -281,7 +166,7 @@ export class VolumeService implements ControlService {
     return {
       id: lease.id,
       scope: lease.scope,
-      path: this.#fullPath(lease.scope),
+      path: this.#scopes.fullPath(lease.scope),
       purpose: lease.purpose,
       holder: { ...lease.holder },
       created: lease.created.toISOString(),
@@ -294,7 +179,7 @@ export class VolumeService implements ControlService {
     input: SecretInput,
     peer: Peer,
   ): Promise<LeaseView> {
-    const { id } = this.#resolve(request.scope);
+    const { id } = this.#scopes.resolve(request.scope);
     // One unlock of a scope after another: two at once would both find it locked.
     return this.slots.inTurn(id, async () => {
       const opened = await this.slots.open(id, input, peer, 'unlock');
@@ -310,12 +195,12 @@ export class VolumeService implements ControlService {
     peer: Peer,
     slot: number | undefined,
   ): Promise<LeaseView> {
-    const path = this.#fullPath(id);
+    const path = this.#scopes.fullPath(id);
     const { ttl, purpose } = request;
     const lease = freshId<LeaseId>();
     const entry = { event: 'unlock', scope: id, slot, lease, purpose } as const;
     try {
-      await this.slots.audit({ ...entry, result: 'ok' }, peer);
+      await this.slots.audit.write({ ...entry, result: 'ok' }, peer);
       const status = await this.#core.call({ op: 'status' });
       const state = status.scopes.find((candidate) => candidate.id === id)?.state;
       if (state !== 'open') {
@@ -326,7 +211,7 @@ export class VolumeService implements ControlService {
           secrets: opened.secrets.map((secret) => secret.address),
           stored: { epoch: opened.epoch, list: opened.listVersion },
         });
-        if (!result.ok) throw this.#refused(result, path);
+        if (!result.ok) throw refused(result, path, this.#scopes);
         if (result.copyBehind === true) await this.slots.writeCopy(id);
       }
       const holder = { uid: peer.uid, pid: peer.pid };
@@ -337,7 +222,7 @@ export class VolumeService implements ControlService {
       throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
     } catch (error) {
       const code = error instanceof Failure ? error.code : 'internal';
-      await this.slots.audit({ ...entry, result: code }, peer);
+      await this.slots.audit.write({ ...entry, result: code }, peer);
       throw error;
     } finally {
       for (const secret of opened.secrets) secret.wipe();
@@ -369,10 +254,12 @@ export class VolumeService implements ControlService {
   async changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
     const { scope, purpose } = this.#lease(id);
     const entry = { event: 'lease_change', scope, purpose, detail: `ttl ${ttl / 1000} s` } as const;
-    await this.slots.audit({ ...entry, lease: id, result: 'ok' }, peer);
+    await this.slots.audit.write({ ...entry, lease: id, result: 'ok' }, peer);
     const changed = this.#leases.change(id as LeaseId, ttl);
     if (changed === undefined || !(await this.#plan(scope))) {
-      throw new Failure('busy', `${this.#fullPath(scope)} is being locked`, { hint: 'unlock it again' });
+      throw new Failure('busy', `${this.#scopes.fullPath(scope)} is being locked`, {
+        hint: 'unlock it again',
+      });
     }
     return this.#leaseView(changed);
   }
@@ -399,7 +286,7 @@ export class VolumeService implements ControlService {
   async locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
     const views = receipts.map((receipt) => ({
       scope: receipt.scope,
-      path: this.#fullPath(receipt.scope),
+      path: this.#scopes.fullPath(receipt.scope),
       generation: receipt.generation,
       reason: receipt.reason,
       leases_ended: this.#leases.endAll(receipt.scope),
@@ -422,7 +309,7 @@ export class VolumeService implements ControlService {
   }
   async #auditEnd(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
     try {
-      await this.slots.audit(entry, peer);
+      await this.slots.audit.write(entry, peer);
     } catch (error) {
       this.#context.log.error('an end could not be audited', {
         event: entry.event,
@@ -433,14 +320,14 @@ export class VolumeService implements ControlService {
   }
 
   async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([this.#resolve(reference).id], reason, wait);
+    return this.#lock([this.#scopes.resolve(reference).id], reason, wait);
   }
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]> {
     return this.#lock([...this.#scopes.keys()], reason, wait);
   }
 
   slotsOf(reference: string): Promise<SlotView[]> {
-    return this.slots.list(this.#resolve(reference).id);
+    return this.slots.list(this.#scopes.resolve(reference).id);
   }
   addSlot(
     reference: string,
@@ -448,26 +335,26 @@ export class VolumeService implements ControlService {
     input: SecretInput,
     peer: Peer,
   ): Promise<SlotView> {
-    return this.slots.add(this.#resolve(reference).id, wanted, input, peer);
+    return this.slots.add(this.#scopes.resolve(reference).id, wanted, input, peer);
   }
   testSlot(reference: string, input: SecretInput, peer: Peer): Promise<SlotView> {
-    return this.slots.test(this.#resolve(reference).id, input, peer);
+    return this.slots.test(this.#scopes.resolve(reference).id, input, peer);
   }
   removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.remove(this.#resolve(reference).id, slot, peer);
+    return this.slots.remove(this.#scopes.resolve(reference).id, slot, peer);
   }
   rotateSlot(reference: string, slot: string, input: SecretInput, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.rotate(this.#resolve(reference).id, slot, input, peer);
+    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, peer);
   }
 
   audit(count: number): AuditView[] {
-    return this.slots.auditTail(count).map((row) => ({
+    return this.slots.audit.tail(count).map((row) => ({
       sequence: row.sequence,
       at: new Date(row.at).toISOString(),
       event: row.event,
       result: row.result,
       scope: row.scope ?? null,
-      path: row.scope === undefined || !this.#scopes.has(row.scope) ? null : this.#fullPath(row.scope),
+      path: row.scope === undefined || !this.#scopes.has(row.scope) ? null : this.#scopes.fullPath(row.scope),
       slot: row.slot ?? null,
       lease: row.lease ?? null,
       uid: row.uid ?? null,
@@ -480,7 +367,7 @@ export class VolumeService implements ControlService {
 
   /** A path below a scope's root (latin1), from the mount's root, for messages. */
   nameOf(id: ScopeId, path: string): string {
-    return `${this.#fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
+    return `${this.#scopes.fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
   }
 
   /** A scope's root got another path below its parent scope: its label follows. */
@@ -501,8 +388,6 @@ export class VolumeService implements ControlService {
     return this.#unmount();
   }
 }
-
-const pathParts = (path: string): string[] => path.split('/').filter((name) => name !== '');
 
 /** A CLOCK_BOOTTIME moment as wall-clock time and seconds from now. */
 function expiry(deadline: number): { expires: string | null; expires_seconds: number | null } {

@@ -3,24 +3,17 @@ import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
 import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { Stat } from '../libc/stat.js';
 import type { Backing, Handle, Job } from './backing.js';
-
-/** An inode of the disk in memory. `data` is the page cache; the durable copy lies in the image. */
-interface Inode {
-  readonly id: number;
-  mode: number;
-  uid: number;
-  gid: number;
-  nlink: number;
-  mtime: readonly [number, number];
-  atime: readonly [number, number];
-  xattrs: Map<string, Buffer>;
-  children: Map<string, number> | undefined;
-  target: string;
-  data: Buffer;
-}
-
-/** A metadata change, applied to the live disk at once and to a crash image in order (ext4, XFS). */
-type Change = (image: Map<number, Inode>) => void;
+import { MemoryImage } from './memory-image.js';
+import {
+  copyInodes,
+  duplicate,
+  fillStat,
+  type Inode,
+  readInode,
+  refusedRename,
+  type Transfer,
+  writeInode,
+} from './memory-inode.js';
 
 export interface DiskFaults {
   /** Called before each call or job; a negative result fails it. */
@@ -34,40 +27,16 @@ export interface DiskFaults {
  * last fsync; of file data what was fsynced is there and the rest is not. The full crash model comes with the
  * journal.
  */
-export class MemoryDisk implements Backing {
+export class MemoryDisk extends MemoryImage implements Backing {
   readonly root: Handle = 0;
   readonly faults: DiskFaults = {};
-  #inodes = new Map<number, Inode>();
   readonly #handles = new Map<Handle, number>([[0, 1]]);
   #nextHandle = 1;
-  #nextInode = 2;
-  #image: Map<number, Inode>;
-  readonly #log: Change[] = [];
-  #durable = 0;
-  /** Ticks once a change: times are distinct and repeatable. */
-  #time = 1_700_000_000;
-
-  constructor() {
-    this.#inodes.set(1, this.#make(1, 0o040755));
-    this.#image = copy(this.#inodes);
-  }
-
   /** A new disk as it would be found after a power cut: the first `changes` logged metadata changes happened. */
-  crash(changes: number = this.#log.length): MemoryDisk {
+  crash(changes: number = this.changes): MemoryDisk {
     const disk = new MemoryDisk();
-    const image = copy(this.#image);
-    for (const change of this.#log.slice(0, Math.max(changes, this.#durable))) change(image);
-    disk.#inodes = image;
-    disk.#image = copy(image);
-    disk.#nextInode = this.#nextInode;
+    this.crashInto(disk, changes);
     return disk;
-  }
-  /** How many metadata changes were made so far, and how many are durable. */
-  get changes(): number {
-    return this.#log.length;
-  }
-  get durableChanges(): number {
-    return this.#durable;
   }
   isOpen(handle: Handle): boolean {
     return this.#handles.has(handle);
@@ -75,64 +44,17 @@ export class MemoryDisk implements Backing {
   get openHandles(): number {
     return this.#handles.size - 1;
   }
-  /** Every byte of names, targets, xattrs and data: for searches. */
-  dump(): Buffer {
-    const parts: Buffer[] = [];
-    for (const inode of this.#inodes.values()) {
-      parts.push(inode.data, Buffer.from(inode.target, 'latin1'), ...inode.xattrs.values());
-      for (const name of inode.children?.keys() ?? []) parts.push(Buffer.from(name, 'latin1'));
-    }
-    return Buffer.concat(parts);
-  }
-  /** The live data of the one regular file at a stored path, for tampering. */
-  raw(path: readonly string[]): Buffer {
-    return this.#at(path).data;
-  }
-  setRaw(path: readonly string[], data: Buffer): void {
-    this.#at(path).data = data;
-  }
-  xattrs(path: readonly string[]): Map<string, Buffer> {
-    return this.#at(path).xattrs;
-  }
-  #at(path: readonly string[]): Inode {
-    let inode = this.#inodes.get(1) as Inode;
-    for (const name of path) {
-      inode = this.#inodes.get(inode.children?.get(name) ?? 0) as Inode;
-    }
-    return inode;
-  }
-
-  #make(id: number, mode: number): Inode {
-    const now = [this.#time++, 0] as const;
-    return {
-      id,
-      mode,
-      uid: 0,
-      gid: 0,
-      nlink: (mode & 0o170000) === 0o040000 ? 2 : 1,
-      mtime: now,
-      atime: now,
-      xattrs: new Map(),
-      children: (mode & 0o170000) === 0o040000 ? new Map() : undefined,
-      target: '',
-      data: Buffer.alloc(0),
-    };
-  }
   #fault(call: string): number {
     return this.faults.before?.(call) ?? 0;
   }
-  #change(change: Change): void {
-    this.#log.push(change);
-    change(this.#inodes);
-  }
   #byHandle(handle: Handle): Inode | undefined {
-    return this.#inodes.get(this.#handles.get(handle) ?? -1);
+    return this.inodes.get(this.#handles.get(handle) ?? -1);
   }
   #lookup(dir: Handle, name: string): Inode | number {
     const parent = this.#byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     const id = parent.children.get(name);
-    return id === undefined ? -errno.ENOENT : (this.#inodes.get(id) as Inode);
+    return id === undefined ? -errno.ENOENT : (this.inodes.get(id) as Inode);
   }
   #open(inode: Inode): Handle {
     const handle = this.#nextHandle++;
@@ -143,13 +65,13 @@ export class MemoryDisk implements Backing {
   stat(dir: Handle, name: string, into: Stat): number {
     const inode = this.#lookup(dir, name);
     if (typeof inode === 'number') return inode;
-    fill(into, inode);
+    fillStat(into, inode);
     return 0;
   }
   fstat(handle: Handle, into: Stat): number {
     const inode = this.#byHandle(handle);
     if (inode === undefined) return -errno.EBADF;
-    fill(into, inode);
+    fillStat(into, inode);
     return 0;
   }
   openDirectory(dir: Handle, name: string): Handle {
@@ -171,16 +93,16 @@ export class MemoryDisk implements Backing {
     const parent = this.#byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     if (parent.children.has(name)) return -errno.EEXIST;
-    const fresh = this.#make(this.#nextInode++, mode);
+    const fresh = this.make(this.nextInode++, mode);
     fresh.target = target;
     fresh.data = Buffer.from('');
-    this.#change((image) => {
+    this.change((image) => {
       image.set(fresh.id, duplicate(fresh));
       const home = image.get(parent.id) as Inode;
       home.children?.set(name, fresh.id);
       if (fresh.children !== undefined) home.nlink++;
     });
-    return this.#inodes.get(fresh.id) as Inode;
+    return this.inodes.get(fresh.id) as Inode;
   }
   createFile(dir: Handle, name: string, mode: number): Handle {
     const fault = this.#fault('createFile');
@@ -218,7 +140,7 @@ export class MemoryDisk implements Backing {
     if (directory && (inode.children?.size ?? 0) > 0) return -errno.ENOTEMPTY;
     const parent = this.#byHandle(dir) as Inode;
     const { id } = inode;
-    this.#change((image) => {
+    this.change((image) => {
       const home = image.get(parent.id) as Inode;
       home.children?.delete(name);
       if (directory) home.nlink--;
@@ -242,19 +164,16 @@ export class MemoryDisk implements Backing {
     if (typeof inode === 'number') return inode;
     const old = this.#lookup(newDir, newName);
     if (typeof old !== 'number') {
-      if ((flags & 1) !== 0) return -errno.EEXIST;
-      if (old === inode) return 0;
-      const bothDirectories = inode.children !== undefined && old.children !== undefined;
-      if (inode.children !== undefined && !bothDirectories) return -errno.ENOTDIR;
-      if (old.children !== undefined && !bothDirectories) return -errno.EISDIR;
-      if ((old.children?.size ?? 0) > 0) return -errno.ENOTEMPTY;
+      if (old === inode && (flags & 1) === 0) return 0;
+      const refused = refusedRename(inode, old, (flags & 1) !== 0);
+      if (refused < 0) return refused;
     }
     const from = (this.#byHandle(dir) as Inode).id;
     const to = (this.#byHandle(newDir) as Inode).id;
     const oldId = typeof old === 'number' ? 0 : old.id;
     const { id } = inode;
     const directory = inode.children !== undefined;
-    this.#change((image) => {
+    this.change((image) => {
       const source = image.get(from) as Inode;
       const target = image.get(to) as Inode;
       source.children?.delete(name);
@@ -276,7 +195,7 @@ export class MemoryDisk implements Backing {
     if (typeof this.#lookup(newDir, newName) !== 'number') return -errno.EEXIST;
     const to = (this.#byHandle(newDir) as Inode).id;
     const { id } = inode;
-    this.#change((image) => {
+    this.change((image) => {
       image.get(to)?.children?.set(newName, id);
       const linked = image.get(id) as Inode;
       linked.nlink++;
@@ -296,7 +215,7 @@ export class MemoryDisk implements Backing {
     return [...inode.children].map(([name, id]) => ({
       name,
       ino: id,
-      type: (this.#inodes.get(id) as Inode).mode >> 12,
+      type: (this.inodes.get(id) as Inode).mode >> 12,
     }));
   }
 
@@ -312,7 +231,7 @@ export class MemoryDisk implements Backing {
     if (inode === undefined) return -errno.EBADF;
     if (typeof inode === 'number') return inode;
     const { id } = inode;
-    this.#change((image) => change(image.get(id) as Inode));
+    this.change((image) => change(image.get(id) as Inode));
     return 0;
   }
   #chmod(inode: Inode | number | undefined, mode: number): number {
@@ -339,7 +258,7 @@ export class MemoryDisk implements Backing {
     return this.#chown(this.#byHandle(handle), uid, gid);
   }
   #times(inode: Inode | number | undefined, a: number, aNs: number, m: number, mNs: number): number {
-    const now = [this.#time++, 0] as const;
+    const now = [this.time++, 0] as const;
     return this.#set(inode, (it) => {
       if (aNs !== UTIME_OMIT) it.atime = aNs === UTIME_NOW ? now : [a, aNs];
       if (mNs !== UTIME_OMIT) it.mtime = mNs === UTIME_NOW ? now : [m, mNs];
@@ -399,17 +318,14 @@ export class MemoryDisk implements Backing {
         return 0;
       case 'warm':
         return 0;
-      case 'pread': {
-        const length = Math.max(0, Math.min(job.length, inode.data.length - job.offset));
-        inode.data.copy(job.buffer.bytes, job.at, job.offset, job.offset + length);
-        return length;
-      }
+      case 'pread':
+        return readInode(inode, job);
       case 'pwrite':
         return this.#write(inode, job);
       case 'ftruncate': {
         const { length } = job;
         const { id } = inode;
-        this.#change((image) => {
+        this.change((image) => {
           const it = image.get(id) as Inode;
           const data = Buffer.alloc(length);
           it.data.copy(data);
@@ -421,67 +337,35 @@ export class MemoryDisk implements Backing {
       case 'fdatasync': {
         const data = Buffer.from(inode.data);
         const { id } = inode;
-        this.#log.push((image) => {
+        this.log.push((image) => {
           const it = image.get(id);
           if (it !== undefined) it.data = Buffer.from(data);
         });
-        this.#durable = this.#log.length;
+        this.durable = this.log.length;
         return 0;
       }
       case 'syncfs': {
-        const live = copy(this.#inodes);
-        this.#log.push((image) => {
+        const live = copyInodes(this.inodes);
+        this.log.push((image) => {
           for (const [id, it] of live) image.set(id, duplicate(it));
         });
-        this.#durable = this.#log.length;
+        this.durable = this.log.length;
         return 0;
       }
     }
   }
 
-  #write(inode: Inode, job: Extract<Job, { op: 'pread' | 'pwrite' }>): number {
+  #write(inode: Inode, job: Transfer): number {
     let { length } = job;
     const { capacity } = this.faults;
     if (capacity !== undefined) {
       let used = 0;
-      for (const it of this.#inodes.values()) used += it.data.length;
+      for (const it of this.inodes.values()) used += it.data.length;
       const room = capacity - used + inode.data.length - job.offset;
       length = Math.max(0, Math.min(length, Math.max(room, inode.data.length - job.offset)));
       if (length === 0) return -errno.ENOSPC;
     }
-    const end = job.offset + length;
-    if (end > inode.data.length) {
-      const data = Buffer.alloc(end);
-      inode.data.copy(data);
-      inode.data = data;
-    }
-    job.buffer.bytes.copy(inode.data, job.offset, job.at, job.at + length);
-    inode.mtime = [this.#time++, 0];
-    return length;
+    inode.mtime = [this.time++, 0];
+    return writeInode(inode, job, length);
   }
-}
-
-function duplicate(inode: Inode): Inode {
-  return {
-    ...inode,
-    xattrs: new Map(inode.xattrs),
-    children: inode.children === undefined ? undefined : new Map(inode.children),
-    data: Buffer.from(inode.data),
-  };
-}
-function copy(inodes: Map<number, Inode>): Map<number, Inode> {
-  return new Map([...inodes].map(([id, inode]) => [id, duplicate(inode)]));
-}
-
-function fill(into: Stat, inode: Inode): void {
-  into.mode = inode.mode;
-  into.nlink = inode.nlink;
-  into.uid = inode.uid;
-  into.gid = inode.gid;
-  into.ino = inode.id;
-  into.size = inode.children !== undefined ? 4096 : inode.target.length || inode.data.length;
-  into.blocks = Math.ceil(into.size / 512);
-  [into.atime, into.atimeNs] = inode.atime;
-  [into.mtime, into.mtimeNs] = inode.mtime;
-  [into.ctime, into.ctimeNs] = inode.mtime;
 }

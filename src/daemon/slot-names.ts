@@ -1,0 +1,86 @@
+import { Failure } from '../base/failure.js';
+import type { ScopeId } from '../base/ids.js';
+import type { SlotView } from '../control/schemas.js';
+import { StoreKey } from '../keyring/store-key.js';
+import type { Secret } from '../libc/memory.js';
+import type { SlotRow } from '../store/rows.js';
+import type { SlotServices } from './slot-services.js';
+
+/** Labels: of slots, by which people name them, and of everything under a new store key. */
+export class SlotNames {
+  readonly #services: SlotServices;
+  readonly #pathOf: (scope: ScopeId) => string;
+
+  constructor(services: SlotServices, pathOf: (scope: ScopeId) => string) {
+    this.#services = services;
+    this.#pathOf = pathOf;
+  }
+
+  view(scope: ScopeId, slot: SlotRow, damaged: readonly number[] | undefined): SlotView {
+    return {
+      number: slot.number,
+      type: slot.type,
+      label: this.label(scope, slot) ?? null,
+      created: new Date(slot.created * 1000).toISOString(),
+      status: damaged === undefined ? 'unverified' : damaged.includes(slot.number) ? 'damaged' : 'ok',
+    };
+  }
+  label(scope: ScopeId, slot: SlotRow): string | undefined {
+    const { label, number } = slot;
+    return label === undefined ? undefined : this.#services.storeKey.openLabel(scope, number, label);
+  }
+
+  /** A slot by number or label; of those that the list has and the store has not, its number alone. */
+  find(
+    scope: ScopeId,
+    slots: readonly SlotRow[],
+    listed: readonly number[],
+    reference: string,
+  ): SlotRow | { readonly number: number; readonly type: undefined } {
+    const found = slots.find(
+      (slot) => String(slot.number) === reference || this.label(scope, slot) === reference,
+    );
+    if (found !== undefined) return found;
+    const missing = listed.find((number) => String(number) === reference);
+    if (missing !== undefined) return { number: missing, type: undefined };
+    throw new Failure('not_found', `${this.#pathOf(scope)} has no slot ${reference}`, {
+      hint: 'list them with: scopefs slot list SCOPE',
+    });
+  }
+
+  refuseLabel(scope: ScopeId, slots: readonly SlotRow[], label: string): void {
+    if (/^\d+$/.test(label)) {
+      throw new Failure('usage', `a label is not a number: ${label}`, { hint: 'numbers name slots already' });
+    }
+    if (slots.some((slot) => this.label(scope, slot) === label)) {
+      throw new Failure('conflict', `${this.#pathOf(scope)} has a slot ${label} already`, {
+        hint: 'choose another label; see: scopefs slot list SCOPE',
+      });
+    }
+  }
+
+  /** Labels go over to a new store key, which the removed holder of a root slot does not have. */
+  renewKey(root: ScopeId, epoch: number, epochSecret: Secret): StoreKey {
+    const { store, suite, memory, vault, storeKey } = this.#services;
+    const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
+    for (const row of store.scopes()) {
+      // A damaged one stays: the scope's directory brings it back when it is seen.
+      const path = storeKey.openPath(row.id, row.path);
+      if (path !== undefined) store.setPath(row.id, fresh.sealPath(row.id, path));
+      for (const slot of store.slots(row.id)) {
+        const label = this.label(row.id, slot);
+        if (label !== undefined) {
+          store.setLabel(row.id, slot.number, fresh.sealLabel(row.id, slot.number, label));
+        }
+      }
+    }
+    store.setMeta('store_key', fresh.wrap(suite, memory, root, epochSecret));
+    store.setMeta(`store_key_before_${epoch}`, fresh.succeed(suite, memory, root, storeKey));
+    return fresh;
+  }
+}
+
+/** A slot that the list vouches for and the store has lost. */
+export function missingView(number: number): SlotView {
+  return { number, type: null, label: null, created: null, status: 'missing' };
+}
