@@ -1,5 +1,5 @@
 import type { Job } from '../filesystem/backing.js';
-import { simple, transfer, warm } from '../filesystem/libc-backing.js';
+import { allocate, simple, transfer, warm } from '../filesystem/libc-backing.js';
 import { ftruncate } from '../libc/files.js';
 
 /** The way to one I/O worker: a job at a time, in memory that both threads see. Numbers only: nothing is cloned. */
@@ -8,7 +8,18 @@ const NAMES_AT = 64;
 
 const state = { IDLE: 0, SUBMITTED: 1, DONE: 2 } as const;
 const field = { OP: 0, HANDLE: 1, ADDRESS: 2, LENGTH: 3, OFFSET: 4, RESULT: 5, MILLISECONDS: 6 } as const;
-const operations = ['pread', 'pwrite', 'fsync', 'fdatasync', 'syncfs', 'close', 'ftruncate', 'warm'] as const;
+const operations = [
+  'pread',
+  'pwrite',
+  'fsync',
+  'fdatasync',
+  'syncfs',
+  'close',
+  'ftruncate',
+  'allocate',
+  'punch',
+  'warm',
+] as const;
 
 export class IoLine {
   readonly memory: SharedArrayBuffer;
@@ -35,6 +46,9 @@ export class IoLine {
       fields[field.OFFSET] = job.offset;
     } else if (job.op === 'ftruncate') {
       fields[field.LENGTH] = job.length;
+    } else if (job.op === 'allocate' || job.op === 'punch') {
+      fields[field.LENGTH] = job.length;
+      fields[field.OFFSET] = job.offset;
     } else if (job.op === 'warm') {
       const text = job.names.join('\0');
       fields[field.LENGTH] = this.#names.write(text, 'latin1');
@@ -77,6 +91,9 @@ export class IoLine {
         return transfer(name, on, address as number, length as number, offset as number);
       case 'ftruncate':
         return ftruncate(on, length as number);
+      case 'allocate':
+      case 'punch':
+        return allocate(name, on, offset as number, length as number);
       case 'warm': {
         const text = this.#names.toString('latin1', 0, length);
         return warm(on, text === '' ? [] : text.split('\0'));

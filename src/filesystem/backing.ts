@@ -2,8 +2,9 @@ import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
 import type { Pinned } from '../libc/memory.js';
 import type { Stat } from '../libc/stat.js';
 
-/** renameat2(2): fail where the new name exists. */
+/** Flags of renameat2(2): fail where the new name exists; both names change places. */
 export const RENAME_NOREPLACE = 1;
+export const RENAME_EXCHANGE = 2;
 
 /** An open object of the backing disk. */
 export type Handle = number;
@@ -23,6 +24,13 @@ export type Job =
     }
   /** `from`: the length before. */
   | { readonly op: 'ftruncate'; readonly handle: Handle; readonly length: number; readonly from: number }
+  /** fallocate(2) with FALLOC_FL_KEEP_SIZE: makes room, or gives it back. */
+  | {
+      readonly op: 'allocate' | 'punch';
+      readonly handle: Handle;
+      readonly offset: number;
+      readonly length: number;
+    }
   | { readonly op: 'fsync' | 'fdatasync' | 'syncfs' | 'close'; readonly handle: Handle }
   /**
    * Reads what is stored of names in a directory, or without names the directory itself, for the host's cache alone:
@@ -44,13 +52,19 @@ export interface Backing {
   openFile(dir: Handle, name: string): Handle;
   /** Creates a regular file that must not exist, for reading and writing. */
   createFile(dir: Handle, name: string, mode: number): Handle;
+  /** Creates a regular file that has no name yet (O_TMPFILE). */
+  createUnnamed(dir: Handle, mode: number): Handle;
+  /** Gives an open object a name. */
+  linkHandle(handle: Handle, dir: Handle, name: string): number;
+  /** mknod(2): fifos, sockets and device nodes. */
+  makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number;
   close(handle: Handle): void;
   /** A descriptor that only keeps an object in existence (O_PATH). */
   hold(dir: Handle, name: string): Handle;
   mkdir(dir: Handle, name: string, mode: number): number;
   unlink(dir: Handle, name: string): number;
   rmdir(dir: Handle, name: string): number;
-  /** renameat2(2); the only flag is {@link RENAME_NOREPLACE}. */
+  /** renameat2(2) with {@link RENAME_NOREPLACE} or {@link RENAME_EXCHANGE}. */
   rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number;
   link(dir: Handle, name: string, newDir: Handle, newName: string): number;
   symlink(target: string, dir: Handle, name: string): number;
@@ -71,6 +85,11 @@ export interface Backing {
   fgetxattr(handle: Handle, attribute: string, into: Buffer): number;
   setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number;
   fsetxattr(handle: Handle, attribute: string, value: Buffer): number;
+  removexattr(dir: Handle, name: string, attribute: string): number;
+  fremovexattr(handle: Handle, attribute: string): number;
+  /** Names of all xattrs. */
+  listxattr(dir: Handle, name: string): string[] | number;
+  flistxattr(handle: Handle): string[] | number;
   usage(handle: Handle): FilesystemUsage | number;
   perform(job: Job): number;
 }

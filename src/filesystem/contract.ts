@@ -77,6 +77,8 @@ export interface Reply {
   read(length: number): void;
   written(length: number): void;
   target(target: string): void;
+  /** LSEEK. */
+  position(offset: number): void;
   usage(usage: Usage): void;
 }
 

@@ -6,6 +6,7 @@ import { type FileHeader, openHeaderPair } from '../format/file-header.js';
 import { FRAME_OVERHEAD, HEADER_REGION } from '../format/geometry.js';
 import { Stat } from '../libc/stat.js';
 import { FileKeys } from './file-keys.js';
+import { adoptMap, recoverHoles } from './hole-recovery.js';
 import { flag } from './inode-table.js';
 import type { IoBuffers } from './io-buffers.js';
 import { NOT_AUTHENTIC, type OpenFile } from './open-file.js';
@@ -68,9 +69,15 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
     return;
   }
   file.adopt({ header, keys, dirty: pair.state === 'torn' });
+  const mapped = adoptMap(file);
+  if (mapped < 0) {
+    file.unload();
+    done(mapped);
+    return;
+  }
   const finish = (): void => {
     table.size[file.slot] = header.size;
-    const single = header.size <= geometry.chunkSize && header.chunks === 1;
+    const single = header.size <= geometry.chunkSize && file.hasChunk(0);
     if (single && got === HEADER_REGION + FRAME_OVERHEAD + header.size) {
       if (keys.open(io.sealed, HEADER_REGION, 0, header.size, io.edges.address)) {
         file.volume.chunks.put(file, 0, io.edges.address, header.size);
@@ -78,18 +85,20 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
     }
     done(0);
   };
-  if (size === header.size) {
-    finish();
-    return;
-  }
-  recover(file, io, header, backingSize, (result) => {
+  const settle = (result: number): void => {
     if (result >= 0 && !file.dead) {
       finish();
       return;
     }
     file.unload();
     done(file.dead ? -errno.ENOKEY : result);
-  });
+  };
+  const holes = (result: number): void => {
+    if (result < 0 || file.dead || !unclean) settle(result);
+    else recoverHoles(file, io, settle);
+  };
+  if (size === header.size) holes(0);
+  else recover(file, io, header, backingSize, holes);
 }
 
 /** After an unclean stop: keeps what opens, from the synced size on, and cuts off the rest. */
@@ -105,6 +114,8 @@ function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize:
     file.volume.onRecovered(file.slot, header.size, size);
     header.size = size;
     header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
+    header.syncedChunks = Math.min(header.syncedChunks, header.chunks);
+    file.holes.cut(header.chunks);
     file.headerDirty = true;
     const length = geometry.backingSize(size);
     executor.run({ op: 'ftruncate', handle: file.handle, length, from: backingSize }, done);
@@ -113,6 +124,11 @@ function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize:
     const extent = geometry.extent(chunk, limit);
     if (extent === 0) {
       cutTo(limit);
+      return;
+    }
+    if (file.holes.has(chunk)) {
+      chunk++;
+      again();
       return;
     }
     file.fetchRaw(io, chunk, extent, 0, (result) => {

@@ -28,10 +28,11 @@ export function readFile(
   const first = geometry.chunkOf(offset);
   const last = geometry.chunkOf(end - 1);
   const lastStored = Math.min(last, header.chunks - 1);
+  const { holes } = file;
   // Chunks beyond the highest one ever written are holes.
   const holeFrom = Math.max(offset, header.chunks * geometry.chunkSize);
   if (holeFrom < end) out.bytes.fill(0, at + holeFrom - offset, at + length);
-  if (first > lastStored) {
+  if (first > lastStored || allHoles()) {
     done(length);
     return;
   }
@@ -59,6 +60,14 @@ export function readFile(
     },
   );
 
+  /** Nothing of it is stored: fills in the zeros. */
+  function allHoles(): boolean {
+    const hole = holes.none ? undefined : holes.map.holes.next(first);
+    if (hole === undefined || hole.from > first || hole.to <= lastStored) return false;
+    out.bytes.fill(0, at, at + length);
+    return true;
+  }
+
   /** Opens a slice, then lets others have a turn. */
   function openFrom(from: number): void {
     const until = Math.min(from + slice(geometry), lastStored + 1);
@@ -73,6 +82,10 @@ export function readFile(
       const frame = (index - first) * geometry.stride;
       const start = index * geometry.chunkSize;
       const to = out.address + at + start - offset;
+      if (!holes.none && holes.has(index)) {
+        out.bytes.fill(0, at + Math.max(0, start - offset), at + Math.min(end, start + extent) - offset);
+        continue;
+      }
       if (start >= offset && start + extent <= end) {
         if (!file.keys.open(io.sealed, frame, index, extent, to)) return false;
         continue;

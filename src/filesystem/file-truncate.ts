@@ -1,6 +1,7 @@
 import { errno } from '../base/errno.js';
 import type { FileHeader } from '../format/file-header.js';
 import { FRAME_OVERHEAD, MAX_SIZE } from '../format/geometry.js';
+import type { HoleMap } from '../format/hole-map.js';
 import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
@@ -34,11 +35,14 @@ class Truncation {
   readonly old: number;
   readonly done: Done;
   /** The header as it was, to go back to. */
-  readonly before: { size: number; syncedSize: number; chunks: number } | undefined;
+  readonly before: Pick<FileHeader, 'size' | 'syncedSize' | 'chunks' | 'syncedChunks'> | undefined;
+  readonly holes: HoleMap;
   /** The chunk at the smaller of both ends, and its lengths before and after. */
   readonly edge: number;
   readonly lengthBefore: number;
   readonly lengthAfter: number;
+  /** Of the holes, before. */
+  readonly changes: number;
   #resealed = false;
 
   constructor(file: OpenFile, io: IoBuffers, size: number, done: Done) {
@@ -52,7 +56,14 @@ class Truncation {
     this.before =
       header === undefined
         ? undefined
-        : { size: header.size, syncedSize: header.syncedSize, chunks: header.chunks };
+        : {
+            size: header.size,
+            syncedSize: header.syncedSize,
+            chunks: header.chunks,
+            syncedChunks: header.syncedChunks,
+          };
+    this.holes = file.holes.snapshot();
+    this.changes = file.holes.changes;
     this.edge = geometry.chunksOf(Math.min(size, this.old)) - 1;
     this.lengthBefore = geometry.extent(this.edge, this.old);
     this.lengthAfter = geometry.extent(this.edge, size);
@@ -77,8 +88,7 @@ class Truncation {
 
   run(): void {
     const { file } = this;
-    const stored = this.edge >= 0 && this.edge < this.#header.chunks;
-    if (!stored || this.lengthBefore === this.lengthAfter) {
+    if (!file.hasChunk(this.edge) || this.lengthBefore === this.lengthAfter) {
       file.volume.chunks.drop(file);
       this.#resize();
       return;
@@ -142,6 +152,8 @@ class Truncation {
     header.size = this.size;
     header.syncedSize = Math.min(header.syncedSize, this.size);
     header.chunks = Math.min(header.chunks, this.file.volume.geometry.chunksOf(this.size));
+    header.syncedChunks = Math.min(header.syncedChunks, header.chunks);
+    this.file.holes.cut(header.chunks);
     this.file.headerDirty = true;
     this.file.flushHeader(this.io, (result) => {
       // Its descriptor may be closed and used again by now.
@@ -202,6 +214,7 @@ class Truncation {
         file.reset();
       } else {
         Object.assign(this.#header, before);
+        if (file.holes.changes !== this.changes) file.holes.restore(this.holes);
         file.headerDirty = true;
       }
       this.done(error);

@@ -2,12 +2,11 @@ import { errno } from '../base/errno.js';
 import type { FileHeader } from '../format/file-header.js';
 import { HEADER_REGION, MAX_SIZE } from '../format/geometry.js';
 import { copyMemory, type Pinned } from '../libc/memory.js';
+import { relieve } from './file-holes.js';
 import { slice } from './file-read.js';
+import { truncateFile } from './file-truncate.js';
 import type { IoBuffers } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
-
-/** Until the hole map exists, skipped chunks are stored as sealed zeros: at most so many bytes at once. */
-export const MAX_GAP = 64 << 20;
 
 /** Which edge buffer keeps the first chunk's old bytes. */
 const OLD_AREA = 3;
@@ -58,29 +57,17 @@ class Write {
     this.newSize = Math.max(this.oldSize, this.end);
     this.last = geometry.chunkOf(this.end - 1);
     const target = geometry.chunkOf(offset);
-    // Chunks between the highest one written and this write stop being holes.
-    let first = Math.min(target, this.header.chunks);
     const tail = geometry.chunksOf(this.oldSize) - 1;
     const tailGrows =
-      tail >= 0 &&
-      tail < this.header.chunks &&
-      geometry.extent(tail, this.oldSize) < geometry.extent(tail, this.newSize);
-    if (tailGrows) first = Math.min(first, tail);
-    this.first = first;
+      file.hasChunk(tail) && geometry.extent(tail, this.oldSize) < geometry.extent(tail, this.newSize);
+    this.first = tailGrows ? Math.min(target, tail) : target;
   }
 
   run(): void {
     const { geometry } = this.file.volume;
-    const gap = (geometry.chunkOf(this.offset) - this.header.chunks) * geometry.chunkSize;
-    if (gap > MAX_GAP) {
-      this.done(-errno.EFBIG);
-      return;
-    }
     // The chunks whose old bytes matter: the first (grown or partly covered) and both ends of the data.
     const candidates = [this.first, geometry.chunkOf(this.offset), this.last];
-    const wanted = candidates.filter(
-      (index, i) => candidates.indexOf(index) === i && !this.#covered(index) && this.#touched(index),
-    );
+    const wanted = candidates.filter((index, i) => candidates.indexOf(index) === i && !this.#covered(index));
     this.#fetch(wanted, 0);
   }
 
@@ -90,12 +77,6 @@ class Write {
     const start = index * geometry.chunkSize;
     return this.offset <= start && this.end >= start + geometry.extent(index, this.newSize);
   }
-  /** The chunk has old bytes or gets new ones; else it is a chunk of zeros. */
-  #touched(index: number): boolean {
-    const start = index * this.file.volume.geometry.chunkSize;
-    const stored = index < this.header.chunks;
-    return stored || (start < this.end && start + this.file.volume.geometry.chunkSize > this.offset);
-  }
 
   #fetch(wanted: readonly number[], at: number): void {
     const index = wanted[at];
@@ -104,7 +85,7 @@ class Write {
       return;
     }
     const { geometry } = this.file.volume;
-    const old = index < this.header.chunks ? geometry.extent(index, this.oldSize) : 0;
+    const old = this.file.hasChunk(index) ? geometry.extent(index, this.oldSize) : 0;
     const compose = (result: number): void => {
       if (result < 0) {
         this.done(result);
@@ -134,10 +115,9 @@ class Write {
 
   /** Address of a chunk's new plaintext. */
   #plaintext(index: number): number {
-    const { geometry, zeros } = this.file.volume;
+    const { geometry } = this.file.volume;
     const edge = this.edges.indexOf(index);
     if (edge >= 0) return this.io.edges.address + edge * geometry.chunkSize;
-    if (!this.#touched(index)) return zeros.address;
     return this.source.address + this.sourceAt + index * geometry.chunkSize - this.offset;
   }
 
@@ -199,6 +179,7 @@ class Write {
     header.chunks = stored;
     if (headerIsWritten) file.headerDirty = false;
     else if (changed) file.headerDirty = true;
+    this.#fill(this.last + 1);
     table.size[file.slot] = this.newSize;
     // Keep the chunk that the next small write or append will need.
     const extent = geometry.extent(this.last, this.newSize);
@@ -206,6 +187,13 @@ class Write {
     if (partial) chunks.put(file, this.last, this.#plaintext(this.last), extent);
     else chunks.drop(file);
     this.done(this.end - this.offset);
+  }
+
+  /** The chunks from the first to `end` have data; what was skipped beyond those ever written are holes. */
+  #fill(end: number): void {
+    const { holes } = this.file;
+    holes.dig(this.oldChunks, Math.min(this.first, end));
+    holes.fill(this.first, end, this.header.syncedChunks);
   }
 
   /**
@@ -230,6 +218,7 @@ class Write {
       ? Math.min(geometry.chunksOf(size), Math.max(this.oldChunks, good))
       : this.oldChunks;
     file.headerDirty = true;
+    if (progressed) this.#fill(good);
     table.size[file.slot] = size;
     const cut = (): void => {
       const length = geometry.backingSize(size);
@@ -242,7 +231,7 @@ class Write {
     };
     const torn = progressed ? good : this.first;
     const extent = geometry.extent(torn, size);
-    if (extent === 0 || torn >= this.oldChunks) {
+    if (extent === 0 || torn >= this.oldChunks || file.holes.has(torn)) {
       cut();
       return;
     }
@@ -287,9 +276,28 @@ export function writeFile(
     done(prepared);
     return;
   }
-  new Write(file, io, offset, source, sourceAt, length, (result) => {
-    // A file that got no byte stays empty, without an identity.
-    if (result < 0 && !file.dead && file.size === 0) file.reset();
-    done(result);
-  }).run();
+  const { geometry } = file.volume;
+  const before = file.size;
+  const tail = geometry.chunksOf(before) - 1;
+  const apart = geometry.chunkOf(offset) > tail + 1 && geometry.extent(tail, before) < geometry.chunkSize;
+  const write = (failed: (error: number) => void): void => {
+    new Write(file, io, offset, source, sourceAt, length, (result) => {
+      if (result < 0 && !file.dead) failed(result);
+      else if (result < 0 || !file.holes.crowded) done(result);
+      else relieve(file, io, (relieved) => done(relieved < 0 && file.dead ? relieved : result));
+    }).run();
+  };
+  if (!apart || !file.hasChunk(tail)) {
+    write((error) => {
+      // A file that got no byte stays empty, without an identity.
+      if (file.size === 0) file.reset();
+      done(error);
+    });
+    return;
+  }
+  // The last chunk grows to its full length, and is not next to what is written.
+  truncateFile(file, io, offset, (grown) => {
+    if (grown < 0) done(grown);
+    else write((error) => truncateFile(file, io, before, () => done(file.dead ? -errno.ENOKEY : error)));
+  });
 }

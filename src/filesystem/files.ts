@@ -2,6 +2,7 @@ import { errno } from '../base/errno.js';
 import type { Pinned } from '../libc/memory.js';
 import { Attribution } from './attribution.js';
 import type { Caller, NodeId, OpenRequest, Reply } from './contract.js';
+import { type Allocation, allocateFile, seekFile } from './file-allocate.js';
 import { type Claim, DESCRIPTOR, type Turn, WHOLE } from './file-queue.js';
 import { readFile } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
@@ -292,17 +293,22 @@ export class Files {
 
   /** Makes a file durable; others read and write it meanwhile. A failed fsync stays failed. 0 or -errno. */
   #sync(file: OpenFile, { io, turn }: Inside, dataOnly: boolean, done: (result: number) => void): void {
-    const { header } = file;
+    const { header, holes } = file;
     const size = header?.size ?? 0;
+    const chunks = header?.chunks ?? 0;
     file.flushHeader(io, (flushed) => {
       if (file.failed !== 0 || flushed < 0) {
         done(file.failed !== 0 ? -file.failed : flushed);
         return;
       }
-      const op = dataOnly ? 'fdatasync' : 'fsync';
+      const op = dataOnly && !holes.unsynced ? 'fdatasync' : 'fsync';
       const { cuts } = file;
+      const { changes } = holes;
+      const wasUnsynced = holes.unsynced;
+      holes.unsynced = false;
       this.#volume.executor.run({ op, handle: file.handle }, (result) => {
         if (result < 0) file.failed ||= -result;
+        if (result < 0 && wasUnsynced) holes.unsynced = true;
         // Only now: a header that claimed it before the data was durable would condemn the file at a power cut.
         const same = header !== undefined && file.header === header && file.cuts === cuts;
         const synced = Math.min(size, header?.size ?? 0);
@@ -310,10 +316,62 @@ export class Files {
           header.syncedSize = synced;
           file.headerDirty = true;
         }
+        if (result >= 0 && same && !file.dead && holes.changes === changes) {
+          holes.settle();
+          if (header.syncedChunks < chunks) {
+            header.syncedChunks = Math.min(chunks, header.chunks);
+            file.headerDirty = true;
+          }
+        }
         done(file.dead ? -errno.ENOKEY : result);
       });
       if (!turn.left) turn.narrow(DESCRIPTOR);
     });
+  }
+
+  fallocate(node: NodeId, number: number, what: Allocation, caller: Caller, reply: Reply): void {
+    const file = this.#fileOf(node, number, caller, 'use', reply);
+    if (file === undefined) return;
+    this.inside(
+      file,
+      () => WHOLE,
+      reply,
+      { load: true },
+      ({ io, leave }) => {
+        allocateFile(file, io, what, (result) => {
+          this.#volume.table.set(file.slot, flag.STALE);
+          leave();
+          if (result < 0) reply.error(-result);
+          else reply.ok();
+        });
+      },
+    );
+  }
+
+  /** Where the next data or hole from `offset` on begins. */
+  seek(
+    node: NodeId,
+    number: number,
+    offset: number,
+    what: 'data' | 'hole',
+    caller: Caller,
+    reply: Reply,
+  ): void {
+    const file = this.#fileOf(node, number, caller, 'use', reply);
+    if (file === undefined) return;
+    const all = { ...WHOLE, exclusive: false };
+    this.inside(
+      file,
+      () => all,
+      reply,
+      { load: true },
+      ({ leave }) => {
+        const found = seekFile(file, offset, what);
+        leave();
+        if (found < 0) reply.error(-found);
+        else reply.position(found);
+      },
+    );
   }
 
   release(number: number, reply: Reply): void {

@@ -52,6 +52,9 @@ class Counted implements Reply {
   target(): void {
     this.answers.push('target');
   }
+  position(): void {
+    this.answers.push('position');
+  }
   usage(): void {
     this.answers.push('usage');
   }

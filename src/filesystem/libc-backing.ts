@@ -5,7 +5,7 @@ import { Stat } from '../libc/stat.js';
 import { syncfs } from '../libc/system.js';
 import type { Backing, Handle, Job } from './backing.js';
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK } = libc.open;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK, O_NOATIME, O_TMPFILE } = libc.open;
 
 /** The real disk. */
 export class LibcBacking implements Backing {
@@ -25,10 +25,20 @@ export class LibcBacking implements Backing {
   }
   openFile(dir: Handle, name: string): Handle {
     // O_NONBLOCK: a fifo planted in the vault must not stop the daemon.
-    return libc.openat(dir, name, O_RDWR | O_NONBLOCK);
+    // O_NOATIME: what we read is not always what somebody read; the access time is set by the core.
+    return libc.openat(dir, name, O_RDWR | O_NONBLOCK | O_NOATIME);
   }
   createFile(dir: Handle, name: string, mode: number): Handle {
-    return libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL, mode);
+    return libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOATIME, mode);
+  }
+  createUnnamed(dir: Handle, mode: number): Handle {
+    return libc.openat(dir, '.', O_RDWR | O_TMPFILE | O_NOATIME, mode);
+  }
+  linkHandle(handle: Handle, dir: Handle, name: string): number {
+    return libc.linkFd(handle, dir, name);
+  }
+  makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number {
+    return libc.mknodat(dir, name, mode, major, minor);
   }
   close(handle: Handle): void {
     libc.close(handle);
@@ -93,6 +103,18 @@ export class LibcBacking implements Backing {
   fsetxattr(handle: Handle, attribute: string, value: Buffer): number {
     return libc.fsetxattr(handle, attribute, value);
   }
+  removexattr(dir: Handle, name: string, attribute: string): number {
+    return libc.removexattrAt(dir, name, attribute);
+  }
+  fremovexattr(handle: Handle, attribute: string): number {
+    return libc.fremovexattr(handle, attribute);
+  }
+  listxattr(dir: Handle, name: string): string[] | number {
+    return libc.listxattrAt(dir, name);
+  }
+  flistxattr(handle: Handle): string[] | number {
+    return libc.flistxattr(handle);
+  }
   usage(handle: Handle): libc.FilesystemUsage | number {
     return libc.fstatfs(handle);
   }
@@ -104,11 +126,24 @@ export class LibcBacking implements Backing {
         return transfer(job.op, job.handle, job.buffer.address + job.at, job.length, job.offset);
       case 'ftruncate':
         return libc.ftruncate(job.handle, job.length);
+      case 'allocate':
+      case 'punch':
+        return allocate(job.op, job.handle, job.offset, job.length);
       case 'warm':
         return warm(job.handle, job.names);
       default:
         return simple(job.op, job.handle);
     }
+  }
+}
+
+const { KEEP_SIZE, PUNCH_HOLE } = libc.falloc;
+/** fallocate(2); what the backing can't do at all (EOPNOTSUPP) is for the caller to judge. */
+export function allocate(op: 'allocate' | 'punch', handle: Handle, offset: number, length: number): number {
+  const mode = op === 'punch' ? KEEP_SIZE | PUNCH_HOLE : KEEP_SIZE;
+  for (;;) {
+    const done = libc.fallocate(handle, mode, offset, length);
+    if (done !== -errno.EINTR) return done;
   }
 }
 

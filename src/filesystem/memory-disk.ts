@@ -2,7 +2,7 @@ import { errno } from '../base/errno.js';
 import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
 import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { Stat } from '../libc/stat.js';
-import type { Backing, Handle, Job } from './backing.js';
+import { type Backing, type Handle, type Job, RENAME_EXCHANGE } from './backing.js';
 import { MemoryImage } from './memory-image.js';
 import {
   copyInodes,
@@ -110,6 +110,27 @@ export class MemoryDisk extends MemoryImage implements Backing {
     const inode = this.#insert(dir, name, 0o100000 | mode);
     return typeof inode === 'number' ? inode : this.#open(inode);
   }
+  createUnnamed(dir: Handle, mode: number): Handle {
+    const fault = this.#fault('createUnnamed');
+    if (fault < 0) return fault;
+    if (this.#byHandle(dir)?.children === undefined) return -errno.ENOTDIR;
+    const inode = this.make(this.nextInode++, 0o100000 | mode);
+    inode.nlink = 0;
+    this.change((image) => image.set(inode.id, duplicate(inode)));
+    return this.#open(this.inodes.get(inode.id) as Inode);
+  }
+  linkHandle(handle: Handle, dir: Handle, name: string): number {
+    const fault = this.#fault('link');
+    return fault < 0 ? fault : this.#link(this.#byHandle(handle) ?? -errno.EBADF, dir, name);
+  }
+  makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number {
+    const fault = this.#fault('makeNode');
+    if (fault < 0) return fault;
+    const inode = this.#insert(dir, name, mode);
+    if (typeof inode === 'number') return inode;
+    inode.device = [major, minor];
+    return 0;
+  }
   close(handle: Handle): void {
     this.#handles.delete(handle);
     this.#readers.delete(handle);
@@ -163,11 +184,12 @@ export class MemoryDisk extends MemoryImage implements Backing {
     const inode = this.#lookup(dir, name);
     if (typeof inode === 'number') return inode;
     const old = this.#lookup(newDir, newName);
-    if (typeof old !== 'number') {
+    if (typeof old !== 'number' && (flags & RENAME_EXCHANGE) === 0) {
       if (old === inode && (flags & 1) === 0) return 0;
       const refused = refusedRename(inode, old, (flags & 1) !== 0);
       if (refused < 0) return refused;
     }
+    if ((flags & RENAME_EXCHANGE) !== 0) return this.#exchange(dir, name, newDir, newName);
     const from = (this.#byHandle(dir) as Inode).id;
     const to = (this.#byHandle(newDir) as Inode).id;
     const oldId = typeof old === 'number' ? 0 : old.id;
@@ -189,8 +211,23 @@ export class MemoryDisk extends MemoryImage implements Backing {
     });
     return 0;
   }
+  #exchange(dir: Handle, name: string, newDir: Handle, newName: string): number {
+    const one = this.#lookup(dir, name);
+    const other = this.#lookup(newDir, newName);
+    if (typeof one === 'number') return one;
+    if (typeof other === 'number') return other;
+    const from = (this.#byHandle(dir) as Inode).id;
+    const to = (this.#byHandle(newDir) as Inode).id;
+    this.change((image) => {
+      image.get(from)?.children?.set(name, other.id);
+      image.get(to)?.children?.set(newName, one.id);
+    });
+    return 0;
+  }
   link(dir: Handle, name: string, newDir: Handle, newName: string): number {
-    const inode = this.#lookup(dir, name);
+    return this.#link(this.#lookup(dir, name), newDir, newName);
+  }
+  #link(inode: Inode | number, newDir: Handle, newName: string): number {
     if (typeof inode === 'number') return inode;
     if (typeof this.#lookup(newDir, newName) !== 'number') return -errno.EEXIST;
     const to = (this.#byHandle(newDir) as Inode).id;
@@ -296,6 +333,26 @@ export class MemoryDisk extends MemoryImage implements Backing {
   fsetxattr(handle: Handle, attribute: string, value: Buffer): number {
     return this.#setxattr(this.#byHandle(handle), attribute, value);
   }
+  #removexattr(inode: Inode | number | undefined, attribute: string): number {
+    if (typeof inode === 'object' && !inode.xattrs.has(attribute)) return -errno.ENODATA;
+    return this.#set(inode, (it) => {
+      it.xattrs = new Map(it.xattrs);
+      it.xattrs.delete(attribute);
+    });
+  }
+  removexattr(dir: Handle, name: string, attribute: string): number {
+    return this.#removexattr(this.#lookup(dir, name), attribute);
+  }
+  fremovexattr(handle: Handle, attribute: string): number {
+    return this.#removexattr(this.#byHandle(handle), attribute);
+  }
+  listxattr(dir: Handle, name: string): string[] | number {
+    const inode = this.#lookup(dir, name);
+    return typeof inode === 'number' ? inode : [...inode.xattrs.keys()];
+  }
+  flistxattr(handle: Handle): string[] | number {
+    return [...(this.#byHandle(handle)?.xattrs.keys() ?? [])];
+  }
   usage(): FilesystemUsage | number {
     return {
       blockSize: 4096,
@@ -318,6 +375,17 @@ export class MemoryDisk extends MemoryImage implements Backing {
         return 0;
       case 'warm':
         return 0;
+      case 'allocate':
+        return this.#room() < job.offset + job.length - inode.data.length ? -errno.ENOSPC : 0;
+      case 'punch': {
+        const { offset, length } = job;
+        const { id } = inode;
+        this.change((image) => {
+          const data = image.get(id)?.data ?? Buffer.alloc(0);
+          data.fill(0, Math.min(offset, data.length), Math.min(offset + length, data.length));
+        });
+        return 0;
+      }
       case 'pread':
         return readInode(inode, job);
       case 'pwrite':
@@ -355,16 +423,19 @@ export class MemoryDisk extends MemoryImage implements Backing {
     }
   }
 
+  /** Bytes that still fit. */
+  #room(): number {
+    const { capacity } = this.faults;
+    if (capacity === undefined) return Number.POSITIVE_INFINITY;
+    let used = 0;
+    for (const it of this.inodes.values()) used += it.data.length;
+    return Math.max(0, capacity - used);
+  }
   #write(inode: Inode, job: Transfer): number {
     let { length } = job;
-    const { capacity } = this.faults;
-    if (capacity !== undefined) {
-      let used = 0;
-      for (const it of this.inodes.values()) used += it.data.length;
-      const room = capacity - used + inode.data.length - job.offset;
-      length = Math.max(0, Math.min(length, Math.max(room, inode.data.length - job.offset)));
-      if (length === 0) return -errno.ENOSPC;
-    }
+    const grows = Math.max(0, job.offset + length - inode.data.length);
+    length = Math.max(0, length - Math.max(0, grows - this.#room()));
+    if (length === 0 && job.length > 0) return -errno.ENOSPC;
     inode.mtime = [this.time++, 0];
     return writeInode(inode, job, length);
   }

@@ -14,6 +14,8 @@ export interface Inode {
   xattrs: Map<string, Buffer>;
   children: Map<string, number> | undefined;
   target: string;
+  /** Of a device node: major and minor. */
+  device: readonly [number, number];
   data: Buffer;
 }
 
@@ -38,6 +40,7 @@ export function fillStat(into: Stat, inode: Inode): void {
   into.gid = inode.gid;
   into.ino = inode.id;
   into.size = inode.children !== undefined ? 4096 : inode.target.length || inode.data.length;
+  [into.rdevMajor, into.rdevMinor] = inode.device;
   into.blocks = Math.ceil(into.size / 512);
   [into.atime, into.atimeNs] = inode.atime;
   [into.mtime, into.mtimeNs] = inode.mtime;
@@ -59,6 +62,7 @@ export function freshInode(id: number, mode: number, time: number): Inode {
     xattrs: new Map(),
     children: directory ? new Map() : undefined,
     target: '',
+    device: [0, 0],
     data: Buffer.alloc(0),
   };
 }

@@ -6,6 +6,7 @@ import { UTIME_OMIT } from '../libc/files.js';
 import { type Pinned, pinned, randomFill } from '../libc/memory.js';
 import { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
+import { FileHoles, flushMap } from './file-holes.js';
 import { FileKeys } from './file-keys.js';
 import { loadFile } from './file-load.js';
 import { type Claim, FileQueue } from './file-queue.js';
@@ -46,6 +47,8 @@ export class OpenFile {
   closed = false;
   /** Counts shrinkings: an fsync under way meanwhile says nothing of the size. */
   cuts = 0;
+  /** Among the chunks ever written. */
+  readonly holes = new FileHoles();
   readonly queue = new FileQueue();
   #loaded = false;
   #keys: FileKeys | undefined;
@@ -97,6 +100,7 @@ export class OpenFile {
   }
   /** What {@link load} found: nothing for an empty file. */
   adopt(found: { header: FileHeader; keys: FileKeys; dirty: boolean } | undefined): void {
+    this.holes.reset();
     this.header = found?.header;
     this.#keys = found?.keys;
     this.headerDirty = found?.dirty ?? false;
@@ -108,12 +112,18 @@ export class OpenFile {
     this.#loaded = false;
   }
 
+  /** Whether a chunk is stored: the rest are holes. */
+  hasChunk(index: number): boolean {
+    return index >= 0 && index < (this.header?.chunks ?? 0) && !this.holes.has(index);
+  }
   /** Whether all of these bytes are stored, so that writing them changes no size. */
   stores(offset: number, length: number): boolean {
     const { header } = this;
     const end = offset + length;
     if (header === undefined || header.version === 0 || end > this.size) return false;
-    return end <= header.chunks * this.volume.geometry.chunkSize;
+    const { geometry } = this.volume;
+    if (end > header.chunks * geometry.chunkSize) return false;
+    return this.holes.none || !this.holes.overlaps(geometry.chunkOf(offset), geometry.chunksOf(end));
   }
 
   /** The chunks that hold these bytes. */
@@ -135,6 +145,8 @@ export class OpenFile {
     if (epoch === undefined) return -errno.ENFILE;
     header.epoch = epoch;
     this.headerDirty = true;
+    // A header and its map are of one epoch.
+    if (!this.holes.clean) this.holes.dirty = true;
     return 0;
   }
 
@@ -164,7 +176,15 @@ export class OpenFile {
       return bound;
     }
     this.#keys = keys;
-    const size = { size: 0, syncedSize: 0, version: 0, chunks: 0 };
+    const size = {
+      size: 0,
+      syncedSize: 0,
+      version: 0,
+      chunks: 0,
+      syncedChunks: 0,
+      sparse: false,
+      mapVersion: 0,
+    };
     this.header = { epoch, firstEpoch: epoch, fileId, tag, ...size };
     this.headerDirty = true;
     return 0;
@@ -175,6 +195,7 @@ export class OpenFile {
     this.#dropKey();
     this.header = undefined;
     this.headerDirty = false;
+    this.holes.reset();
     this.#loaded = true;
   }
 
@@ -214,13 +235,27 @@ export class OpenFile {
 
   /** Writes the header if it is behind, and puts the modification time back. 0 or -errno (kept in `failed`). */
   flushHeader(io: IoBuffers, done: (result: number) => void): void {
-    if (!this.headerDirty || this.header === undefined) {
+    const { headerDirty, holes } = this;
+    if ((!headerDirty && !holes.dirty) || this.header === undefined) {
       done(0);
       return;
     }
-    const { backing, executor } = this.volume;
-    backing.fstat(this.handle, stat);
+    this.volume.backing.fstat(this.handle, stat);
     const { mtime, mtimeNs } = stat;
+    flushMap(this, io, (result) => {
+      if (this.dead) {
+        done(-errno.ENOKEY);
+      } else if (result < 0) {
+        this.failed ||= -result;
+        done(result);
+      } else {
+        this.#writeHeader(io, mtime, mtimeNs, done);
+      }
+    });
+  }
+
+  #writeHeader(io: IoBuffers, mtime: number, mtimeNs: number, done: (result: number) => void): void {
+    const { backing, executor } = this.volume;
     this.sealHeader(io.sealed);
     // What changes from here on is not in it.
     this.headerDirty = false;

@@ -16,6 +16,7 @@ export type Answer =
       written?: number;
       target?: string;
       usage?: Usage;
+      position?: number;
       negative?: boolean;
     };
 
@@ -73,6 +74,9 @@ export class RigReply implements Reply {
   }
   target(target: string): void {
     this.#answer({ target });
+  }
+  position(offset: number): void {
+    this.#answer({ position: offset });
   }
   usage(usage: Usage): void {
     this.#answer({ usage });

@@ -9,6 +9,7 @@ import type { Backing, Executor } from './backing.js';
 import { InlineExecutor } from './backing.js';
 import type { AttributeChange, CachePort, Caller, DirectorySink, NodeId, Reply } from './contract.js';
 import { Core } from './core.js';
+import type { Allocation } from './file-allocate.js';
 import { InodeTable, ROOT_NODE } from './inode-table.js';
 import type { LockReceipt } from './lock.js';
 import { rootRecord } from './scope-creation.js';
@@ -19,6 +20,7 @@ import type { KnownScope } from './volume.js';
 /** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
 
 export const memory = new SecretMemory(4096);
+const suite = new Xaes256Gcm(memory);
 const io = pinned((1 << 20) + 64);
 
 /** A secret with given bytes: only a test has keys in ordinary memory. */
@@ -60,7 +62,6 @@ export class Rig {
 
   constructor(backing: Backing, options: RigOptions = {}) {
     this.backing = backing;
-    const suite = new Xaes256Gcm(memory);
     this.cache = (options.cache as TestCache | undefined) ?? new TestCache();
     if (options.fresh !== false) {
       const keys = new ScopeKeys(suite, memory, ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
@@ -91,6 +92,11 @@ export class Rig {
       },
     );
     this.core.access.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
+  }
+
+  /** Locks everything at once: the keys' memory is needed by the next rig. */
+  close(): void {
+    this.lock(ROOT_SCOPE, 0);
   }
 
   /** Starts an operation: its reply, answered now or later. */
@@ -141,6 +147,12 @@ export class Rig {
   }
   fsync(node: NodeId, handle: number): Answer {
     return this.#now((reply) => this.core.files.fsync(node, handle, false, user, reply));
+  }
+  fallocate(node: NodeId, handle: number, what: Allocation): Answer {
+    return this.#now((reply) => this.core.files.fallocate(node, handle, what, user, reply));
+  }
+  seek(node: NodeId, handle: number, offset: number, what: 'data' | 'hole'): Answer {
+    return this.#now((reply) => this.core.files.seek(node, handle, offset, what, user, reply));
   }
   release(handle: number): Answer {
     return this.#now((reply) => this.core.files.release(handle, reply));

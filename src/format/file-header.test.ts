@@ -34,6 +34,9 @@ function header(change: Partial<FileHeader> = {}): FileHeader {
     syncedSize: 8_000,
     version: 9,
     chunks: 3,
+    syncedChunks: 2,
+    sparse: true,
+    mapVersion: 4,
     ...change,
   };
 }
@@ -59,15 +62,16 @@ test('a header comes back with every number in range', async (t) => {
       syncedSize: fc.integer({ min: 0, max: MAX_SIZE }),
       version: fc.maxSafeNat(),
       share: fc.double({ min: 0, max: 1, noNaN: true }),
+      sparse: fc.boolean(),
+      mapVersion: fc.maxSafeNat(),
       fileId: fc.uint8Array({ minLength: 16, maxLength: 16 }),
       tag: fc.uint8Array({ minLength: 16, maxLength: 16 }),
     })
-    .map(({ share, fileId, tag, ...rest }) => ({
-      ...rest,
-      fileId: Buffer.from(fileId),
-      tag: Buffer.from(tag),
-      chunks: Math.floor(Math.ceil(rest.size / context.chunkSize) * share),
-    }));
+    .map(({ share, fileId, tag, ...rest }) => {
+      const chunks = Math.floor(Math.ceil(rest.size / context.chunkSize) * share);
+      const syncedChunks = Math.floor(chunks * share);
+      return { ...rest, fileId: Buffer.from(fileId), tag: Buffer.from(tag), chunks, syncedChunks };
+    });
   fc.assert(
     fc.property(headers, (of) => {
       const pair = openHeaderPair(() => key, context, region(of), 0);
@@ -80,7 +84,10 @@ test('a header comes back with every number in range', async (t) => {
         got.size === of.size &&
         got.syncedSize === of.syncedSize &&
         got.version === of.version &&
-        got.chunks === of.chunks
+        got.chunks === of.chunks &&
+        got.syncedChunks === of.syncedChunks &&
+        got.sparse === of.sparse &&
+        got.mapVersion === of.mapVersion
       );
     }),
     { numRuns: 300 },
@@ -146,7 +153,7 @@ test('of two authentic copies the higher version counts, and two of one version 
       ]),
       0,
     );
-  t.match(pair({ version: 5, size: 5 }, { version: 6, size: 6, chunks: 1 }), {
+  t.match(pair({ version: 5, size: 5 }, { version: 6, size: 6, chunks: 1, syncedChunks: 0 }), {
     state: 'torn',
     header: { size: 6 },
   });
@@ -162,7 +169,8 @@ test('authentic nonsense is refused: sizes and chunk counts out of range', async
     openHeader(() => key, context, region(header(change)), 0) !== undefined;
   t.ok(opens({ chunks: 3 }));
   t.notOk(opens({ chunks: 4 }), 'more chunks than the size has');
-  t.notOk(opens({ size: 0, chunks: 0 }), 'a header of an empty file');
+  t.notOk(opens({ syncedChunks: 4 }), 'more chunks durable than written');
+  t.notOk(opens({ size: 0, chunks: 0, syncedChunks: 0 }), 'a header of an empty file');
   t.notOk(opens({ size: MAX_SIZE + 1 }));
   t.notOk(opens({ syncedSize: MAX_SIZE + 1 }));
   t.notOk(opens({ firstEpoch: 4 }), 'an identity from a later epoch than the header');

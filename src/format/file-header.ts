@@ -24,7 +24,15 @@ export interface FileHeader {
   version: number;
   /** Chunks ever written: the highest chunk number plus one. All from here on are holes. */
   chunks: number;
+  /** A lower bound of {@link chunks} that fsync made durable, with the hole map: frames below it are there. */
+  syncedChunks: number;
+  /** Some chunks below {@link chunks} are holes: the file has a hole map of version {@link mapVersion}. */
+  sparse: boolean;
+  /** Of the newest hole map that the file ever had. */
+  mapVersion: number;
 }
+
+const SPARSE = 1;
 
 /** What all headers of a scope share. */
 export interface HeaderContext {
@@ -60,9 +68,11 @@ export function sealHeader(
     .u64(header.syncedSize)
     .u64(header.version)
     .u64(header.chunks)
-    .u32(0)
+    .u32(header.sparse ? SPARSE : 0)
     .u32(header.firstEpoch)
-    .zeros(HEADER_BYTES - 144);
+    .u64(header.syncedChunks)
+    .u64(header.mapVersion)
+    .zeros(HEADER_BYTES - 160);
   sealRecord(key, scratch, 0, CLEAR, SEALED);
   scratch.bytes.copy(into.bytes, at, 0, HEADER_BYTES);
 }
@@ -89,16 +99,21 @@ export function openHeader(
   const [size, syncedSize, version, chunks] = [sealed.u64(), sealed.u64(), sealed.u64(), sealed.u64()];
   const flags = sealed.u32();
   const firstEpoch = sealed.u32();
-  const header: FileHeader = { epoch, firstEpoch, tag, fileId, size, syncedSize, version, chunks };
+  const [syncedChunks, mapVersion] = [sealed.u64(), sealed.u64()];
+  const sparse = flags === SPARSE;
+  const sizes = { size, syncedSize, version, chunks, syncedChunks, sparse, mapVersion };
+  const header: FileHeader = { epoch, firstEpoch, tag, fileId, ...sizes };
   const sane =
-    flags === 0 &&
+    (flags === 0 || sparse) &&
     firstEpoch >= 1 &&
     firstEpoch <= epoch &&
     header.size > 0 &&
     header.size <= MAX_SIZE &&
     header.syncedSize <= MAX_SIZE &&
     Number.isSafeInteger(header.version) &&
-    header.chunks <= Math.ceil(header.size / context.chunkSize);
+    header.chunks <= Math.ceil(header.size / context.chunkSize) &&
+    header.syncedChunks <= header.chunks &&
+    Number.isSafeInteger(header.mapVersion);
   return sane ? header : undefined;
 }
 

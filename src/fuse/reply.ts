@@ -124,6 +124,10 @@ export class FuseReply implements Reply, DirectorySink {
     const length = small.bytes.write(target, OUT_HEADER_BYTES, 'latin1');
     this.#send(small, length, 0);
   }
+  position(offset: number): void {
+    abi.putU64(small.bytes, OUT_HEADER_BYTES, offset);
+    this.#send(small, abi.LSEEK_OUT_BYTES, 0);
+  }
   usage(usage: Usage): void {
     abi.putStatfs(small.bytes, OUT_HEADER_BYTES, usage);
     this.#send(small, abi.STATFS_OUT_BYTES, 0);

@@ -21,13 +21,16 @@ export const open = {
   O_NONBLOCK: constants.O_NONBLOCK,
   O_CLOEXEC: 0o2000000,
   O_PATH: 0o10000000,
+  O_TMPFILE: 0o20000000 | constants.O_DIRECTORY,
+  O_NOATIME: constants.O_NOATIME,
 } as const;
 
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_REMOVEDIR = 0x200;
 const AT_EMPTY_PATH = 0x1000;
-const STATX_BASIC_STATS = 0x7ff;
+/** STATX_BASIC_STATS | STATX_BTIME. */
+const STATX_MASK = 0xfff;
 const SYS_FCHMODAT2 = 452;
 
 const openatCall = libcFunction('openat', 'i', 'ipiu');
@@ -41,6 +44,8 @@ const writeCall = libcFunction('write', 'l', 'ipp');
 const fsyncCall = libcFunction('fsync', 'i', 'i');
 const fdatasyncCall = libcFunction('fdatasync', 'i', 'i');
 const ftruncateCall = libcFunction('ftruncate', 'i', 'il');
+const fallocateCall = libcFunction('fallocate', 'i', 'iill');
+const mknodatCall = libcFunction('mknodat', 'i', 'ipup');
 const mkdiratCall = libcFunction('mkdirat', 'i', 'ipu');
 const unlinkatCall = libcFunction('unlinkat', 'i', 'ipi');
 const renameat2Call = libcFunction('renameat2', 'i', 'ipipu');
@@ -59,6 +64,10 @@ const lgetxattrCall = libcFunction('lgetxattr', 'l', 'pppp');
 const lsetxattrCall = libcFunction('lsetxattr', 'i', 'ppppi');
 const fgetxattrCall = libcFunction('fgetxattr', 'l', 'ippp');
 const fsetxattrCall = libcFunction('fsetxattr', 'i', 'ipppi');
+const lremovexattrCall = libcFunction('lremovexattr', 'i', 'pp');
+const fremovexattrCall = libcFunction('fremovexattr', 'i', 'ip');
+const llistxattrCall = libcFunction('llistxattr', 'l', 'ppp');
+const flistxattrCall = libcFunction('flistxattr', 'l', 'ipp');
 const fstatfsCall = libcFunction('fstatfs', 'i', 'ip');
 const flockCall = libcFunction('flock', 'i', 'ii');
 
@@ -72,7 +81,9 @@ const timesBuffer = pinned(32);
 const DIRENT_BATCH = 32768;
 const direntBuffer = pinned(DIRENT_BATCH);
 const attributeName = pinned(256);
-const attributeValue = pinned(1024);
+/** XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h). */
+export const XATTR_BYTES = 65536;
+const attributeValue = pinned(XATTR_BYTES);
 const iovec = pinned(16);
 const statfsBuffer = pinned(128);
 const emptyName = pinned(1);
@@ -98,13 +109,13 @@ export function close(fd: number): number {
 }
 export function statAt(dir: number, name: string, into: Stat): number {
   const done = result(
-    statxCall(dir, cstring(nameA, name), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, statBuffer.address),
+    statxCall(dir, cstring(nameA, name), AT_SYMLINK_NOFOLLOW, STATX_MASK, statBuffer.address),
   );
   if (done === 0) into.decode(statBuffer.bytes);
   return done;
 }
 export function fstat(fd: number, into: Stat): number {
-  const done = result(statxCall(fd, emptyName.address, AT_EMPTY_PATH, STATX_BASIC_STATS, statBuffer.address));
+  const done = result(statxCall(fd, emptyName.address, AT_EMPTY_PATH, STATX_MASK, statBuffer.address));
   if (done === 0) into.decode(statBuffer.bytes);
   return done;
 }
@@ -137,6 +148,16 @@ export function fdatasync(fd: number): number {
 export function ftruncate(fd: number, length: number): number {
   return result(ftruncateCall(fd, length));
 }
+export const falloc = { KEEP_SIZE: 1, PUNCH_HOLE: 2, ZERO_RANGE: 16 } as const;
+export function fallocate(fd: number, mode: number, offset: number, length: number): number {
+  return result(fallocateCall(fd, mode, offset, length));
+}
+/** `mode` with its type; the device number only of device nodes. */
+export function mknodat(dir: number, name: string, mode: number, major: number, minor: number): number {
+  // gnu_dev_makedev: minor 8 | major 12 | minor 12 above, then the rest of major.
+  const low = (minor & 0xff) + (major & 0xfff) * 0x100 + (minor >>> 8) * 0x10_0000;
+  return result(mknodatCall(dir, cstring(nameA, name), mode, low));
+}
 export function mkdirat(dir: number, name: string, mode: number): number {
   return result(mkdiratCall(dir, cstring(nameA, name), mode));
 }
@@ -151,6 +172,10 @@ export function renameat2(dir: number, name: string, newDir: number, newName: st
 }
 export function linkat(dir: number, name: string, newDir: number, newName: string): number {
   return result(linkatCall(dir, cstring(nameA, name), newDir, cstring(nameB, newName), 0));
+}
+/** Gives a descriptor's object a name: AT_EMPTY_PATH, which needs CAP_DAC_READ_SEARCH. */
+export function linkFd(fd: number, newDir: number, newName: string): number {
+  return result(linkatCall(fd, emptyName.address, newDir, cstring(nameB, newName), AT_EMPTY_PATH));
 }
 export function symlinkat(target: string, dir: number, name: string): number {
   return result(symlinkatCall(cstring(nameB, target), dir, cstring(nameA, name)));
@@ -263,14 +288,16 @@ function attribute(name: string): Address {
 // The kernel's magic link to a descriptor: the only way to an xattr below a directory without opening the object.
 const below = (dir: number, name: string): Address => cstring(nameA, `/proc/self/fd/${dir}/${name}`);
 
-/** The value's length, its bytes in `into` (up to 1,024), or -errno (ENODATA where there is none). */
+/** The value's length, its bytes in `into` as far as they fit, or -errno (ENODATA where there is none). */
 export function getxattrAt(dir: number, name: string, attr: string, into: Buffer): number {
-  const length = result(lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, 1024));
+  const length = result(
+    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, XATTR_BYTES),
+  );
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
 export function fgetxattr(fd: number, attr: string, into: Buffer): number {
-  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, 1024));
+  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, XATTR_BYTES));
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
@@ -281,6 +308,24 @@ export function setxattrAt(dir: number, name: string, attr: string, value: Buffe
 export function fsetxattr(fd: number, attr: string, value: Buffer): number {
   value.copy(attributeValue.bytes);
   return result(fsetxattrCall(fd, attribute(attr), attributeValue.address, value.length, 0));
+}
+
+export function removexattrAt(dir: number, name: string, attr: string): number {
+  return result(lremovexattrCall(below(dir, name), attribute(attr)));
+}
+export function fremovexattr(fd: number, attr: string): number {
+  return result(fremovexattrCall(fd, attribute(attr)));
+}
+function names(length: number): string[] | number {
+  if (length <= 0) return length < 0 ? length : [];
+  return attributeValue.bytes.toString('latin1', 0, length - 1).split('\0');
+}
+/** The names of all xattrs, or -errno. */
+export function listxattrAt(dir: number, name: string): string[] | number {
+  return names(result(llistxattrCall(below(dir, name), attributeValue.address, XATTR_BYTES)));
+}
+export function flistxattr(fd: number): string[] | number {
+  return names(result(flistxattrCall(fd, attributeValue.address, XATTR_BYTES)));
 }
 
 export interface FilesystemUsage {

@@ -19,6 +19,9 @@ export class Stat {
   mtimeNs = 0;
   ctime = 0;
   ctimeNs = 0;
+  /** Birth. */
+  btime = 0;
+  btimeNs = 0;
 
   get isDirectory(): boolean {
     return (this.mode & 0o170000) === 0o040000;
@@ -42,6 +45,8 @@ export class Stat {
     this.blocks = unsigned(bytes, 48);
     this.atime = signed(bytes, 64);
     this.atimeNs = bytes.readUInt32LE(72);
+    this.btime = signed(bytes, 80);
+    this.btimeNs = bytes.readUInt32LE(88);
     this.ctime = signed(bytes, 96);
     this.ctimeNs = bytes.readUInt32LE(104);
     this.mtime = signed(bytes, 112);

@@ -6,6 +6,7 @@ export const ATTR_OUT_BYTES = 104;
 export const OPEN_OUT_BYTES = 16;
 export const STATFS_OUT_BYTES = 80;
 export const WRITE_OUT_BYTES = 8;
+export const LSEEK_OUT_BYTES = 8;
 export const DIRENT_BYTES = 24;
 
 /** How long the kernel may keep what only we can change (seconds): the vault belongs to the daemon alone. */
