@@ -18,6 +18,8 @@ export const kdfLabels = {
   'scopefs/1/binding': 32,
   /** epoch secret; context scope id: seals symlink targets. */
   'scopefs/1/symlink': 32,
+  /** epoch secret; context scope id: seals extended attributes. */
+  'scopefs/1/xattr': 32,
   /** epoch secret; context scope id: public identifier of the epoch secret, 16 bytes. */
   'scopefs/1/key-id': 16,
   /** epoch secret; context scope id: seals the scope's state row. */

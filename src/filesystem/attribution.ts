@@ -1,16 +1,18 @@
 import { errno } from '../base/errno.js';
 import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
-import type { AttributeChange, Caller, NodeId, Reply } from './contract.js';
+import type { AttributeChange, Attributes, Caller, NodeId, Reply } from './contract.js';
 import { WHOLE } from './file-queue.js';
 import { truncateFile } from './file-truncate.js';
 import type { Files } from './files.js';
 import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
 import type { Nodes } from './nodes.js';
+import type { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
 
 const SUID = 0o4000;
 const SGID = 0o2000;
 const GROUP_EXECUTE = 0o010;
+const DAY_SECONDS = 86_400;
 
 /** GETATTR and SETATTR. */
 export class Attribution {
@@ -38,7 +40,30 @@ export class Attribution {
     table.mode[slot] = next;
   }
 
+  /** A file was read: its access time follows as relatime does (mount(8)); the backing's own is off (O_NOATIME). */
+  accessed(file: OpenFile): void {
+    const { table, backing, clock } = this.#volume;
+    const { slot } = file;
+    const now = this.#nodes.attributes(slot);
+    if (typeof now === 'number') return;
+    const since = (seconds: number, nanoseconds: number): boolean =>
+      now.atime < seconds || (now.atime === seconds && now.atimeNs <= nanoseconds);
+    const old = clock.wall() / 1000 - now.atime >= DAY_SECONDS;
+    if (!old && !since(now.mtime, now.mtimeNs) && !since(now.ctime, now.ctimeNs)) return;
+    backing.futimes(file.handle, 0, UTIME_NOW, 0, UTIME_OMIT);
+    table.set(slot, flag.STALE);
+  }
+
   getattr(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
+    this.#get(node, withHandle, caller, reply, (attributes) => reply.attributes(attributes));
+  }
+  #get(
+    node: NodeId,
+    withHandle: boolean,
+    caller: Caller,
+    reply: Reply,
+    answer: (attributes: Attributes) => void,
+  ): void {
     const { table } = this.#volume;
     const slot = table.slot(node);
     if (slot === 0) {
@@ -53,7 +78,19 @@ export class Attribution {
     }
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') reply.error(-attributes);
-    else reply.attributes(attributes);
+    else answer(attributes);
+  }
+
+  /** As {@link getattr}, with the time of birth: asked from the backing. */
+  statx(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
+    const { table, stat } = this.#volume;
+    const slot = table.slot(node);
+    if (slot !== 0) table.set(slot, flag.STALE);
+    stat.btime = Number.NaN;
+    this.#get(node, withHandle, caller, reply, (attributes) => {
+      const { btime, btimeNs } = stat;
+      reply.statx(attributes, Number.isNaN(btime) ? undefined : [btime, btimeNs]);
+    });
   }
 
   setattr(node: NodeId, change: AttributeChange, caller: Caller, reply: Reply): void {

@@ -5,6 +5,8 @@ import type { Stat } from '../libc/stat.js';
 /** Flags of renameat2(2): fail where the new name exists; both names change places. */
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
+/** A character device 0:0 stays at the old name, for overlay filesystems. */
+export const RENAME_WHITEOUT = 4;
 
 /** An open object of the backing disk. */
 export type Handle = number;
@@ -64,7 +66,7 @@ export interface Backing {
   mkdir(dir: Handle, name: string, mode: number): number;
   unlink(dir: Handle, name: string): number;
   rmdir(dir: Handle, name: string): number;
-  /** renameat2(2) with {@link RENAME_NOREPLACE} or {@link RENAME_EXCHANGE}. */
+  /** renameat2(2). */
   rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number;
   link(dir: Handle, name: string, newDir: Handle, newName: string): number;
   symlink(target: string, dir: Handle, name: string): number;

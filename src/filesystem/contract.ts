@@ -69,6 +69,8 @@ export interface Reply {
   /** The name does not exist. */
   negative(cacheable: boolean): void;
   attributes(attributes: Attributes): void;
+  /** STATX: with the time of birth, where it is known (seconds and nanoseconds). */
+  statx(attributes: Attributes, birth: readonly [number, number] | undefined): void;
   opened(handle: number, flags: OpenFlags): void;
   created(node: NodeId, attributes: Attributes, handle: number): void;
   /** Where READ puts its bytes: at least `length` bytes from `at`. */
@@ -77,9 +79,17 @@ export interface Reply {
   read(length: number): void;
   written(length: number): void;
   target(target: string): void;
+  /** A value or a list of names of extended attributes. */
+  bytes(value: Buffer): void;
   /** LSEEK. */
   position(offset: number): void;
   usage(usage: Usage): void;
+}
+
+/** Permissions (and type) of an object to be made, and what its maker masks unless a default ACL rules. */
+export interface NewObject {
+  readonly mode: number;
+  readonly umask: number;
 }
 
 /** SETATTR: only what is present changes. Times: seconds and nanoseconds, or 'now'. */

@@ -7,6 +7,7 @@ import { Handles } from './handles.js';
 import { flag, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
 import { Listing } from './listing.js';
 import { type LockEvents, Locks } from './locks.js';
+import { Making } from './making.js';
 import { Namespace } from './namespace.js';
 import { Nodes } from './nodes.js';
 import { Removal } from './removal.js';
@@ -15,6 +16,7 @@ import type { Scope } from './scope.js';
 import { ScopeAccess } from './scope-access.js';
 import { ScopeCreation } from './scope-creation.js';
 import { type KnownScope, Volume, type VolumeOptions } from './volume.js';
+import { Xattrs } from './xattrs.js';
 
 export interface CoreEvents extends LockEvents {
   /** A scope's root got another path below its parent scope. */
@@ -33,8 +35,10 @@ export class Core {
   readonly volume: Volume;
   readonly nodes: Nodes;
   readonly namespace: Namespace;
+  readonly making: Making;
   readonly removal: Removal;
   readonly renaming: Renaming;
+  readonly xattrs: Xattrs;
   readonly files: Files;
   readonly #handles = new Handles();
   readonly locks: Locks;
@@ -46,12 +50,14 @@ export class Core {
     this.nodes = new Nodes(this.volume);
     const bindings = new Bindings(this.volume);
     this.namespace = new Namespace(this.volume, this.nodes, bindings);
+    this.making = new Making(this.volume, this.nodes);
     this.removal = new Removal(this.volume, this.nodes);
     this.renaming = new Renaming(this.volume, this.nodes, this.removal, bindings);
-    this.files = new Files(this.volume, this.nodes, this.namespace, this.#handles);
+    this.xattrs = new Xattrs(this.volume, this.nodes);
+    this.files = new Files(this.volume, this.nodes, this.making, this.#handles);
     this.locks = new Locks(this.volume, this.#handles, this.files, events);
     this.access = new ScopeAccess(this.volume, this.nodes, this.locks);
-    this.creation = new ScopeCreation(this.volume, this.nodes, this.namespace, this.access);
+    this.creation = new ScopeCreation(this.volume, this.nodes, this.making, this.access);
     this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
     const pathOf = (at: Slot): string => this.volume.directories.pathInScope(at) ?? '?';
     this.volume.onRecovered = (at, before, after) =>

@@ -15,6 +15,9 @@ import type { Backing, Handle } from './backing.js';
 import { flag, type InodeTable, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
 import type { Scope } from './scope.js';
 
+/** xattr(7): ACLs are stored natively, in clear, so that the backing inherits them. */
+export const ACL_DEFAULT = 'system.posix_acl_default';
+const ignored = Buffer.alloc(0);
 const probe = new Stat();
 
 /** Open directory descriptors kept at once. */
@@ -32,6 +35,8 @@ export class Directory {
   readonly children = new Map<string, Slot>();
   handle: Handle = -1;
   used = false;
+  /** Whether it has a default ACL; undefined: not asked yet. */
+  inherits: boolean | undefined;
   /** Jobs under way on {@link handle}. */
   pins = 0;
 
@@ -116,6 +121,12 @@ export class Directories {
     }
     directory.used = true;
     return directory.handle;
+  }
+
+  /** Whether a directory has a default ACL, which then rules over modes of what is made in it. */
+  inherits(directory: Directory, handle: Handle): boolean {
+    directory.inherits ??= this.#backing.fgetxattr(handle, ACL_DEFAULT, ignored) >= 0;
+    return directory.inherits;
   }
 
   /** Where an object is: its parent's descriptor and stored name; undefined where it has no name any more. */

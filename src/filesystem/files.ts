@@ -1,7 +1,8 @@
 import { errno } from '../base/errno.js';
 import type { Pinned } from '../libc/memory.js';
 import { Attribution } from './attribution.js';
-import type { Caller, NodeId, OpenRequest, Reply } from './contract.js';
+import type { Handle } from './backing.js';
+import type { Caller, NewObject, NodeId, OpenRequest, Reply } from './contract.js';
 import { type Allocation, allocateFile, seekFile } from './file-allocate.js';
 import { type Claim, DESCRIPTOR, type Turn, WHOLE } from './file-queue.js';
 import { readFile } from './file-read.js';
@@ -10,7 +11,7 @@ import { writeFile } from './file-write.js';
 import type { Handles, OpenHandle } from './handles.js';
 import { flag, type Slot } from './inode-table.js';
 import type { IoBuffers } from './io-buffers.js';
-import type { Namespace } from './namespace.js';
+import type { Making } from './making.js';
 import type { Access, Nodes } from './nodes.js';
 import { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
@@ -28,17 +29,17 @@ const KEEP = { keepCache: true, cacheDirectory: false } as const;
 export class Files {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
-  readonly #namespace: Namespace;
+  readonly #making: Making;
   readonly #handles: Handles;
   /** Operations on attributes. */
   readonly attributes: Attribution;
   /** Bytes that WRITE brought since the start: receipts tell what a lock flushed. */
   bytesWritten = 0;
 
-  constructor(volume: Volume, nodes: Nodes, namespace: Namespace, handles: Handles) {
+  constructor(volume: Volume, nodes: Nodes, making: Making, handles: Handles) {
     this.#volume = volume;
     this.#nodes = nodes;
-    this.#namespace = namespace;
+    this.#making = making;
     this.#handles = handles;
     this.attributes = new Attribution(volume, nodes, this);
   }
@@ -109,8 +110,14 @@ export class Files {
     return this.#handles.add({ slot, scope, file, listing: undefined, own, dead: false });
   }
 
-  create(parent: NodeId, name: string, mode: number, caller: Caller, reply: Reply): void {
-    const made = this.#namespace.createFile(parent, name, mode, caller);
+  create(parent: NodeId, name: string, wanted: NewObject, caller: Caller, reply: Reply): void {
+    this.#created(this.#making.createFile(parent, name, wanted, caller), reply);
+  }
+  /** O_TMPFILE. */
+  createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller, reply: Reply): void {
+    this.#created(this.#making.createUnnamed(parent, wanted, caller), reply);
+  }
+  #created(made: { slot: Slot; handle: Handle } | number, reply: Reply): void {
     if (typeof made === 'number') {
       reply.error(-made);
       return;
@@ -234,6 +241,7 @@ export class Files {
       ({ io, leave }) => {
         const { buffer, at } = reply.data(length);
         readFile(file, io, offset, length, buffer, at, (result) => {
+          if (result > 0) this.attributes.accessed(file);
           leave();
           if (result < 0) reply.error(-result);
           else reply.read(result);

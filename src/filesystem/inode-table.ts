@@ -31,6 +31,8 @@ export const flag = {
   SCOPE_ROOT: 32,
   /** The slot is not in use. */
   FREE: 64,
+  /** Known to have no extended attributes but ours. */
+  PLAIN: 128,
 } as const;
 
 /** 6 columns of f64 and 14 of u32. */

@@ -52,6 +52,12 @@ class Counted implements Reply {
   target(): void {
     this.answers.push('target');
   }
+  bytes(): void {
+    this.answers.push('bytes');
+  }
+  statx(): void {
+    this.answers.push('statx');
+  }
   position(): void {
     this.answers.push('position');
   }

@@ -3,6 +3,7 @@ import type { DirectoryEntry } from '../libc/files.js';
 import type { Handle } from './backing.js';
 import type { DirectorySink, Reply } from './contract.js';
 import type { Directory } from './directories.js';
+import { flag } from './inode-table.js';
 import type { Nodes } from './nodes.js';
 import type { Volume } from './volume.js';
 
@@ -59,6 +60,8 @@ export class Listing {
     this.#reader = reader;
     this.#entries = [];
     this.#begun = true;
+    // The backing's access time moves.
+    this.#volume.table.set(this.#directory.slot, flag.STALE);
     return 0;
   }
 

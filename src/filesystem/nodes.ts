@@ -6,7 +6,7 @@ import { NAME_MAX, type StoredName } from '../format/names.js';
 import { targetLength } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
-import type { Attributes, Caller, NodeId } from './contract.js';
+import type { Attributes, Caller, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
 import { flag, NO_SLOT, ROOT_SLOT, type Slot, UNKNOWN_NODE } from './inode-table.js';
 import type { Scope } from './scope.js';
@@ -82,6 +82,18 @@ export class Nodes {
     const handle = this.volume.directories.handle(directory.slot);
     if (handle < 0) return handle;
     return { directory, handle, stored: this.volume.directories.stored(directory, name) };
+  }
+
+  /** Answers with a slot and takes the lookup reference. */
+  entry(slot: Slot, reply: Reply): void {
+    const attributes = this.attributes(slot);
+    if (typeof attributes === 'number') {
+      reply.error(-attributes);
+      return;
+    }
+    const { table } = this.volume;
+    table.lookups[slot] = (table.lookups[slot] as number) + 1;
+    reply.entry(table.node(slot), attributes);
   }
 
   /** Marks a directory's attributes stale after a change of its names. */

@@ -1,7 +1,8 @@
 import { errno } from '../base/errno.js';
 import { XATTR } from '../format/binding.js';
 import { NAME_MAX } from '../format/names.js';
-import { RENAME_NOREPLACE } from './backing.js';
+import type { Handle } from './backing.js';
+import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from './backing.js';
 import type { Bindings } from './bindings.js';
 import type { Caller, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
@@ -9,6 +10,14 @@ import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
 import type { Nodes } from './nodes.js';
 import type { Removal } from './removal.js';
 import type { Volume } from './volume.js';
+
+const FLAGS: readonly number[] = [
+  0,
+  RENAME_NOREPLACE,
+  RENAME_EXCHANGE,
+  RENAME_WHITEOUT,
+  RENAME_WHITEOUT | RENAME_NOREPLACE,
+];
 
 /** rename(2): the object's binding first names both places, then the new one. */
 export class Renaming {
@@ -46,7 +55,7 @@ export class Renaming {
     flags: number,
     caller: Caller,
   ): number {
-    if ((flags & ~RENAME_NOREPLACE) !== 0) return -errno.EINVAL;
+    if (!FLAGS.includes(flags)) return -errno.EINVAL;
     const { table, backing, directories } = this.#volume;
     const from = this.#nodes.directory(parent, caller);
     const to = this.#nodes.directory(newParent, caller);
@@ -58,9 +67,11 @@ export class Renaming {
     if (slot < 0) return slot;
     const replaced = this.#nodes.find(to, newName);
     if (replaced < 0 && replaced !== -errno.ENOENT) return replaced;
+    if ((flags & RENAME_EXCHANGE) !== 0 && replaced < 0) return replaced;
     if (replaced === slot) return 0;
     if (replaced > 0 && (flags & RENAME_NOREPLACE) !== 0) return -errno.EEXIST;
-    if (replaced > 0 && table.has(replaced, flag.SCOPE_ROOT)) return -errno.EBUSY;
+    const exchange = (flags & RENAME_EXCHANGE) !== 0;
+    if (replaced > 0 && !exchange && table.has(replaced, flag.SCOPE_ROOT)) return -errno.EBUSY;
     const source = directories.stored(from, name);
     const target = directories.stored(to, newName);
     const toHandle = directories.handle(to.slot);
@@ -70,6 +81,7 @@ export class Renaming {
     // Opening one may have closed the other where descriptors ran out.
     if (directories.handle(to.slot) !== toHandle) return -errno.EMFILE;
 
+    if (exchange) return this.#exchange(slot, from, name, replaced, to, newName, fromHandle, toHandle);
     const records = this.#bindings.forRename(slot, from, name, to, newName, fromHandle, source.name);
     if (typeof records === 'number') return records;
     let done = 0;
@@ -95,20 +107,68 @@ export class Renaming {
       return done;
     }
     if (records !== undefined) backing.setxattr(toHandle, target.name, XATTR, records.after);
-    directories.removeSide(fromHandle, source);
+    // A whiteout has the old name, in its stored form too.
+    if ((flags & RENAME_WHITEOUT) === 0) directories.removeSide(fromHandle, source);
 
     if (replaced > 0) {
       directories.remove(replaced);
       this.#removal.gone(to, newName);
     }
     from.children.delete(name);
+    this.#moved(slot, from, name, to, newName);
+    this.#relabel(from, [this.#move(slot, from, name)]);
+    return 0;
+  }
+
+  /** Both objects get both places in their bindings, change places, and then have one each. */
+  #exchange(
+    one: Slot,
+    from: Directory,
+    name: string,
+    other: Slot,
+    to: Directory,
+    newName: string,
+    fromHandle: Handle,
+    toHandle: Handle,
+  ): number {
+    const { backing, directories } = this.#volume;
+    const source = directories.stored(from, name).name;
+    const target = directories.stored(to, newName).name;
+    const bindings = this.#bindings;
+    const first = bindings.forRename(one, from, name, to, newName, fromHandle, source);
+    if (typeof first === 'number') return first;
+    const second = bindings.forRename(other, to, newName, from, name, toHandle, target);
+    if (typeof second === 'number') return second;
+    const at = (handle: Handle, place: string, record: Buffer | undefined): number =>
+      record === undefined ? 0 : backing.setxattr(handle, place, XATTR, record);
+    let done = at(fromHandle, source, first?.both);
+    if (done >= 0) done = at(toHandle, target, second?.both);
+    if (done >= 0) done = backing.rename(fromHandle, source, toHandle, target, RENAME_EXCHANGE);
+    if (done < 0) {
+      at(fromHandle, source, first?.before);
+      at(toHandle, target, second?.before);
+      return done;
+    }
+    at(toHandle, target, first?.after);
+    at(fromHandle, source, second?.after);
+    this.#moved(one, from, name, to, newName);
+    this.#moved(other, to, newName, from, name);
+    // The second move found the first one's old name taken, or the other way round.
+    to.children.set(newName, one);
+    from.children.set(name, other);
+    this.#relabel(from, [this.#move(one, from, name), this.#move(other, to, newName)]);
+    return 0;
+  }
+
+  /** What we know of an object follows it to its new place. */
+  #moved(slot: Slot, from: Directory, name: string, to: Directory, newName: string): void {
+    const { table, hardLinks } = this.#volume;
     to.children.set(newName, slot);
     if (table.parent[slot] === from.slot && table.name[slot] === name) {
       table.parent[slot] = to.slot;
       table.name[slot] = newName;
     }
     // Also where the count fell to 1: the old name must not stay behind as an alias.
-    const { hardLinks } = this.#volume;
     if (hardLinks.knows(slot) || ((table.nlink[slot] as number) > 1 && !table.isDirectory(slot))) {
       hardLinks.add(slot, to, newName);
       hardLinks.remove(slot, from, name);
@@ -116,23 +176,28 @@ export class Renaming {
     table.set(slot, flag.STALE);
     this.#nodes.touched(from);
     this.#nodes.touched(to);
-    if (table.isDirectory(slot)) this.#scopesMoved(slot, from, name);
-    return 0;
   }
 
-  /** A directory was renamed: the labels of scopes at or below it follow. */
-  #scopesMoved(slot: Slot, from: Directory, name: string): void {
-    const { directories, scopes } = this.#volume;
+  /** Where a directory was and is now, below its scope's root; undefined for anything else. */
+  #move(slot: Slot, from: Directory, name: string): { old: string; now: string } | undefined {
+    const { directories, table } = this.#volume;
+    if (!table.isDirectory(slot)) return undefined;
     const above = directories.pathInScope(from.slot);
-    const now = directories.pathInScope(slot);
-    const home = this.#volume.table.has(slot, flag.SCOPE_ROOT) ? this.#pathOf(slot) : now;
-    if (above === undefined || home === undefined) return;
-    const old = above === '' ? name : `${above}/${name}`;
-    for (const scope of scopes) {
+    const now = table.has(slot, flag.SCOPE_ROOT) ? this.#pathOf(slot) : directories.pathInScope(slot);
+    if (above === undefined || now === undefined) return undefined;
+    return { old: above === '' ? name : `${above}/${name}`, now };
+  }
+
+  /** Directories of a scope moved, all at once: the labels of scopes at or below them follow. */
+  #relabel(from: Directory, moves: readonly ({ old: string; now: string } | undefined)[]): void {
+    for (const scope of this.#volume.scopes) {
       if (scope.parent !== from.scope) continue;
-      if (scope.path === old) scope.path = home;
-      else if (scope.path.startsWith(`${old}/`)) scope.path = home + scope.path.slice(old.length);
-      else continue;
+      const { path } = scope;
+      const move = moves.find(
+        (one) => one !== undefined && (path === one.old || path.startsWith(`${one.old}/`)),
+      );
+      if (move === undefined) continue;
+      scope.path = move.now + path.slice(move.old.length);
       this.#nodes.onMoved(scope, scope.path);
     }
   }

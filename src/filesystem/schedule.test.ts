@@ -224,7 +224,7 @@ class Schedule {
     } else if (node === undefined) {
       this.request(
         `create ${path}`,
-        (reply) => core.files.create(parent, name, 0o644, user, reply),
+        (reply) => core.files.create(parent, name, { mode: 0o644, umask: 0 }, user, reply),
         (answer) => {
           if (answer.error !== undefined || answer.node === undefined) return;
           this.nodes.set(path, answer.node);

@@ -8,7 +8,7 @@ import { ScopeKeys } from '../format/scope-keys.js';
 import type { Secret } from '../libc/memory.js';
 import type { Directory } from './directories.js';
 import { flag } from './inode-table.js';
-import type { Namespace } from './namespace.js';
+import type { Making } from './making.js';
 import type { Nodes } from './nodes.js';
 import type { Scope } from './scope.js';
 import { type ControlResult, OK, type ScopeAccess } from './scope-access.js';
@@ -18,13 +18,13 @@ import type { Volume } from './volume.js';
 export class ScopeCreation {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
-  readonly #namespace: Namespace;
+  readonly #making: Making;
   readonly #access: ScopeAccess;
 
-  constructor(volume: Volume, nodes: Nodes, namespace: Namespace, access: ScopeAccess) {
+  constructor(volume: Volume, nodes: Nodes, making: Making, access: ScopeAccess) {
     this.#volume = volume;
     this.#nodes = nodes;
-    this.#namespace = namespace;
+    this.#making = making;
     this.#access = access;
   }
 
@@ -105,7 +105,7 @@ export class ScopeCreation {
     const existing = this.#nodes.find(parent, name);
     const stored = directories.stored(parent, name);
     if (existing === -errno.ENOENT) {
-      return this.#namespace.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
+      return this.#making.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
         [XATTR_ROOT, root],
         [XATTR, edge],
       ]);

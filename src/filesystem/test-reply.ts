@@ -17,6 +17,8 @@ export type Answer =
       target?: string;
       usage?: Usage;
       position?: number;
+      birth?: readonly [number, number] | undefined;
+      bytes?: Buffer;
       negative?: boolean;
     };
 
@@ -74,6 +76,12 @@ export class RigReply implements Reply {
   }
   target(target: string): void {
     this.#answer({ target });
+  }
+  bytes(value: Buffer): void {
+    this.#answer({ bytes: Buffer.from(value) });
+  }
+  statx(attributes: Attributes, birth: readonly [number, number] | undefined): void {
+    this.#answer({ attributes: { ...attributes }, birth });
   }
   position(offset: number): void {
     this.#answer({ position: offset });

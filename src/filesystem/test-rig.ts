@@ -121,10 +121,10 @@ export class Rig {
     return node;
   }
   create(parent: NodeId, name: string, mode = 0o644, caller = user): Answer {
-    return this.#now((reply) => this.core.files.create(parent, name, mode, caller, reply));
+    return this.#now((reply) => this.core.files.create(parent, name, { mode, umask: 0 }, caller, reply));
   }
   mkdir(parent: NodeId, name: string, mode = 0o755): Answer {
-    return this.#now((reply) => this.core.namespace.mkdir(parent, name, mode, user, reply));
+    return this.#now((reply) => this.core.making.mkdir(parent, name, { mode, umask: 0 }, user, reply));
   }
   open(node: NodeId, write = false, truncate = false): Answer {
     return this.#now((reply) =>
@@ -178,10 +178,32 @@ export class Rig {
     return this.#now((reply) => this.core.namespace.link(node, parent, name, user, reply));
   }
   symlink(parent: NodeId, name: string, target: string): Answer {
-    return this.#now((reply) => this.core.namespace.symlink(parent, name, target, user, reply));
+    return this.#now((reply) => this.core.making.symlink(parent, name, target, user, reply));
   }
   readlink(node: NodeId): Answer {
     return this.#now((reply) => this.core.namespace.readlink(node, user, reply));
+  }
+  mknod(parent: NodeId, name: string, mode: number, rdev = 0): Answer {
+    return this.#now((reply) => this.core.making.mknod(parent, name, { mode, umask: 0 }, rdev, user, reply));
+  }
+  createUnnamed(parent: NodeId, mode = 0o644): Answer {
+    return this.#now((reply) => this.core.files.createUnnamed(parent, { mode, umask: 0 }, user, reply));
+  }
+  setxattr(node: NodeId, name: string, value: Buffer | string, flags = 0): Answer {
+    const change = { name, value: Buffer.from(value), flags, killSgid: false };
+    return this.#now((reply) => this.core.xattrs.set(node, change, user, reply));
+  }
+  /** The value, or the error's name. */
+  getxattr(node: NodeId, name: string): string {
+    const answer = this.#now((reply) => this.core.xattrs.get(node, name, user, reply));
+    return answer.error ?? (answer.bytes as Buffer).toString('latin1');
+  }
+  removexattr(node: NodeId, name: string): Answer {
+    return this.#now((reply) => this.core.xattrs.remove(node, name, user, reply));
+  }
+  listxattr(node: NodeId, caller = user): string[] {
+    const answer = this.#now((reply) => this.core.xattrs.list(node, caller, reply));
+    return (answer as { bytes: Buffer }).bytes.toString('latin1').split('\0').slice(0, -1).sort();
   }
   opendir(node: NodeId): Answer {
     return this.#now((reply) => this.core.opendir(node, user, reply));

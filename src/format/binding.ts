@@ -7,7 +7,7 @@ export const XATTR = 'user.scopefs';
 export const XATTR_ROOT = 'user.scopefs.root';
 
 /** Kinds of bindings and records: the second byte of each, and part of every MAC. FORMAT.md. */
-export const bindingKind = { bound: 1, directory: 2, edge: 3, root: 4, unbound: 5 } as const;
+export const bindingKind = { bound: 1, directory: 2, edge: 3, root: 4, unbound: 5, xattr: 6 } as const;
 export type BindingKind = keyof typeof bindingKind;
 
 /** A directory by its id (16 bytes), and a name in it (latin1). */

@@ -26,6 +26,7 @@ export class EpochKeys {
   readonly epoch: number;
   readonly header: AeadKey;
   readonly symlink: AeadKey;
+  readonly xattr: AeadKey;
   readonly names: SivKey;
   readonly binding: Secret;
   readonly #scope: ScopeId;
@@ -41,6 +42,7 @@ export class EpochKeys {
     this.#epochSecret = epochSecret;
     this.header = suite.key(this.#derive('scopefs/1/header'));
     this.symlink = suite.key(this.#derive('scopefs/1/symlink'));
+    this.xattr = suite.key(this.#derive('scopefs/1/xattr'));
     this.names = new SivKey(this.#derive('scopefs/1/name'));
     this.binding = this.#derive('scopefs/1/binding');
   }
@@ -69,6 +71,7 @@ export class EpochKeys {
   close(): void {
     this.header.close();
     this.symlink.close();
+    this.xattr.close();
     this.names.close();
     for (const secret of this.#secrets) secret.wipe();
     this.#epochSecret.wipe();

@@ -1,3 +1,4 @@
+import { errno } from '../base/errno.js';
 import type { Attributes, DirectorySink, NodeId, OpenFlags, Reply, Usage } from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
 import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
@@ -76,8 +77,8 @@ export class FuseReply implements Reply, DirectorySink {
     }
   }
 
-  error(errno: number): void {
-    this.#send(small, 0, errno);
+  error(number: number): void {
+    this.#send(small, 0, number);
   }
   ok(): void {
     this.#send(small, 0, 0);
@@ -123,6 +124,24 @@ export class FuseReply implements Reply, DirectorySink {
   target(target: string): void {
     const length = small.bytes.write(target, OUT_HEADER_BYTES, 'latin1');
     this.#send(small, length, 0);
+  }
+  /** GETXATTR and LISTXATTR: how much the caller takes; 0 asks for the size. */
+  room = 0;
+  bytes(value: Buffer): void {
+    if (this.room === 0) {
+      abi.putU64(small.bytes, OUT_HEADER_BYTES, value.length);
+      this.#send(small, abi.XATTR_OUT_BYTES, 0);
+    } else if (value.length > this.room) {
+      this.error(errno.ERANGE);
+    } else {
+      const { buffer, at } = this.data();
+      value.copy(buffer.bytes, at);
+      this.read(value.length);
+    }
+  }
+  statx(attributes: Attributes, birth: readonly [number, number] | undefined): void {
+    abi.putStatx(small.bytes, OUT_HEADER_BYTES, attributes, birth);
+    this.#send(small, abi.STATX_OUT_BYTES, 0);
   }
   position(offset: number): void {
     abi.putU64(small.bytes, OUT_HEADER_BYTES, offset);

@@ -4,7 +4,7 @@ import { pinned } from '../../libc/memory.js';
 import { encodeInit, initFlag } from './init.js';
 import { putInvalEntry, putInvalInode } from './notify.js';
 import { opcodes } from './opcodes.js';
-import { putAttrOut, putDirent, putEntry, putNegative, putOpen, putStatfs } from './replies.js';
+import { putAttrOut, putDirent, putEntry, putNegative, putOpen, putStatfs, putStatx } from './replies.js';
 import { Request } from './request.js';
 
 /** Bytes from rows of hexadecimal, each with what it is: golden messages read like the header file. */
@@ -128,7 +128,7 @@ test('INIT takes what we want of what the kernel offers', async (t) => {
     hex([
       ['07000000 2d000000', 'major 7, minor 45'],
       ['00001000', 'max_readahead 1 MiB'],
-      ['29e0c472', 'flags'],
+      ['69e0d472', 'flags'],
       ['4000 3000', 'max_background 64, congestion_threshold 48'],
       ['00001000', 'max_write 1 MiB'],
       ['01000000', 'time_gran 1 ns'],
@@ -169,6 +169,42 @@ const attrRows: readonly [string, string][] = [
   ['02000000 03000000 04000000', 'nlink, uid, gid'],
   ['00000000 00100000 00000000', 'rdev, blksize 4096, flags'],
 ];
+
+test('SETXATTR carries a name and a value; STATX out has every field in its place', async (t) => {
+  const { request, wellFormed } = decode(
+    hex([
+      ...header('44000000', '15000000'),
+      ['05000000 01000000 01000000 00000000', 'size, XATTR_CREATE, ACL_KILL_SGID, padding'],
+      ['757365722e6100', 'user.a'],
+      ['68656c6c6f', 'hello'],
+    ]),
+  );
+  t.ok(wellFormed);
+  t.match(request, { opcode: 'SETXATTR', names: ['user.a'] });
+  t.equal(request.after(7).toString(), 'hello');
+  t.equal(request.after(70).length, 0, 'nothing beyond its end');
+  const bytes = Buffer.alloc(288, 0xee);
+  putStatx(bytes, 0, { ...attributes, rdev: 0x1230_6745 }, [-3, 8]);
+  t.same(
+    bytes,
+    hex([
+      ['8051010000000000 00000000 00000000', 'attr_valid: a day'],
+      ['00000000000000000000000000000000', 'spare'],
+      ['ff0f0000 00100000 0000000000000000', 'mask with BTIME, blksize, attributes'],
+      ['02000000 03000000 04000000 a081 0000', 'nlink, uid, gid, mode, spare'],
+      ['0504030201000000 0500000000010000 0900000000000000', 'ino, size, blocks'],
+      ['0000000000000000', 'attributes_mask'],
+      ['feffffffffffffff 01000000 00000000', 'atime'],
+      ['fdffffffffffffff 08000000 00000000', 'btime'],
+      ['0600000000000000 07000000 00000000', 'ctime'],
+      ['0500000000000000 ffc99a3b 00000000', 'mtime'],
+      ['67000000 45230100', 'rdev: major 0x067, minor 0x12345'],
+      ['00'.repeat(8 + 112), 'dev, spare'],
+    ]),
+  );
+  putStatx(bytes, 0, attributes, undefined);
+  t.equal(bytes.readUInt32LE(32), 0x7ff, 'no time of birth, and it says so');
+});
 
 test('replies are laid out as linux/fuse.h says', async (t) => {
   const bytes = Buffer.alloc(200, 0xee);

@@ -28,7 +28,8 @@ export const opcodes = {
   STATFS: { code: 17, fixed: 0, names: 0 },
   RELEASE: { code: 18, fixed: 24, names: 0 },
   FSYNC: { code: 20, fixed: 16, names: 0 },
-  SETXATTR: { code: 21, fixed: 8, names: 1 },
+  // With SETXATTR_EXT, which Linux has had since 5.13.
+  SETXATTR: { code: 21, fixed: 16, names: 1 },
   GETXATTR: { code: 22, fixed: 8, names: 1 },
   LISTXATTR: { code: 23, fixed: 8, names: 0 },
   REMOVEXATTR: { code: 24, fixed: 0, names: 1 },

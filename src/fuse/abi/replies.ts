@@ -7,6 +7,8 @@ export const OPEN_OUT_BYTES = 16;
 export const STATFS_OUT_BYTES = 80;
 export const WRITE_OUT_BYTES = 8;
 export const LSEEK_OUT_BYTES = 8;
+export const XATTR_OUT_BYTES = 8;
+export const STATX_OUT_BYTES = 288;
 export const DIRENT_BYTES = 24;
 
 /** How long the kernel may keep what only we can change (seconds): the vault belongs to the daemon alone. */
@@ -45,6 +47,40 @@ export function putAttr(bytes: Buffer, at: number, a: Attributes): void {
   bytes.writeUInt32LE(a.rdev >>> 0, at + 76);
   bytes.writeUInt32LE(BLOCK_SIZE, at + 80);
   bytes.writeUInt32LE(0, at + 84);
+}
+
+const STATX_BASIC_STATS = 0x7ff;
+const STATX_BTIME = 0x800;
+
+/** struct fuse_statx_out. */
+export function putStatx(
+  bytes: Buffer,
+  at: number,
+  a: Attributes,
+  birth: readonly [number, number] | undefined,
+): void {
+  bytes.fill(0, at, at + STATX_OUT_BYTES);
+  putU64(bytes, at, a.cacheable ? VALID_SECONDS : 0);
+  const stat = at + 32;
+  bytes.writeUInt32LE(STATX_BASIC_STATS | (birth === undefined ? 0 : STATX_BTIME), stat);
+  bytes.writeUInt32LE(BLOCK_SIZE, stat + 4);
+  bytes.writeUInt32LE(a.nlink, stat + 16);
+  bytes.writeUInt32LE(a.uid, stat + 20);
+  bytes.writeUInt32LE(a.gid, stat + 24);
+  bytes.writeUInt16LE(a.mode, stat + 28);
+  putU64(bytes, stat + 32, a.ino);
+  putU64(bytes, stat + 40, a.size);
+  putU64(bytes, stat + 48, a.blocks);
+  const time = (offset: number, seconds: number, nanoseconds: number): void => {
+    putI64(bytes, stat + offset, seconds);
+    bytes.writeUInt32LE(nanoseconds, stat + offset + 8);
+  };
+  time(64, a.atime, a.atimeNs);
+  if (birth !== undefined) time(80, ...birth);
+  time(96, a.ctime, a.ctimeNs);
+  time(112, a.mtime, a.mtimeNs);
+  bytes.writeUInt32LE((a.rdev >>> 8) & 0xfff, stat + 128);
+  bytes.writeUInt32LE((a.rdev & 0xff) | ((a.rdev >>> 12) & 0xfff00), stat + 132);
 }
 
 /** struct fuse_entry_out; generation is 0, as a node id is never reused. */
