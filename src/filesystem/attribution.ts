@@ -48,9 +48,14 @@ export class Attribution {
     if (typeof now === 'number') return;
     const since = (seconds: number, nanoseconds: number): boolean =>
       now.atime < seconds || (now.atime === seconds && now.atimeNs <= nanoseconds);
+    const day = Math.floor(clock.wall() / 1000 / DAY_SECONDS);
     const old = clock.wall() / 1000 - now.atime >= DAY_SECONDS;
     if (!old && !since(now.mtime, now.mtimeNs) && !since(now.ctime, now.ctimeNs)) return;
-    backing.futimes(file.handle, 0, UTIME_NOW, 0, UTIME_OMIT);
+    // Once: the backing may be mounted with noatime.
+    const state = `${day} ${now.mtime} ${now.mtimeNs} ${now.ctime} ${now.ctimeNs}`;
+    if (file.accessedAt === state) return;
+    file.accessedAt = state;
+    backing.touchAccess(file.handle);
     table.set(slot, flag.STALE);
   }
 

@@ -92,6 +92,8 @@ export interface Backing {
   /** Names of all xattrs. */
   listxattr(dir: Handle, name: string): string[] | number;
   flistxattr(handle: Handle): string[] | number;
+  /** Sets the access time as a read does, where the backing's mount keeps one. */
+  touchAccess(handle: Handle): void;
   usage(handle: Handle): FilesystemUsage | number;
   perform(job: Job): number;
 }

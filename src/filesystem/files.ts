@@ -346,6 +346,8 @@ export class Files {
       reply,
       { load: true },
       ({ io, leave }) => {
+        // The kernel leaves this to us and does not say who has CAP_FSETID: root has.
+        if (caller.uid !== 0) this.attributes.killPrivileges(file.slot);
         allocateFile(file, io, what, (result) => {
           this.#volume.table.set(file.slot, flag.STALE);
           leave();

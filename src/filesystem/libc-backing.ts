@@ -115,6 +115,9 @@ export class LibcBacking implements Backing {
   flistxattr(handle: Handle): string[] | number {
     return libc.flistxattr(handle);
   }
+  touchAccess(handle: Handle): void {
+    libc.touchAccess(handle);
+  }
   usage(handle: Handle): libc.FilesystemUsage | number {
     return libc.fstatfs(handle);
   }

@@ -353,6 +353,12 @@ export class MemoryDisk extends MemoryImage implements Backing {
   flistxattr(handle: Handle): string[] | number {
     return [...(this.#byHandle(handle)?.xattrs.keys() ?? [])];
   }
+  touchAccess(handle: Handle): void {
+    const now = [this.time++, 0] as const;
+    this.#set(this.#byHandle(handle), (it) => {
+      it.atime = now;
+    });
+  }
   usage(): FilesystemUsage | number {
     return {
       blockSize: 4096,

@@ -45,6 +45,8 @@ export class OpenFile {
   /** Its scope was wiped: nothing here works any more. */
   dead = false;
   closed = false;
+  /** For which day and state of the file its access time was last set. */
+  accessedAt = '';
   /** Counts shrinkings: an fsync under way meanwhile says nothing of the size. */
   cuts = 0;
   /** Among the chunks ever written. */

@@ -69,6 +69,7 @@ const fremovexattrCall = libcFunction('fremovexattr', 'i', 'ip');
 const llistxattrCall = libcFunction('llistxattr', 'l', 'ppp');
 const flistxattrCall = libcFunction('flistxattr', 'l', 'ipp');
 const fstatfsCall = libcFunction('fstatfs', 'i', 'ip');
+const fcntlCall = libcFunction('fcntl', 'i', 'iil');
 const flockCall = libcFunction('flock', 'i', 'ii');
 
 // Scratch for names and structs. Every call fills what it passes and reads what it got before it returns, so no
@@ -349,6 +350,19 @@ export function fstatfs(fd: number): FilesystemUsage | number {
     files: word(40),
     filesFree: word(48),
   };
+}
+const F_GETFL = 3;
+const F_SETFL = 4;
+/**
+ * Has the kernel set the access time of a file that is open with O_NOATIME, by a read without that flag: utimensat(2)
+ * would move the change time too, and this keeps to the policy of the host's mount.
+ */
+export function touchAccess(fd: number): void {
+  const flags = result(fcntlCall(fd, F_GETFL, 0));
+  if (flags < 0) return;
+  fcntlCall(fd, F_SETFL, flags & ~open.O_NOATIME);
+  preadCall(fd, statBuffer.address, 1, 0);
+  fcntlCall(fd, F_SETFL, flags);
 }
 /** LOCK_EX | LOCK_NB: 0, or -EAGAIN where somebody has it. */
 export function lockExclusive(fd: number): number {
