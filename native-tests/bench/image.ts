@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import { run } from '../support/mounted.js';
 import { mounted, must, waitFor } from './processes.js';
 
-const BYTES = 2 * 2 ** 30;
-
-/** An ext4 filesystem of its own in a sparse file of 2 GiB on a loop device with direct I/O: no second page cache. */
+/** An ext4 filesystem of its own in a sparse file (2 GiB unless told) on a loop device with direct I/O: no second page cache. */
 export class Image {
   readonly mountPoint: string;
   readonly #file: string;
   #device = '';
 
-  constructor(directory: string, name: string) {
+  readonly #bytes: number;
+  readonly #inodes: number | undefined;
+
+  constructor(directory: string, name: string, size: { bytes?: number; inodes?: number } = {}) {
+    this.#bytes = size.bytes ?? 2 * 2 ** 30;
+    this.#inodes = size.inodes;
     this.#file = join(directory, `${name}.ext4`);
     this.mountPoint = join(directory, name);
   }
@@ -20,11 +23,12 @@ export class Image {
   create(): void {
     this.destroy();
     const file = openSync(this.#file, 'w', 0o600);
-    ftruncateSync(file, BYTES);
+    ftruncateSync(file, this.#bytes);
     closeSync(file);
     // Everything is written now: lazy initialisation would go on in the kernel while a workload is timed.
     const now = 'lazy_itable_init=0,lazy_journal_init=0,nodiscard';
-    must('mkfs.ext4', ['-q', '-F', '-E', now, this.#file]);
+    const inodes = this.#inodes === undefined ? [] : ['-N', String(this.#inodes)];
+    must('mkfs.ext4', ['-q', '-F', '-E', now, ...inodes, this.#file]);
     this.#device = must('losetup', ['--find', '--show', '--direct-io=on', this.#file]).trim();
     mkdirSync(this.mountPoint, { recursive: true });
     this.mount();

@@ -1,4 +1,4 @@
-import { alice, as, bob, type Identity, O, put, root, S, sys, withFd } from './sys.js';
+import { alice, as, bad, bob, type Identity, O, put, root, S, sys, withFd } from './sys.js';
 
 /** One way in which a call fails, as its man page's ERRORS section says: made in an empty directory. */
 export interface ErrorRow {
@@ -896,3 +896,64 @@ row(
     sys.setxattr('f', 'user.a', 'long');
   },
 );
+
+// Bad addresses, bad descriptors.
+for (const [call, act] of Object.entries(bad.address))
+  row(call, 'EFAULT', 'an address that is none', act, tree);
+for (const [call, act] of Object.entries(bad.descriptor)) row(call, 'EBADF', 'no descriptor', act, tree);
+row(
+  'copy_file_range',
+  'EISDIR',
+  'from a directory',
+  () => withFd('d', O.RDONLY, (from) => withFd('g', RW, (to) => sys.copy(from, to, 1))),
+  tree,
+);
+row(
+  'copy_file_range',
+  'EFBIG',
+  'beyond the largest file',
+  () => withFd('f', O.RDONLY, (from) => withFd('g', RW, (to) => sys.copy(from, to, 1, 0, 2 ** 62))),
+  tree,
+);
+row(
+  'write',
+  'EFBIG',
+  'beyond the largest file',
+  () =>
+    withFd('f', RW, (fd) => {
+      sys.lseek(fd, 2 ** 43 + 2 ** 42, 0);
+      return sys.pwrite(fd, 'x', 2 ** 62);
+    }),
+  tree,
+);
+row('rename', 'EXDEV', 'to another filesystem', () => sys.rename('f', '/dev/shm/scopefs-posix'), tree);
+row('link', 'EXDEV', 'to another filesystem', () => sys.link('f', '/dev/shm/scopefs-posix'), tree);
+row('flock', 'EBADF', 'no descriptor', () => sys.flock(9999, 2));
+
+/** A program that runs can't be opened for writing: `busy` is one. */
+export const busyRows: readonly { call: string; error: string; act: () => number }[] = [
+  { call: 'open', error: 'ETXTBSY', act: () => sys.open('busy', O.WRONLY) },
+  { call: 'truncate', error: 'ETXTBSY', act: () => sys.truncate('busy', 0) },
+];
+
+/** On a read-only mount; `f` and `d` are there. */
+export const readOnlyRows: readonly { call: string; error: string; act: () => number }[] = (
+  [
+    ['open', () => sys.open('f', O.WRONLY)],
+    ['open', () => sys.open('new', O.WRONLY | O.CREAT, 0o644)],
+    ['mkdir', () => sys.mkdir('new')],
+    ['rmdir', () => sys.rmdir('d')],
+    ['unlink', () => sys.unlink('f')],
+    ['rename', () => sys.rename('f', 'g')],
+    ['link', () => sys.link('f', 'g')],
+    ['symlink', () => sys.symlink('f', 'g')],
+    ['truncate', () => sys.truncate('f', 0)],
+    ['chmod', () => sys.chmod('f', 0o600)],
+    ['chown', () => sys.chown('f', 1, 1)],
+    ['mknod', () => sys.mknod('p', S.FIFO | 0o600)],
+    ['utimensat', () => sys.utimes('f', [1, 0], [1, 0])],
+    ['access', () => sys.access('f', 2)],
+    ['setxattr', () => sys.setxattr('f', 'user.a', 'v')],
+    ['removexattr', () => sys.removexattr('f', 'user.a')],
+  ] as const
+).map(([call, act]) => ({ call, error: 'EROFS', act }));

@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { rows } from './errors.js';
+import { busyRows, readOnlyRows, rows } from './errors.js';
 import { scenarios } from './scenarios.js';
-import { as, outcome, sys } from './sys.js';
+import { as, outcome, put, sys } from './sys.js';
 
 /** Runs `act` in a fresh directory below `base` that everybody may enter. */
 function inside<T>(base: string, act: () => T): T {
@@ -48,4 +49,42 @@ export function fresh(base: string, name: string): string {
   const directory = join(base, name);
   mkdirSync(directory, { recursive: true });
   return directory;
+}
+
+type Row = { readonly call: string; readonly error: string; readonly act: () => number };
+const play = (list: readonly Row[]): string[] => list.map(({ act }) => outcome(act()));
+
+/** What can't be done to a program that runs. */
+export function busyIn(base: string): string[] {
+  return inside(base, () => {
+    copyFileSync('/bin/sleep', 'busy');
+    sys.chmod('busy', 0o755);
+    const running: ChildProcess = spawn('./busy', ['100'], { stdio: 'ignore' });
+    // spawn returns once the program was executed, or could not be.
+    const seen = running.pid === undefined ? ['not started'] : play(busyRows);
+    running.kill('SIGKILL');
+    if (running.pid !== undefined)
+      spawnSync('tail', ['--pid', String(running.pid), '-f', '/dev/null'], { timeout: 1000 });
+    return seen;
+  });
+}
+
+/** What can't be done where a directory is mounted read-only. */
+export function readOnlyIn(base: string): string[] {
+  return inside(base, () => {
+    put('f', 'content');
+    sys.mkdir('d');
+    const here = process.cwd();
+    if (spawnSync('mount', ['--bind', here, here]).status !== 0) return ['could not bind'];
+    try {
+      if (spawnSync('mount', ['-o', 'remount,bind,ro', here]).status !== 0)
+        return ['could not make it read-only'];
+      // Into the new mount.
+      process.chdir(here);
+      return play(readOnlyRows);
+    } finally {
+      process.chdir('/');
+      spawnSync('umount', [here]);
+    }
+  });
 }

@@ -58,7 +58,6 @@ const c = {
   fchown: bind('fchown', 'iuu'),
   mknod: bind('mknod', 'pup'),
   utimensat: bind('utimensat', 'ippi'),
-  access: bind('access', 'pi'),
   faccessat: bind('faccessat', 'ipii'),
   statx: bind('statx', 'ipiup'),
   statfs: bind('statfs', 'pp'),
@@ -78,7 +77,13 @@ const c = {
   chdir: bind('chdir', 'p'),
   getdents: bind('getdents64', 'ipp', 'l'),
   umask: bind('umask', 'u'),
-  mkfifo: bind('mkfifo', 'pu'),
+  openat: bind('openat', 'ipiu'),
+  mkdirat: bind('mkdirat', 'ipu'),
+  symlinkat: bind('symlinkat', 'pip'),
+  readlinkat: bind('readlinkat', 'ippp', 'l'),
+  mknodat: bind('mknodat', 'ipup'),
+  fstatfs: bind('fstatfs', 'ip'),
+  fchdir: bind('fchdir', 'i'),
 };
 
 export const O = {
@@ -199,7 +204,11 @@ export const sys = {
   fsync: (fd: number) => c.fsync(fd),
   fallocate: (fd: number, mode: number, offset: number, length: number) =>
     c.fallocate(fd, mode, offset, length),
-  copy: (from: number, to: number, length: number, flags = 0) => c.copy(from, 0, to, 0, length, flags),
+  copy: (from: number, to: number, length: number, flags = 0, at?: number) => {
+    if (at === undefined) return c.copy(from, 0, to, 0, length, flags);
+    times.bytes.writeBigInt64LE(BigInt(at), 0);
+    return c.copy(from, 0, to, times.address, length, flags);
+  },
   getxattr: (path: string, name: string, room = 65536): string => {
     const length = c.getxattr(a(path), b(name), data.address, room);
     return length < 0 ? errnoName(-length) : data.bytes.toString('latin1', 0, room === 0 ? 0 : length);
@@ -246,3 +255,58 @@ export function withFd(path: string, flags: number, act: (fd: number) => number,
   sys.close(fd);
   return done;
 }
+
+/** An address that no program has, and a descriptor that is not open. */
+const NOWHERE = 1;
+const NONE = 9999;
+const withF = (act: (fd: number) => number): number => withFd('f', O.RDWR, act);
+export const bad: Record<'address' | 'descriptor', Record<string, () => number>> = {
+  address: {
+    open: () => c.open(NOWHERE, 0, 0),
+    mkdir: () => c.mkdir(NOWHERE, 0),
+    rmdir: () => c.rmdir(NOWHERE),
+    unlink: () => c.unlink(NOWHERE),
+    rename: () => c.renameat2(AT_FDCWD, a('f'), AT_FDCWD, NOWHERE, 0),
+    link: () => c.linkat(AT_FDCWD, a('f'), AT_FDCWD, NOWHERE, 0),
+    symlink: () => c.symlink(NOWHERE, b('l')),
+    readlink: () => c.readlink(NOWHERE, data.address, 10),
+    truncate: () => c.truncate(NOWHERE, 0),
+    chmod: () => c.chmod(NOWHERE, 0),
+    chown: () => c.chown(NOWHERE, 0, 0),
+    mknod: () => c.mknod(NOWHERE, S.FIFO, 0),
+    utimensat: () => c.utimensat(AT_FDCWD, a('f'), NOWHERE, 0),
+    access: () => c.faccessat(AT_FDCWD, NOWHERE, 0, 0),
+    stat: () => c.statx(AT_FDCWD, a('f'), 0, 0xfff, NOWHERE),
+    statfs: () => c.statfs(a('f'), NOWHERE),
+    read: () => withF((fd) => c.read(fd, NOWHERE, 1)),
+    write: () => withF((fd) => c.write(fd, NOWHERE, 1)),
+    pread: () => withF((fd) => c.pread(fd, NOWHERE, 1, 0)),
+    chdir: () => c.chdir(NOWHERE),
+    getdents: () => withFd('d', O.RDONLY, (fd) => c.getdents(fd, NOWHERE, 4096)),
+    getxattr: () => c.getxattr(NOWHERE, b('user.a'), data.address, 10),
+    setxattr: () => c.setxattr(a('f'), b('user.a'), NOWHERE, 4, 0),
+  },
+  descriptor: {
+    open: () => c.openat(NONE, a('f'), 0, 0),
+    mkdir: () => c.mkdirat(NONE, a('x'), 0),
+    unlink: () => c.unlinkat(NONE, a('f'), 0),
+    rename: () => c.renameat2(NONE, a('f'), AT_FDCWD, b('x'), 0),
+    link: () => c.linkat(NONE, a('f'), AT_FDCWD, b('x'), 0),
+    symlink: () => c.symlinkat(a('t'), NONE, b('l')),
+    readlink: () => c.readlinkat(NONE, a('f'), data.address, 10),
+    chmod: () => c.fchmod(NONE, 0),
+    chown: () => c.fchown(NONE, 0, 0),
+    mknod: () => c.mknodat(NONE, a('x'), S.FIFO, 0),
+    utimensat: () => c.utimensat(NONE, a('f'), 0, 0),
+    access: () => c.faccessat(NONE, a('f'), 0, 0),
+    stat: () => c.statx(NONE, a('f'), 0, 0xfff, statBuffer.address),
+    statfs: () => c.fstatfs(NONE, statBuffer.address),
+    read: () => c.read(NONE, data.address, 1),
+    write: () => c.write(NONE, data.address, 1),
+    pread: () => c.pread(NONE, data.address, 1, 0),
+    lseek: () => c.lseek(NONE, 0, 0),
+    chdir: () => c.fchdir(NONE),
+    getdents: () => c.getdents(NONE, data.address, 10),
+    fallocate: () => c.fallocate(NONE, 0, 0, 1),
+  },
+};
