@@ -930,6 +930,12 @@ row('rename', 'EXDEV', 'to another filesystem', () => sys.rename('f', '/dev/shm/
 row('link', 'EXDEV', 'to another filesystem', () => sys.link('f', '/dev/shm/scopefs-posix'), tree);
 row('flock', 'EBADF', 'no descriptor', () => sys.flock(9999, 2));
 
+/** Shown where the disk is full: full-disk.test.ts. */
+export const fullDiskRows = ['open', 'mkdir', 'symlink', 'mknod', 'write', 'fallocate'].map((call) => ({
+  call,
+  error: 'ENOSPC',
+}));
+
 /** A program that runs can't be opened for writing: `busy` is one. */
 export const busyRows: readonly { call: string; error: string; act: () => number }[] = [
   { call: 'open', error: 'ETXTBSY', act: () => sys.open('busy', O.WRONLY) },

@@ -1,10 +1,10 @@
 import { test } from 'tap';
 import { Vault } from '../support/mounted.js';
-import { busyRows, readOnlyRows, rows } from './errors.js';
+import { busyRows, fullDiskRows, readOnlyRows, rows } from './errors.js';
 import { manErrors, reasons } from './man-errors.js';
 import { busyIn, errorsIn, fresh, observationsIn, readOnlyIn } from './suite.js';
 
-const all = [...rows, ...busyRows, ...readOnlyRows];
+const all = [...rows, ...busyRows, ...readOnlyRows, ...fullDiskRows];
 const distinct = new Set(all.map(({ call, error }) => `${call} ${error}`));
 /** The same calls on ext4, which is the measure, and on the mount. */
 test('errors: each row of the table, on ext4 and on the mount', async (t) => {

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 
 /**
  * Runs the compiled tests below dist/ROOM and says how many assertions passed: `run-tests.js ROOM [FILTER...]`. Unit
- * tests run under tap's runner, two at a time. Native tests run one after another, each in a process of its own without
- * the runner: they look at processes, mounts and timing of the whole machine, and the runner's loader would ride along
- * in every command that they start. `--long`: those that take minutes instead (files that end in .long.ts). With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
+ * tests run under tap's runner, two at a time. Native tests run each in a process of its own without the runner, whose
+ * loader would ride along in every command that they start: those of TOGETHER two at a time, the others one after
+ * another, as they look at processes, caches and delays of the whole machine. `--long`: those that take minutes instead (files that end in .long.ts). With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
  */
 const project = fileURLToPath(new URL('../../../', import.meta.url));
 const [room = 'src', ...rest] = process.argv.slice(2);
@@ -66,30 +66,56 @@ function runUnits(): void {
   if (done.status !== 0 && failed === 0) failed = 1;
 }
 
-function runOneByOne(): void {
-  for (const file of files) {
-    const started = Date.now();
-    const before = failed;
-    const done = spawnSync(process.execPath, [file], {
-      cwd: project,
-      env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT) },
-      stdio: ['ignore', 'pipe', 'inherit'],
-      encoding: 'utf8',
-      maxBuffer: 64 << 20,
-      timeout: (FILE_LIMIT + 30) * 1000,
-    });
-    count(done.stdout, 4);
-    if (done.status !== 0 && failed === before) {
-      failed++;
-      process.stdout.write(`${file} ended with ${done.status ?? done.signal}\n${done.stdout.slice(-2000)}\n`);
-    }
-    const seconds = ((Date.now() - started) / 1000).toFixed(1);
-    process.stdout.write(`${failed === before ? 'ok' : 'FAILED'} ${file} ${seconds} s\n`);
+/** Folders whose tests look at nothing but their own vault. */
+const TOGETHER = /^dist\/native-tests\/(applications|cli|posix|slots|tamper)\//;
+
+async function runNative(file: string): Promise<void> {
+  const started = Date.now();
+  const child = spawn(process.execPath, [file], {
+    cwd: project,
+    env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT) },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    output += part;
+  });
+  // tap ends with TERM what its own limit did not.
+  const limit = setTimeout(() => child.kill('SIGKILL'), (FILE_LIMIT + 30) * 1000);
+  const ended = await new Promise((resolve) =>
+    child.on('close', (status, signal) => resolve(status ?? signal)),
+  );
+  clearTimeout(limit);
+  const before = failed;
+  count(output, 4);
+  if (ended !== 0 && failed === before) {
+    failed++;
+    process.stdout.write(`${file} ended with ${ended}\n${output.slice(-2000)}\n`);
   }
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  process.stdout.write(`${failed === before ? 'ok' : 'FAILED'} ${file} ${seconds} s\n`);
 }
 
-if (room === 'native-tests') runOneByOne();
-else runUnits();
+async function runAll(list: readonly string[], atOnce: number): Promise<void> {
+  const left = [...list];
+  const one = async (): Promise<void> => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) await runNative(file);
+  };
+  await Promise.all(Array.from({ length: atOnce }, one));
+}
+
+if (room === 'native-tests') {
+  await runAll(
+    files.filter((file) => TOGETHER.test(file)),
+    2,
+  );
+  await runAll(
+    files.filter((file) => !TOGETHER.test(file)),
+    1,
+  );
+} else {
+  runUnits();
+}
 
 const counts = process.env.SCOPEFS_TEST_COUNTS;
 if (counts !== undefined) appendFileSync(counts, `${passed} ${failed}\n`);

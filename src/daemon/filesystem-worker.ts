@@ -38,6 +38,8 @@ function tell(message: WorkerMessage): void {
 }
 
 const INODES = InodeTable.maximum;
+/** The protocol that brought FUSE_NOTIFY_PRUNE (Linux 6.18). */
+const PRUNE_MINOR = 45;
 // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
 const memory = new SecretMemory(65_536);
 const suite = suites[data.suite].make(memory);
@@ -74,7 +76,10 @@ const core = new Core(
   },
 );
 const session = new Session(core, data.device, {
-  ready: (minor) => tell({ kind: 'ready', minor }),
+  ready: (minor) => {
+    cache.prunes = minor >= PRUNE_MINOR;
+    tell({ kind: 'ready', minor });
+  },
 });
 
 /** Takes a copy of a secret that the main thread lends until the answer. */

@@ -74,6 +74,7 @@ export type WorkerMessage =
 export type NotifierOrder =
   | { id: number; kind: 'flush'; node: number }
   | { id: number; kind: 'pages'; nodes: readonly number[] }
+  | { id: number; kind: 'prune'; nodes: readonly number[] }
   | { id: number; kind: 'names'; entries: readonly CachedName[] };
 export type NotifierAnswer =
   | { kind: 'thread'; tid: number }

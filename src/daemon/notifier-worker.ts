@@ -22,6 +22,8 @@ function perform(order: NotifierOrder): number {
       return notifier.flush(order.node);
     case 'pages':
       return notifier.dropPages(order.nodes);
+    case 'prune':
+      return notifier.prune(order.nodes);
     case 'names':
       return notifier.dropNames(order.entries);
   }

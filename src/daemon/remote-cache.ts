@@ -1,4 +1,4 @@
-import type { CachedName, CachePort, NodeId } from '../filesystem/contract.js';
+import type { CachedName, CachePort, NodeId, Victim } from '../filesystem/contract.js';
 import type { NotifierAnswer, NotifierLine, NotifierOrder } from './messages.js';
 
 /**
@@ -54,6 +54,18 @@ export class RemoteCache implements CachePort {
   }
   dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
     this.#shared({ id: this.#next++, kind: 'names', entries }, done);
+  }
+  /** The kernel's protocol is 7.45 or newer: it knows PRUNE. */
+  prunes = false;
+  prune(victims: readonly Victim[], done: () => void): void {
+    if (this.prunes) {
+      const nodes = victims.map(({ node }) => node);
+      this.#shared({ id: this.#next++, kind: 'prune', nodes }, done);
+    } else {
+      // Older kernels forget a name, and with it what is below and not in use.
+      const entries = victims.map(({ parent, name }) => ({ parent, name }));
+      this.#shared({ id: this.#next++, kind: 'names', entries }, done);
+    }
   }
   receive(answer: Extract<NotifierAnswer, { kind: 'done' }>): void {
     const waiting = this.#waiting.get(answer.id);

@@ -81,6 +81,7 @@ export class Attribution {
       reply.error(errno.ENOKEY);
       return;
     }
+    table.set(slot, flag.RECENT);
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') reply.error(-attributes);
     else answer(attributes);

@@ -126,6 +126,13 @@ export interface CachePort {
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void;
   /** Drops names, and with each all that lies below it. */
   dropNames(entries: readonly CachedName[], done: (failures: number) => void): void;
+  /** Asks the kernel to forget inodes that nobody uses; what it forgets it says by FORGET. */
+  prune(victims: readonly Victim[], done: () => void): void;
+}
+
+/** An inode and one of its names. */
+export interface Victim extends CachedName {
+  readonly node: NodeId;
 }
 
 export interface CachedName {

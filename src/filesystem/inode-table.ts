@@ -33,6 +33,8 @@ export const flag = {
   FREE: 64,
   /** Known to have no extended attributes but ours. */
   PLAIN: 128,
+  /** Used since the pruner last passed. */
+  RECENT: 256,
 } as const;
 
 /** 6 columns of f64 and 14 of u32. */

@@ -61,6 +61,7 @@ export class Nodes {
     const slot = table.slot(node);
     if (slot === NO_SLOT) return -UNKNOWN_NODE;
     if (table.has(slot, flag.DEAD)) return -errno.ENOKEY;
+    table.set(slot, flag.RECENT);
     const { state } = this.volume.scopeOf(slot);
     if (state === 'open') return slot;
     if (state === 'locking' && (access === 'drain' || caller.trusted)) return slot;
@@ -174,7 +175,8 @@ export class Nodes {
 
   /** Gives an object of the backing a slot. `stat` is its state now. */
   adopt(directory: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
-    const { table, hardLinks } = this.volume;
+    const { table, hardLinks, pruner } = this.volume;
+    pruner.look();
     if (stat.isDirectory) return this.#adoptDirectory(directory, handle, name, stored, stat);
     // Also where the count fell to 1 meanwhile: one backing inode must not become two of ours.
     const other = hardLinks.find(stat.ino);

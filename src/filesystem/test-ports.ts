@@ -1,5 +1,5 @@
 import type { Backing, Executor, Job } from './backing.js';
-import type { CachedName, CachePort, NodeId } from './contract.js';
+import type { CachedName, CachePort, NodeId, Victim } from './contract.js';
 
 /** Test support: an executor and a kernel's cache that answer when the test says so. */
 
@@ -59,6 +59,14 @@ export class TestCache implements CachePort {
   dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
     this.calls.push({ kind: 'names', nodes: [], entries });
     this.#later('names', () => done(0));
+  }
+  /** What the kernel was asked to forget. */
+  readonly pruned: Victim[] = [];
+  onPrune: (victims: readonly Victim[]) => void = () => {};
+  prune(victims: readonly Victim[], done: () => void): void {
+    this.pruned.push(...victims);
+    done();
+    this.onPrune(victims);
   }
   #later(kind: CacheCall['kind'], then: () => void): void {
     if (this.hold) this.#held.push({ kind, then });

@@ -44,6 +44,7 @@ export interface RigOptions {
   /** The root scope's epoch secrets, that of epoch 1 first. */
   secrets?: readonly Buffer[];
   now?: () => number;
+  keptInodes?: number;
 }
 
 const CAPACITY = 4096;
@@ -81,6 +82,7 @@ export class Rig {
         table: new ArrayBuffer(InodeTable.bytesFor(CAPACITY)),
         capacity: CAPACITY,
         unclean: options.unclean ?? false,
+        ...(options.keptInodes === undefined ? {} : { keptInodes: options.keptInodes }),
       },
       options.known ?? [{ id: ROOT_SCOPE, parent: undefined, path: '' }],
       {

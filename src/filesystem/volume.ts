@@ -14,6 +14,7 @@ import { HardLinks } from './hard-links.js';
 import { InodeTable } from './inode-table.js';
 import { IoPool } from './io-buffers.js';
 import type { OpenFile } from './open-file.js';
+import { Pruner } from './pruner.js';
 import { Scope } from './scope.js';
 
 export interface VolumeOptions {
@@ -29,7 +30,11 @@ export interface VolumeOptions {
   readonly capacity: number;
   /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
   readonly unclean: boolean;
+  /** How many inodes may be known before the kernel is asked to forget some. */
+  readonly keptInodes?: number;
 }
+
+const KEPT_INODES = 250_000;
 
 /** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
 export interface KnownScope {
@@ -57,6 +62,7 @@ export class Volume {
   /** Open files by slot. */
   readonly files = new Map<number, OpenFile>();
   readonly hardLinks: HardLinks;
+  readonly pruner: Pruner;
   /** A chunk of zeros, to seal where a write skipped one. */
   readonly zeros: Pinned;
   /** A file was repaired after an unclean stop: the size its header had, and the one it has now. */
@@ -82,6 +88,7 @@ export class Volume {
     this.io = new IoPool(this.geometry);
     this.chunks = new ChunkCache(options.chunkSize);
     this.zeros = pinned(options.chunkSize);
+    this.pruner = new Pruner(this, options.keptInodes ?? KEPT_INODES);
   }
 
   /** The scope whose key seals a node's content. */

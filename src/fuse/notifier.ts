@@ -2,9 +2,9 @@ import { errno } from '../base/errno.js';
 import { close, fsync, open, openPath, write } from '../libc/files.js';
 import { pinned } from '../libc/memory.js';
 import { openByNodeid } from '../libc/system.js';
-import { putInvalEntry, putInvalInode } from './abi/notify.js';
+import { PRUNE_MOST, putInvalEntry, putInvalInode, putPrune } from './abi/notify.js';
 
-const message = pinned(512);
+const message = pinned(8192);
 
 /**
  * Orders to the kernel's caches, given on a thread of their own: each may block until requests that it causes are
@@ -48,6 +48,15 @@ export class Notifier {
     let failures = 0;
     for (const node of nodes) {
       if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    }
+    return failures;
+  }
+
+  /** Asks for inodes that nobody uses to be forgotten. How many of these orders the kernel refused. */
+  prune(nodes: readonly number[]): number {
+    let failures = 0;
+    for (let at = 0; at < nodes.length; at += PRUNE_MOST) {
+      if (this.#send(putPrune(message.bytes, nodes.slice(at, at + PRUNE_MOST))) < 0) failures++;
     }
     return failures;
   }

@@ -2,7 +2,7 @@ import { test } from 'tap';
 import type { Attributes } from '../../filesystem/contract.js';
 import { pinned } from '../../libc/memory.js';
 import { encodeInit, initFlag } from './init.js';
-import { putInvalEntry, putInvalInode } from './notify.js';
+import { putInvalEntry, putInvalInode, putPrune } from './notify.js';
 import { opcodes } from './opcodes.js';
 import { putAttrOut, putDirent, putEntry, putNegative, putOpen, putStatfs, putStatx } from './replies.js';
 import { Request } from './request.js';
@@ -270,6 +270,15 @@ test('notifications have unique 0 and a code where the error would be', async (t
       ['28000000 02000000 0000000000000000', 'len, INVAL_INODE, unique'],
       ['0900000000000000', 'ino'],
       ['0000000000000000 ffffffffffffffff', 'off 0, len -1: all pages'],
+    ]),
+  );
+  t.equal(putPrune(bytes, [5, 0x1_0000_0002]), 48);
+  t.same(
+    bytes.subarray(0, 48),
+    hex([
+      ['30000000 09000000 0000000000000000', 'len, PRUNE, unique'],
+      ['02000000 00000000 0000000000000000', 'count, padding, spare'],
+      ['0500000000000000 0200000001000000', 'node ids'],
     ]),
   );
   t.equal(putInvalEntry(bytes, 1, 'ab'), 35);

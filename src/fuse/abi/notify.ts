@@ -2,7 +2,9 @@ import { OUT_HEADER_BYTES } from './opcodes.js';
 import { putU64 } from './replies.js';
 
 /** Notifications (enum fuse_notify_code): a reply with unique 0 and a code where the error would be. */
-export const notify = { INVAL_INODE: 2, INVAL_ENTRY: 3 } as const;
+export const notify = { INVAL_INODE: 2, INVAL_ENTRY: 3, PRUNE: 9 } as const;
+/** Node ids in one PRUNE. */
+export const PRUNE_MOST = 500;
 
 function header(bytes: Buffer, length: number, code: number): number {
   bytes.writeUInt32LE(length, 0);
@@ -17,6 +19,17 @@ export function putInvalInode(bytes: Buffer, node: number, pages: boolean): numb
   bytes.writeBigInt64LE(pages ? 0n : -1n, OUT_HEADER_BYTES + 8);
   bytes.writeBigInt64LE(pages ? -1n : 0n, OUT_HEADER_BYTES + 16);
   return header(bytes, OUT_HEADER_BYTES + 24, notify.INVAL_INODE);
+}
+
+/** PRUNE (7.45): the kernel forgets those of at most {@link PRUNE_MOST} inodes that nobody uses. */
+export function putPrune(bytes: Buffer, nodes: readonly number[]): number {
+  const at = OUT_HEADER_BYTES;
+  bytes.writeUInt32LE(nodes.length, at);
+  bytes.fill(0, at + 4, at + 16);
+  nodes.forEach((node, i) => {
+    putU64(bytes, at + 16 + i * 8, node);
+  });
+  return header(bytes, at + 16 + nodes.length * 8, notify.PRUNE);
 }
 
 /** INVAL_ENTRY: the kernel forgets a name and all below it. `name` is latin1. */
