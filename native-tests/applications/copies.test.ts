@@ -96,7 +96,7 @@ test('rsync -aHAXS to the mount, over a remount and back: nothing is different',
       .map(({ stdout, stderr }) => `${stdout}${stderr}`)
       .join('\n');
   t.equal(list(vault.path('copy')), list(host));
-  t.match(list(host), /user\.note[^]*user:1000:rw-/, 'and there is something to see');
+  t.match(list(host), /user\.note[\s\S]*user:1000:rw-/, 'and there is something to see');
 });
 
 test('tar -S with xattrs and ACLs from the mount and into it', async (t) => {
