@@ -87,15 +87,13 @@ export class Attribution {
     else answer(attributes);
   }
 
-  /** As {@link getattr}, with the time of birth: asked from the backing. */
+  /** As {@link getattr}, with the time of birth. */
   statx(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
-    const { table, stat } = this.#volume;
+    const { table } = this.#volume;
     const slot = table.slot(node);
-    if (slot !== 0) table.set(slot, flag.STALE);
-    stat.btime = Number.NaN;
     this.#get(node, withHandle, caller, reply, (attributes) => {
-      const { btime, btimeNs } = stat;
-      reply.statx(attributes, Number.isNaN(btime) ? undefined : [btime, btimeNs]);
+      const [seconds, nanoseconds] = [table.btime[slot] as number, table.btimeNs[slot] as number];
+      reply.statx(attributes, seconds === 0 && nanoseconds === 0 ? undefined : [seconds, nanoseconds]);
     });
   }
 

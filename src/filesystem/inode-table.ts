@@ -33,12 +33,14 @@ export const flag = {
   FREE: 64,
   /** Known to have no extended attributes but ours. */
   PLAIN: 128,
+  /** Known to have some. */
+  ADORNED: 512,
   /** Used since the pruner last passed. */
   RECENT: 256,
 } as const;
 
-/** 6 columns of f64 and 14 of u32. */
-const BYTES_PER_SLOT = 6 * 8 + 14 * 4;
+/** 7 columns of f64 and 15 of u32. */
+const BYTES_PER_SLOT = 7 * 8 + 15 * 4;
 
 export class InodeTable {
   readonly capacity: number;
@@ -57,12 +59,15 @@ export class InodeTable {
   readonly atimeNs: Uint32Array;
   readonly mtimeNs: Uint32Array;
   readonly ctimeNs: Uint32Array;
+  readonly btimeNs: Uint32Array;
   readonly ino: Float64Array;
   readonly size: Float64Array;
   readonly blocks: Float64Array;
   readonly atime: Float64Array;
   readonly mtime: Float64Array;
   readonly ctime: Float64Array;
+  /** Birth: 0 where the backing does not know it. */
+  readonly btime: Float64Array;
   /** Names, latin1; a JavaScript string each. */
   readonly name: string[] = [''];
   readonly #next: Uint32Array;
@@ -97,6 +102,7 @@ export class InodeTable {
     this.atime = f64();
     this.mtime = f64();
     this.ctime = f64();
+    this.btime = f64();
     this.serial = u32();
     this.lookups = u32();
     this.flags = u32();
@@ -111,6 +117,7 @@ export class InodeTable {
     this.atimeNs = u32();
     this.mtimeNs = u32();
     this.ctimeNs = u32();
+    this.btimeNs = u32();
   }
 
   /** Inodes in use. */
@@ -194,6 +201,8 @@ export class InodeTable {
     this.mtimeNs[slot] = stat.mtimeNs;
     this.ctime[slot] = stat.ctime;
     this.ctimeNs[slot] = stat.ctimeNs;
+    this.btime[slot] = stat.btime;
+    this.btimeNs[slot] = stat.btimeNs;
     this.clear(slot, flag.STALE);
   }
 

@@ -69,12 +69,25 @@ export class Xattrs {
     if (this.#volume.table.has(slot, flag.PLAIN)) return -errno.ENODATA;
     const place = this.#place(slot);
     if (typeof place === 'number') return place;
+    if (this.#isPlain(slot, place)) return -errno.ENODATA;
     if (kind === 'acl') {
       const length = place.get(name);
       return length < 0 ? length : Buffer.from(value.subarray(0, length));
     }
     const found = this.#find(slot, place, name);
     return typeof found === 'number' ? found : found.value;
+  }
+
+  /** Asks once what an object has: most have nothing, and programs ask for several attributes of each file. */
+  #isPlain(slot: Slot, place: Place): boolean {
+    const { table } = this.#volume;
+    if (table.has(slot, flag.ADORNED)) return false;
+    const names = place.list();
+    const plain =
+      typeof names !== 'number' &&
+      !names.some((name) => kindOf(name) === 'acl' || name.startsWith(place.prefix));
+    table.set(slot, plain ? flag.PLAIN : flag.ADORNED);
+    return plain;
   }
 
   /** The attribute under the newest epoch that has it: its stored name and value, -ENODATA, or -EIO if it is not authentic. */
@@ -122,6 +135,7 @@ export class Xattrs {
     const done = place.set(stored, sealed);
     if (done < 0) return done === -errno.E2BIG || done === -errno.ERANGE ? -errno.ENOSPC : done;
     table.clear(slot, flag.PLAIN);
+    table.set(slot, flag.ADORNED);
     // Under an older epoch's name it would be found again, once this one is removed.
     if (typeof old !== 'number' && old.stored !== stored) place.remove(old.stored);
     table.set(slot, flag.STALE);
@@ -132,7 +146,7 @@ export class Xattrs {
   #aclChanged(slot: Slot, name: string, killSgid: boolean): void {
     const { table, backing, directories, files } = this.#volume;
     table.clear(slot, flag.PLAIN);
-    table.set(slot, flag.STALE);
+    table.set(slot, flag.STALE | flag.ADORNED);
     const directory = directories.get(slot);
     if (directory !== undefined && name === ACL_DEFAULT) directory.inherits = undefined;
     if (!killSgid) return;
