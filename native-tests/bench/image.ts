@@ -3,6 +3,12 @@ import { join } from 'node:path';
 import { run } from '../support/mounted.js';
 import { mounted, must, waitFor } from './processes.js';
 
+/** 2 GiB and as many inodes as mkfs.ext4 gives that, unless told. */
+export interface ImageSize {
+  readonly bytes?: number;
+  readonly inodes?: number;
+}
+
 /** An ext4 filesystem of its own in a sparse file (2 GiB unless told) on a loop device with direct I/O: no second page cache. */
 export class Image {
   readonly mountPoint: string;
@@ -12,7 +18,7 @@ export class Image {
   readonly #bytes: number;
   readonly #inodes: number | undefined;
 
-  constructor(directory: string, name: string, size: { bytes?: number; inodes?: number } = {}) {
+  constructor(directory: string, name: string, size: ImageSize = {}) {
     this.#bytes = size.bytes ?? 2 * 2 ** 30;
     this.#inodes = size.inodes;
     this.#file = join(directory, `${name}.ext4`);

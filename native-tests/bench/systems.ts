@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run, Vault } from '../support/mounted.js';
-import { Image } from './image.js';
+import { Image, type ImageSize } from './image.js';
 import { cpuSeconds, ended, installed, mounted, must, peakMemory, waitFor } from './processes.js';
 
 /** What is peculiar to a filesystem: `store` is an empty directory on its image, `mount` its mount point there. */
@@ -97,12 +97,16 @@ export class System {
   readonly #image: Image;
   #pid = 0;
 
-  constructor(kind: Kind, directory: string) {
+  constructor(kind: Kind, directory: string, size: ImageSize) {
     this.name = kind.name;
     this.#kind = kind;
-    this.#image = new Image(directory, kind.name);
+    this.#image = new Image(directory, kind.name, size);
   }
 
+  /** Of its daemon; 0 without one. */
+  get pid(): number {
+    return this.#pid;
+  }
   /** Where what it stores lies. */
   get store(): string {
     return join(this.#image.mountPoint, 'store');
@@ -180,6 +184,7 @@ export class System {
 export function chooseSystems(
   wanted: readonly string[] | undefined,
   directory: string,
+  size: ImageSize = {},
 ): { systems: System[]; missing: string | undefined } {
   const kinds = KINDS.filter((kind) => wanted === undefined || wanted.includes(kind.name));
   const absent = kinds.flatMap(({ program }) =>
@@ -188,7 +193,7 @@ export function chooseSystems(
   return {
     systems: kinds
       .filter(({ program }) => program === undefined || !absent.includes(program))
-      .map((kind) => new System(kind, directory)),
+      .map((kind) => new System(kind, directory, size)),
     missing:
       absent.length === 0
         ? undefined

@@ -372,7 +372,16 @@ scenarios['names of every byte, 255 bytes long, and every length'] = () => {
 };
 
 scenarios['symlink targets of every kind'] = () =>
-  ['x', '/', 'a/../b', '\xff\xfe', 't'.repeat(1000), 't'.repeat(3000)].map((target, i) => [
+  [
+    'x',
+    '/',
+    'a/../b',
+    '\xff\xfe',
+    't'.repeat(1000),
+    't'.repeat(3031),
+    't'.repeat(3032),
+    't'.repeat(4095),
+  ].map((target, i) => [
     outcome(sys.symlink(target, `l${i}`)),
     sys.readlink(`l${i}`) === target,
     stat(`l${i}`),

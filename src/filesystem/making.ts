@@ -3,7 +3,7 @@ import { errno } from '../base/errno.js';
 import { XATTR } from '../format/binding.js';
 import { encodeDirectoryRecord } from '../format/directory-record.js';
 import type { StoredName } from '../format/names.js';
-import { storeTarget } from '../format/symlink.js';
+import { type StoredTarget, storeTarget, XATTR_TARGET } from '../format/symlink.js';
 import { type Handle, RENAME_NOREPLACE } from './backing.js';
 import type { Caller, NewObject, NodeId, Reply } from './contract.js';
 import type { Directory } from './directories.js';
@@ -207,6 +207,19 @@ export class Making {
     return Math.min(done, 0);
   }
 
+  /** A long target takes two calls: made under a name of the vault's own, it is never seen half. */
+  #makeLink({ link, rest }: StoredTarget, handle: Handle, name: string): number {
+    const { backing } = this.#volume;
+    if (rest === undefined) return backing.symlink(link, handle, name);
+    const temporary = this.#volume.temporaryName();
+    let done = backing.symlink(link, handle, temporary);
+    if (done < 0) return done;
+    done = backing.setxattr(handle, temporary, XATTR_TARGET, rest);
+    if (done >= 0) done = backing.rename(handle, temporary, handle, name, RENAME_NOREPLACE);
+    if (done < 0) backing.unlink(handle, temporary);
+    return done;
+  }
+
   symlink(parent: NodeId, name: string, target: string, caller: Caller, reply: Reply): void {
     const place = this.#nodes.target(parent, name, caller);
     if (typeof place === 'number') {
@@ -221,7 +234,7 @@ export class Making {
       return;
     }
     let done = directories.writeSide(handle, stored);
-    if (done >= 0) done = backing.symlink(sealed, handle, stored.name);
+    if (done >= 0) done = this.#makeLink(sealed, handle, stored.name);
     if (done < 0) {
       reply.error(-done);
       return;

@@ -62,11 +62,12 @@ export class Namespace {
       reply.error(errno.ENOENT);
       return;
     }
-    const stored = backing.readlink(place.handle, place.name);
-    if (typeof stored === 'number') {
-      reply.error(-stored);
+    const link = backing.readlink(place.handle, place.name);
+    if (typeof link === 'number') {
+      reply.error(-link);
       return;
     }
+    const stored = { link, rest: this.#nodes.targetRest(place.handle, place.name, link.length) };
     let target: string | undefined;
     for (const { symlink } of this.#volume.scopeOf(slot).live.since(0))
       target ??= readTarget(symlink, stored);

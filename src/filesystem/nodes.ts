@@ -3,7 +3,7 @@ import { scopeId } from '../base/ids.js';
 import { judgeBinding, XATTR, XATTR_ROOT } from '../format/binding.js';
 import { readDirectoryRecord } from '../format/directory-record.js';
 import { NAME_MAX, type StoredName } from '../format/names.js';
-import { targetLength } from '../format/symlink.js';
+import { LINK_CHARACTERS, targetLength, XATTR_TARGET } from '../format/symlink.js';
 import type { Stat } from '../libc/stat.js';
 import type { Handle } from './backing.js';
 import type { Attributes, Caller, NodeId, Reply } from './contract.js';
@@ -19,7 +19,8 @@ export type Access =
   /** Everything else. */
   | 'use';
 
-const value = Buffer.alloc(1024);
+/** Larger than any record, and than what is left of a target. */
+const value = Buffer.alloc(2048);
 
 /** A directory with an open descriptor and the stored form of a name in it. */
 export interface Target {
@@ -134,6 +135,7 @@ export class Nodes {
     const file = files.get(slot);
     const open = file?.handle ?? directories.get(slot)?.handle ?? -1;
     let done: number;
+    let at: { handle: Handle; name: string } | undefined;
     if (open >= 0) {
       done = backing.fstat(open, stat);
     } else if (slot === ROOT_SLOT) {
@@ -143,18 +145,30 @@ export class Nodes {
       // Unlinked, not open: what we know is all there is.
       if (place === undefined) return 0;
       done = backing.stat(place.handle, place.name, stat);
+      at = place;
     }
     if (done < 0) return done;
     // The size of a file that is open and known is ours: on the disk a change of it may be half done.
     const known = file?.loaded === true;
-    table.fill(slot, stat, known ? (table.size[slot] as number) : this.plainSize(stat));
+    table.fill(slot, stat, known ? (table.size[slot] as number) : this.plainSize(stat, at));
     return 0;
   }
 
-  plainSize(stat: Stat): number {
+  /** What of a symlink's sealed target lies in its xattr. `characters`: the backing symlink's length. */
+  targetRest(handle: Handle, name: string, characters: number): Buffer | undefined {
+    if (characters !== LINK_CHARACTERS) return undefined;
+    const length = this.volume.backing.getxattr(handle, name, XATTR_TARGET, value);
+    return length < 0 ? undefined : Buffer.from(value.subarray(0, length));
+  }
+
+  plainSize(stat: Stat, at?: { handle: Handle; name: string }): number {
     // A size that no plaintext gives is EIO at the first read; until then the object can be seen and deleted.
     if (stat.isRegular) return this.volume.geometry.plainSizeTrimmed(stat.size);
-    if (stat.isSymlink) return targetLength(stat.size);
+    if (stat.isSymlink)
+      return targetLength(
+        stat.size,
+        at === undefined ? 0 : this.targetRest(at.handle, at.name, stat.size)?.length,
+      );
     return stat.size;
   }
 
@@ -186,14 +200,14 @@ export class Nodes {
       !table.has(other, flag.DEAD | flag.UNLINKED);
     const several = (known || stat.nlink > 1) && this.#linked(directory, handle, stored, stat);
     if (known && several) {
-      table.fill(other, stat, this.plainSize(stat));
+      table.fill(other, stat, this.plainSize(stat, { handle, name: stored }));
       directory.children.set(name, other);
       hardLinks.add(other, directory, name);
       return other;
     }
     const slot = table.allocate(directory.scope.index, directory.slot, name);
     if (slot === NO_SLOT) return -errno.ENOMEM;
-    table.fill(slot, stat, this.plainSize(stat));
+    table.fill(slot, stat, this.plainSize(stat, { handle, name: stored }));
     directory.children.set(name, slot);
     if (several) hardLinks.add(slot, directory, name);
     return slot;

@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT } from './backing.js';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
-import { nodeOf, Rig } from './test-rig.js';
+import { nodeOf, Rig, user } from './test-rig.js';
 
 type Opened = { node: number; handle: number };
 const again = (disk: MemoryDisk): Rig => new Rig(disk, { fresh: false });
@@ -164,4 +164,31 @@ test('exchanging directories with scopes in them: the labels follow', async (t) 
       [false, 'one/bob'],
     ],
   );
+});
+
+test('a symlink with a long target is whole or not there; its end moves with it and is authenticated', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const target = 't'.repeat(4095);
+  for (const call of ['symlink', 'setxattr', 'rename']) {
+    disk.faults.before = (now) => (now === call ? -28 : 0);
+    t.equal(rig.symlink(ROOT_NODE, 'l', target).error, 'ENOSPC', call);
+    t.same((disk.list(disk.root) as unknown[]).length, 0, 'nothing is left');
+  }
+  disk.faults.before = () => 0;
+  t.match(rig.symlink(ROOT_NODE, 'l', target), { attributes: { size: 4095 } });
+  const directory = nodeOf(rig.mkdir(ROOT_NODE, 'd'));
+  rig.rename(ROOT_NODE, 'l', directory, 'm');
+  const fresh = again(disk);
+  t.match(fresh.lookup(fresh.walk('d'), 'm'), { attributes: { size: 4095 } });
+  t.match(fresh.readlink(fresh.walk('d', 'm')), { target });
+  t.same(fresh.listxattr(fresh.walk('d', 'm'), { ...user, uid: 0 }), [], 'and nobody sees how');
+  const [home] = (disk.list(disk.root) as { name: string }[]).map(({ name }) => name) as [string];
+  const inside = disk.list(disk.openDirectory(disk.root, home)) as { name: string }[];
+  const xattrs = disk.xattrs([home, inside[0]?.name as string]);
+  const rest = xattrs.get('trusted.scopefs.target') as Buffer;
+  xattrs.set('trusted.scopefs.target', rest.subarray(1));
+  t.equal(fresh.readlink(fresh.walk('d', 'm')).error, 'EIO');
+  xattrs.delete('trusted.scopefs.target');
+  t.equal(fresh.readlink(fresh.walk('d', 'm')).error, 'EIO');
 });
