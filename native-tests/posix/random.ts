@@ -5,9 +5,10 @@ import { Comparer, Mismatch } from './comparer.js';
 import { fresh } from './suite.js';
 
 /** One seed on a vault of its own, in a scope that is locked and unlocked in between: `ok`, or what differed. */
-export function compareOnce(seed: number, steps: number): string {
-  const vault = new Vault();
+export function compareOnce(seed: number, steps: number, ...options: string[]): string {
+  const vault = new Vault({ mount: false });
   try {
+    vault.mountIt(...options);
     const key = vault.createScope('scope');
     mkdirSync(vault.path('scope', 'files'));
     const comparer = new Comparer({

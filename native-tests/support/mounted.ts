@@ -97,6 +97,8 @@ export class Vault {
         '--host',
         `unix://${this.socket}`,
         '--json',
+        // The other I/O mode, for a whole run of tests.
+        ...(process.env.SCOPEFS_TEST_WRITEBACK === '1' ? ['--writeback'] : []),
         ...extra,
       ]),
       'mount',

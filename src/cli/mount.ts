@@ -11,6 +11,7 @@ interface Options {
   store?: string;
   suid?: boolean;
   dev?: boolean;
+  writeback?: boolean;
   transport: string;
 }
 
@@ -25,6 +26,7 @@ export const mount: Verb = (program, run) => {
     .option('--store <path>', 'the metadata store, where it is not in the vault')
     .option('--suid', 'honour set-user-id bits')
     .option('--dev', 'honour device nodes')
+    .option('--writeback', "let the kernel's cache collect small writes before they are sealed")
     .option('--transport <name>', 'kernel', 'kernel')
     .addHelpText('after', '\nExample:\n  scopefs mount /srv/vault /mnt/data --with file:key')
     .action(
@@ -52,6 +54,7 @@ export const mount: Verb = (program, run) => {
             store: options.store,
             suid: options.suid === true,
             dev: options.dev === true,
+            writeback: options.writeback === true,
             foreground: options.foreground === true,
           });
           if (mounted.clearedDeadMount) {

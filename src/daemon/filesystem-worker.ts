@@ -75,7 +75,7 @@ const core = new Core(
     wiped: () => session.wipe(),
   },
 );
-const session = new Session(core, data.device, {
+const session = new Session(core, data.device, data.writeback, {
   ready: (minor) => {
     cache.prunes = minor >= PRUNE_MINOR;
     tell({ kind: 'ready', minor });

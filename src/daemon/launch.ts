@@ -28,6 +28,8 @@ export interface ServerArguments {
   /** Who mounted. */
   readonly uid: number;
   readonly gid: number;
+  /** The kernel's writeback cache is asked for. */
+  readonly writeback: boolean;
   /** Its lines go to systemd's journal. */
   readonly journal: boolean;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
@@ -47,6 +49,7 @@ export interface MountRequest {
   readonly store: string | undefined;
   readonly suid: boolean;
   readonly dev: boolean;
+  readonly writeback: boolean;
   readonly foreground: boolean;
 }
 
@@ -166,11 +169,20 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       dev: request.dev,
     });
     isMounted = true;
-    const { store, foreground } = request;
+    const { store, foreground, writeback } = request;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
     const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
-    const server: ServerArguments = { vault: vault.path, mountPoint, socket, store, log, journal, ...who };
+    const server: ServerArguments = {
+      vault: vault.path,
+      mountPoint,
+      socket,
+      store,
+      writeback,
+      log,
+      journal,
+      ...who,
+    };
     const started = await start(server, device, secret, lock);
     return {
       pid: started.report.pid,

@@ -90,6 +90,8 @@ export interface FilesystemWorkerData {
   readonly chunkSize: number;
   readonly suite: SuiteName;
   readonly unclean: boolean;
+  /** The kernel collects small writes. */
+  readonly writeback: boolean;
   readonly scopes: readonly KnownScope[];
   /** How others wake the worker. */
   readonly doorbell: DoorbellParts;

@@ -145,6 +145,7 @@ async function main(): Promise<void> {
     chunkSize: record.chunkSize,
     suite: vault.suite,
     unclean,
+    writeback: argument.writeback,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
     doorbell,
   });

@@ -48,7 +48,7 @@ export interface SessionEvents {
 }
 
 /** What each request of the kernel means to the core. */
-export function handlers(core: Core, events: SessionEvents): Handlers {
+export function handlers(core: Core, writeback: boolean, events: SessionEvents): Handlers {
   return {
     INIT: (request, _caller, reply) => {
       const [major, minor] = [request.u32(0), request.u32(4)];
@@ -59,6 +59,7 @@ export function handlers(core: Core, events: SessionEvents): Handlers {
         maxReadahead: request.u32(8),
         low: request.u32(12),
         high: extended ? request.u32(16) : 0,
+        writeback,
       });
       events.ready(negotiated.minor);
     },
@@ -198,6 +199,11 @@ export function handlers(core: Core, events: SessionEvents): Handlers {
       else core.files.fallocate(request.node, request.u64(0), what, caller, reply);
     },
     LSEEK: (request, caller, reply) => {
+      // The kernel may have pages that we know nothing of, and does not write them first: then all is data.
+      if (writeback) {
+        reply.error(errno.ENOSYS);
+        return;
+      }
       const offset = request.u64(8);
       const whence = request.u32(16);
       if (Number.isNaN(offset)) reply.error(errno.ENXIO);

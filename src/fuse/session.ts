@@ -32,9 +32,10 @@ export class Session {
   /** The request that kept this thread longest: while it ran no other was served. */
   longest = { operation: 'none', milliseconds: 0 };
 
-  constructor(core: Core, fd: number, events: SessionEvents) {
+  /** `writeback`: the kernel may collect writes before it sends them. */
+  constructor(core: Core, fd: number, writeback: boolean, events: SessionEvents) {
     this.#fd = fd;
-    this.#handlers = handlers(core, events);
+    this.#handlers = handlers(core, writeback, events);
   }
 
   /** Whether requests of more than one caller came within the last second. */

@@ -10,6 +10,7 @@ export const initFlag = {
   DO_READDIRPLUS: 13,
   READDIRPLUS_AUTO: 14,
   ASYNC_DIO: 15,
+  WRITEBACK_CACHE: 16,
   PARALLEL_DIROPS: 18,
   POSIX_ACL: 20,
   MAX_PAGES: 22,
@@ -28,6 +29,8 @@ export interface InitRequest {
   /** Bits 0 to 31 and 32 to 63. */
   readonly low: number;
   readonly high: number;
+  /** The kernel's writeback cache is wanted. */
+  readonly writeback?: boolean;
 }
 
 const OUR_MAJOR = 7;
@@ -43,6 +46,7 @@ export function encodeInit(into: Buffer, request: InitRequest): { low: number; h
   let low = 0;
   let high = 0;
   for (const bit of Object.values(initFlag)) {
+    if (bit === initFlag.WRITEBACK_CACHE && request.writeback !== true) continue;
     if (bit < 32) low = (low | (1 << bit)) >>> 0;
     else high = (high | (1 << (bit - 32))) >>> 0;
   }
