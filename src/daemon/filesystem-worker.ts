@@ -65,6 +65,8 @@ const core = new Core(
     table: sparseArrayBuffer(InodeTable.bytesFor(INODES)),
     capacity: INODES,
     unclean: data.unclean,
+    session: Buffer.from(data.session),
+    uncleanSessions: new Set(data.uncleanSessions),
   },
   data.scopes,
   {

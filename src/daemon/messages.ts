@@ -75,6 +75,7 @@ export type NotifierOrder =
   | { id: number; kind: 'flush'; node: number }
   | { id: number; kind: 'pages'; nodes: readonly number[] }
   | { id: number; kind: 'prune'; nodes: readonly number[] }
+  | { id: number; kind: 'unused'; entries: readonly { parent: number; name: string }[] }
   | { id: number; kind: 'names'; entries: readonly CachedName[] };
 export type NotifierAnswer =
   | { kind: 'thread'; tid: number }
@@ -90,6 +91,9 @@ export interface FilesystemWorkerData {
   readonly chunkSize: number;
   readonly suite: SuiteName;
   readonly unclean: boolean;
+  /** 16 bytes, and the marks of sessions that stopped uncleanly. */
+  readonly session: Uint8Array;
+  readonly uncleanSessions: readonly string[];
   /** The kernel collects small writes. */
   readonly writeback: boolean;
   readonly scopes: readonly KnownScope[];

@@ -24,6 +24,8 @@ function perform(order: NotifierOrder): number {
       return notifier.dropPages(order.nodes);
     case 'prune':
       return notifier.prune(order.nodes);
+    case 'unused':
+      return notifier.dropUnused(order.entries);
     case 'names':
       return notifier.dropNames(order.entries);
   }

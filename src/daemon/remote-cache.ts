@@ -62,9 +62,12 @@ export class RemoteCache implements CachePort {
       const nodes = victims.map(({ node }) => node);
       this.#shared({ id: this.#next++, kind: 'prune', nodes }, done);
     } else {
-      // Older kernels forget a name, and with it what is below and not in use.
-      const entries = victims.map(({ parent, name }) => ({ parent, name }));
-      this.#shared({ id: this.#next++, kind: 'names', entries }, done);
+      // Older kernels can only forget names, and detach what is mounted there: none of directories, and none at all
+      // where something is mounted below us (the notifier looks).
+      const entries = victims
+        .filter(({ directory }) => !directory)
+        .map(({ parent, name }) => ({ parent, name }));
+      this.#shared({ id: this.#next++, kind: 'unused', entries }, done);
     }
   }
   receive(answer: Extract<NotifierAnswer, { kind: 'done' }>): void {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Errno, errno, errnoName } from '../base/errno.js';
@@ -5,6 +6,7 @@ import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
+import { sessionMark } from '../filesystem/volume.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
@@ -137,7 +139,8 @@ async function main(): Promise<void> {
   const known = knownScopes(store, storeKey, (scope) => damagedLabels.push(scope));
 
   becomeIoFlusher();
-  const unclean = markDirty(vault.path);
+  const session = randomBytes(16);
+  const { unclean, sessions } = markDirty(vault.path, sessionMark(session));
   const doorbell = Doorbell.parts(eventfd());
   const port = startThreads({
     device: fd.device,
@@ -145,6 +148,8 @@ async function main(): Promise<void> {
     chunkSize: record.chunkSize,
     suite: vault.suite,
     unclean,
+    session,
+    uncleanSessions: sessions,
     writeback: argument.writeback,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
     doorbell,
@@ -238,7 +243,7 @@ async function main(): Promise<void> {
   context.storeKey.close();
   store.close();
   // Files are repaired at their first open: until every one was looked at the vault stays unclean.
-  if (!unclean) markClean(vault.path);
+  markClean(vault.path, sessionMark(session), unclean);
   // The reply to an unmount by the API is still on its way out.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await Promise.race([control.close(), new Promise((resolve) => setTimeout(resolve, 500))]);

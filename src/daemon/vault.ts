@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
+  renameSync,
   rmSync,
   statSync,
   unlinkSync,
@@ -241,16 +242,30 @@ async function make(
 }
 
 /** Marks the vault as in use, durably, before the first write. True: it was left so, by a stop that was not clean. */
-export function markDirty(vault: string): boolean {
+export function markDirty(vault: string, session: string): { unclean: boolean; sessions: string[] } {
   const { dirty } = vaultPaths(vault);
   const unclean = existsSync(dirty);
-  if (!unclean) {
-    writeFileSync(dirty, '', { mode: 0o600, flush: true });
-    syncDirectory(vault);
-  }
-  return unclean;
+  const sessions = unclean ? sessionsOf(dirty) : [];
+  writeSessions(vault, [...sessions, session]);
+  return { unclean, sessions };
 }
-export function markClean(vault: string): void {
-  unlinkSync(vaultPaths(vault).dirty);
+/** This session ended well. Others that did not are remembered: their files are looked at when they are opened. */
+export function markClean(vault: string, session: string, unclean: boolean): void {
+  const { dirty } = vaultPaths(vault);
+  const left = sessionsOf(dirty).filter((mark) => mark !== session);
+  if (unclean) writeSessions(vault, left);
+  else unlinkSync(dirty);
+  syncDirectory(vault);
+}
+function sessionsOf(dirty: string): string[] {
+  return readFileSync(dirty, 'latin1')
+    .split('\n')
+    .filter((mark) => /^[0-9a-f]{32}$/.test(mark));
+}
+/** Replaced at once: half a list would condemn files that were written in the sessions it lost. */
+function writeSessions(vault: string, sessions: readonly string[]): void {
+  const { dirty } = vaultPaths(vault);
+  writeFileSync(`${dirty}.new`, sessions.map((mark) => `${mark}\n`).join(''), { mode: 0o600, flush: true });
+  renameSync(`${dirty}.new`, dirty);
   syncDirectory(vault);
 }

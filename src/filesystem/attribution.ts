@@ -29,7 +29,9 @@ export class Attribution {
   /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
   killPrivileges(slot: Slot): void {
     const { table, files, backing, directories } = this.#volume;
-    const mode = table.mode[slot] as number;
+    // An ACL may have changed it.
+    const shown = this.#nodes.attributes(slot);
+    const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
     let next = mode & ~SUID;
     if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
     if (next === mode) return;

@@ -133,6 +133,7 @@ export interface CachePort {
 /** An inode and one of its names. */
 export interface Victim extends CachedName {
   readonly node: NodeId;
+  readonly directory: boolean;
 }
 
 export interface CachedName {

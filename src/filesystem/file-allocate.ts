@@ -95,6 +95,16 @@ function dig(file: OpenFile, io: IoBuffers, first: number, last: number, done: D
     done(0);
     return;
   }
+  if (holes.full) {
+    done(-errno.ENOSPC);
+    return;
+  }
+  // The map is sealed anew: under the current epoch.
+  const prepared = file.prepareToSeal();
+  if (prepared < 0) {
+    done(prepared);
+    return;
+  }
   const before = holes.snapshot();
   volume.chunks.drop(file);
   holes.dig(first, last);

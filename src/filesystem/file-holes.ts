@@ -1,15 +1,19 @@
 import { errno } from '../base/errno.js';
-import { repeat } from '../base/repeat.js';
-import { copyMap, emptyMap, type HoleMap, mapFits, sealMap, XATTR_MAP } from '../format/hole-map.js';
-import type { IoBuffers } from './io-buffers.js';
+import {
+  copyMap,
+  emptyMap,
+  type HoleMap,
+  MAP_INLINE,
+  MAP_RANGES,
+  mapFileName,
+  sealMap,
+  XATTR_MAP,
+} from '../format/hole-map.js';
+import { pinned } from '../libc/memory.js';
+import { flag } from './inode-table.js';
 import type { OpenFile } from './open-file.js';
 
 type Done = (result: number) => void;
-
-/** A hole that no map has room for is stored as zeros, up to so many bytes. */
-const MOST_ZEROS = 64 << 20;
-/** Ranges kept in memory between two write-backs of the map. */
-const CROWDED = 2000;
 
 /**
  * The holes of an open file among its chunks ever written. What is here rules; the map on disk follows with the
@@ -21,6 +25,8 @@ export class FileHoles {
   dirty = false;
   /** The map was written since the last fsync: a metadata change, so fdatasync would not do. */
   unsynced = false;
+  /** The map lies in a file of its own. */
+  filed = false;
   /** Counts changes: an fsync says nothing of what changed meanwhile. */
   changes = 0;
 
@@ -34,9 +40,9 @@ export class FileHoles {
   get clean(): boolean {
     return this.none && this.#map.filled.empty;
   }
-  /** Too many to go on without writing some of them. */
-  get crowded(): boolean {
-    return this.#map.holes.ranges.length + this.#map.filled.ranges.length > CROWDED;
+  /** No map has room for one more range: what would make one is refused (ENOSPC). */
+  get full(): boolean {
+    return this.#map.holes.ranges.length + this.#map.filled.ranges.length >= MAP_RANGES - 2;
   }
   has(chunk: number): boolean {
     return this.#map.holes.has(chunk);
@@ -106,116 +112,94 @@ export class FileHoles {
 }
 
 /**
- * Writes the hole map if it is behind, before the header that names its version. Where it does not fit its xattr the
- * shortest holes are stored as zeros. The caller has the whole file. 0 or -errno.
+ * Writes the hole map if it is behind, before the header that names its version: small ones to an xattr, larger ones to
+ * a file. The caller has the whole file. 0 or -errno.
  */
-export function flushMap(file: OpenFile, io: IoBuffers, done: Done): void {
+export function flushMap(file: OpenFile, done: Done): void {
   const { holes, header, volume } = file;
   if (!holes.dirty || header === undefined) {
     done(0);
     return;
   }
-  // Halved while the xattr has no room beside the file's others.
-  let share = 1;
-  repeat((again) => {
-    if (holes.clean) {
-      header.sparse = false;
-      holes.dirty = false;
-      done(0);
-      return;
-    }
-    const keys = file.scope.live.at(header.epoch);
-    if (keys === undefined) throw new Error('the hole map is of an epoch that its scope does not have');
-    const most = CROWDED * share;
-    if (mapFits(holes.map) && holes.map.holes.ranges.length + holes.map.filled.ranges.length <= most) {
-      const context = { epoch: header.epoch, tag: header.tag, version: header.mapVersion + 1 };
-      const set = volume.backing.fsetxattr(file.handle, XATTR_MAP, sealMap(keys.header, context, holes.map));
-      if (set !== -errno.ENOSPC && set !== -errno.ERANGE && set !== -errno.E2BIG) {
-        if (set >= 0) {
-          header.mapVersion++;
-          header.sparse = true;
-          holes.dirty = false;
-          holes.unsynced = true;
-        }
-        done(Math.min(set, 0));
-        return;
-      }
-      share /= 2;
-    }
-    relieve(file, io, (result) => {
-      if (result < 0) done(result);
-      else again();
-    });
-  });
-}
-
-/** Makes the map smaller: syncs what is filled, else stores the shortest hole as zeros. 0 or -errno. */
-export function relieve(file: OpenFile, io: IoBuffers, done: Done): void {
-  const { holes, volume, header } = file;
-  const { filled } = holes.map;
-  if (!filled.empty) {
-    const { changes } = holes;
-    volume.executor.run({ op: 'fdatasync', handle: file.handle }, (result) => {
-      if (file.dead) done(-errno.ENOKEY);
-      else if (result < 0) done(result);
-      else if (holes.changes !== changes) throw new Error('the hole map changed under its owner');
-      else {
-        holes.settle();
-        done(0);
-      }
-    });
-    return;
-  }
-  const shortest = holes.map.holes.smallest;
-  if (shortest === undefined || header === undefined) {
+  if (volume.table.has(file.slot, flag.UNLINKED)) {
+    // Nobody will open it again, unless it gets a name.
+    holes.dirty = false;
     done(0);
     return;
   }
-  if ((shortest.to - shortest.from) * volume.geometry.chunkSize > MOST_ZEROS) {
-    done(-errno.ENOSPC);
+  if (holes.clean) {
+    header.sparse = false;
+    holes.dirty = false;
+    done(0);
     return;
   }
-  storeZeros(file, io, shortest.from, shortest.to, done);
+  const keys = file.scope.live.at(header.epoch);
+  if (keys === undefined) throw new Error('the hole map is of an epoch that its scope does not have');
+  const context = { epoch: header.epoch, tag: header.tag, version: header.mapVersion + 1 };
+  const record = sealMap(keys.header, context, holes.map);
+  const { changes } = holes;
+  const written = (result: number): void => {
+    if (file.dead) {
+      done(-errno.ENOKEY);
+      return;
+    }
+    if (result >= 0) {
+      header.mapVersion = context.version;
+      header.sparse = true;
+      holes.dirty = holes.changes !== changes;
+    }
+    done(result);
+  };
+  const { backing } = volume;
+  if (record.length <= MAP_INLINE) {
+    const set = backing.fsetxattr(file.handle, XATTR_MAP, record);
+    if (set >= 0) {
+      holes.unsynced = true;
+      if (holes.filed) backing.unlink(backing.root, mapFileName(header.tag));
+      holes.filed = false;
+      written(0);
+      return;
+    }
+    const noRoom = set === -errno.ENOSPC || set === -errno.ERANGE || set === -errno.E2BIG;
+    if (!noRoom) {
+      written(set);
+      return;
+    }
+  }
+  fileMap(file, Buffer.from(record), (result) => {
+    // The one in the xattr is older: its version says so, should it stay.
+    if (result >= 0 && !file.dead && !holes.filed) backing.fremovexattr(file.handle, XATTR_MAP);
+    if (result >= 0) {
+      holes.filed = true;
+      holes.unsynced = true;
+    }
+    written(result);
+  });
 }
 
-/** Stores chunks that are holes as sealed zeros. 0 or -errno. */
-function storeZeros(file: OpenFile, io: IoBuffers, from: number, to: number, done: Done): void {
-  const { geometry, executor, zeros } = file.volume;
-  let at = from;
-  repeat((again) => {
-    if (at >= to) {
-      done(0);
-      return;
-    }
-    const prepared = file.prepareToSeal();
-    if (prepared < 0) {
-      done(prepared);
-      return;
-    }
-    const count = Math.min(io.frames, to - at);
-    file.keys.nonces(io.sealed, 0, geometry.stride, count);
-    for (let i = 0; i < count; i++) {
-      file.keys.seal(
-        io.sealed,
-        i * geometry.stride,
-        at + i,
-        geometry.extent(at + i, file.size),
-        zeros.address,
-      );
-    }
-    const lastExtent = geometry.extent(at + count - 1, file.size);
-    const length = count * geometry.stride - (geometry.chunkSize - lastExtent);
-    const offset = geometry.frameOffset(at);
-    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (wrote) => {
-      if (file.dead) {
-        done(-errno.ENOKEY);
-      } else if (wrote < length) {
-        done(wrote < 0 ? wrote : -errno.ENOSPC);
-      } else {
-        file.holes.fill(at, at + count, file.header?.syncedChunks ?? 0);
-        at += count;
-        again();
-      }
-    });
+/** Replaces the map's file, durably and at once. 0 or -errno. */
+function fileMap(file: OpenFile, record: Buffer, done: Done): void {
+  const { backing, executor } = file.volume;
+  const { root } = backing;
+  const temporary = file.volume.temporaryName();
+  const target = backing.createFile(root, temporary, 0o600);
+  if (target < 0) {
+    done(target);
+    return;
+  }
+  const name = mapFileName((file.header as { tag: Buffer }).tag);
+  const buffer = pinned(record.length);
+  record.copy(buffer.bytes);
+  const { length } = record;
+  const end = (result: number): void => {
+    backing.close(target);
+    let last = result;
+    if (last >= 0) last = backing.rename(root, temporary, root, name, 0);
+    if (last < 0) backing.unlink(root, temporary);
+    done(Math.min(last, 0));
+  };
+  executor.run({ op: 'pwrite', handle: target, buffer, at: 0, length, offset: 0 }, (wrote) => {
+    if (wrote < length) end(wrote < 0 ? wrote : -errno.ENOSPC);
+    else executor.run({ op: 'fdatasync', handle: target }, end);
   });
 }

@@ -134,8 +134,11 @@ class Truncation {
       const { executor } = this.file.volume;
       executor.run({ op: 'fdatasync', handle: this.file.handle }, (result) => {
         if (this.file.dead) this.done(-errno.ENOKEY);
-        else if (result < 0) this.#undo(result);
-        else cut();
+        else if (result < 0) {
+          // A failed sync is nobody's alone: the next fsync must not say that all is well.
+          this.file.failed ||= -result;
+          this.#undo(result);
+        } else cut();
       });
     });
   }
@@ -210,6 +213,8 @@ class Truncation {
       return;
     }
     const sized = (): void => {
+      // Also where the disk's size could not be put back: then the file says so at every fsync.
+      file.volume.table.size[file.slot] = old;
       if (old === 0) {
         file.reset();
       } else {

@@ -2,7 +2,6 @@ import { errno } from '../base/errno.js';
 import type { FileHeader } from '../format/file-header.js';
 import { HEADER_REGION, MAX_SIZE } from '../format/geometry.js';
 import { copyMemory, type Pinned } from '../libc/memory.js';
-import { relieve } from './file-holes.js';
 import { slice } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
 import type { IoBuffers } from './io-buffers.js';
@@ -278,13 +277,18 @@ export function writeFile(
   }
   const { geometry } = file.volume;
   const before = file.size;
+  const first = geometry.chunkOf(offset);
+  const skips = first > (file.header?.chunks ?? 0);
+  if (file.holes.full && (skips || file.holes.overlaps(first, geometry.chunksOf(offset + length)))) {
+    done(-errno.ENOSPC);
+    return;
+  }
   const tail = geometry.chunksOf(before) - 1;
-  const apart = geometry.chunkOf(offset) > tail + 1 && geometry.extent(tail, before) < geometry.chunkSize;
+  const apart = first > tail + 1 && geometry.extent(tail, before) < geometry.chunkSize;
   const write = (failed: (error: number) => void): void => {
     new Write(file, io, offset, source, sourceAt, length, (result) => {
       if (result < 0 && !file.dead) failed(result);
-      else if (result < 0 || !file.holes.crowded) done(result);
-      else relieve(file, io, (relieved) => done(relieved < 0 && file.dead ? relieved : result));
+      else done(result);
     }).run();
   };
   if (!apart || !file.hasChunk(tail)) {

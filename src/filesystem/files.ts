@@ -65,18 +65,21 @@ export class Files {
     return file;
   }
 
+  /** Closes a file without handles: somebody may have opened it again meanwhile. */
+  end(file: OpenFile): void {
+    const { files, table } = this.#volume;
+    if (file.opens > 0 || file.closed) return;
+    if (files.get(file.slot) === file) files.delete(file.slot);
+    file.close();
+    // Mapped pages were written before the kernel let go of the file (fuse_vma_close): none is dirty now.
+    table.clear(file.slot, flag.WRITABLE);
+  }
+
   /** One handle less; the last one writes the header back and closes. */
   drop(file: OpenFile, done: () => void): void {
     file.opens--;
     const end = (): void => {
-      const { files } = this.#volume;
-      // Somebody may have opened it again while the header was written.
-      if (file.opens === 0 && !file.closed) {
-        if (files.get(file.slot) === file) files.delete(file.slot);
-        file.close();
-        // Mapped pages were written before the kernel let go of the file (fuse_vma_close): none is dirty now.
-        this.#volume.table.clear(file.slot, flag.WRITABLE);
-      }
+      this.end(file);
       done();
     };
     if (file.opens > 0) {
@@ -97,8 +100,14 @@ export class Files {
       ({ io, leave }) => {
         file.flushHeader(io, (result) => {
           leave();
-          // close(2) was answered long ago: nobody but the log can be told.
-          if (result < 0 && !file.dead) this.#volume.onWriteBackFailed(file.slot, -result);
+          const lost = result < 0 && !file.dead && !this.#volume.table.has(file.slot, flag.UNLINKED);
+          if (lost) {
+            // close(2) was answered long ago: nobody but the log can be told. What is right is here alone, so the file
+            // stays: the next open finds it, and its last close or the lock tries again.
+            this.#volume.onWriteBackFailed(file.slot, -result);
+            done();
+            return;
+          }
           file.queue.whenIdle(end);
         });
       },
@@ -312,6 +321,7 @@ export class Files {
       const op = dataOnly && !holes.unsynced ? 'fdatasync' : 'fsync';
       const { cuts } = file;
       const { changes } = holes;
+      const map = header?.mapVersion ?? 0;
       const wasUnsynced = holes.unsynced;
       holes.unsynced = false;
       this.#volume.executor.run({ op, handle: file.handle }, (result) => {
@@ -326,6 +336,10 @@ export class Files {
         }
         if (result >= 0 && same && !file.dead && holes.changes === changes) {
           holes.settle();
+          if (header.sparse && header.syncedMapVersion < map) {
+            header.syncedMapVersion = map;
+            file.headerDirty = true;
+          }
           if (header.syncedChunks < chunks) {
             header.syncedChunks = Math.min(chunks, header.chunks);
             file.headerDirty = true;

@@ -7,12 +7,17 @@ interface Alias {
   readonly name: string;
 }
 
+function placeOf(directory: Directory, name: string): string {
+  return `${directory.slot}/${name}`;
+}
+
 /** Files with several names: one inode for all of them, and every name under which it is known. */
 export class HardLinks {
   readonly #table: InodeTable;
   /** By backing inode number. */
   readonly #slots = new Map<number, Slot>();
-  readonly #aliases = new Map<Slot, Alias[]>();
+  /** By slot, then by place: a file may have 65,000 names. */
+  readonly #aliases = new Map<Slot, Map<string, Alias>>();
 
   constructor(table: InodeTable) {
     this.#table = table;
@@ -26,10 +31,8 @@ export class HardLinks {
   }
   /** A name under which this slot is known. */
   add(slot: Slot, directory: Directory, name: string): void {
-    const aliases = this.#aliases.get(slot) ?? [];
-    if (!aliases.some((alias) => alias.directory === directory && alias.name === name)) {
-      aliases.push({ directory, name });
-    }
+    const aliases = this.#aliases.get(slot) ?? new Map<string, Alias>();
+    aliases.set(placeOf(directory, name), { directory, name });
     this.#aliases.set(slot, aliases);
     this.#slots.set(this.#table.ino[slot] as number, slot);
     if (this.#table.parent[slot] === NO_SLOT) this.#go(slot, { directory, name });
@@ -38,13 +41,13 @@ export class HardLinks {
   remove(slot: Slot, directory: Directory, name: string): void {
     const aliases = this.#aliases.get(slot);
     if (aliases === undefined) return;
-    const left = aliases.filter((alias) => alias.directory !== directory || alias.name !== name);
-    this.#aliases.set(slot, left);
+    const place = placeOf(directory, name);
+    if (aliases.get(place)?.directory === directory) aliases.delete(place);
     const table = this.#table;
     if (table.parent[slot] !== directory.slot || table.name[slot] !== name) return;
-    const other = left[0];
-    if (other === undefined) table.parent[slot] = NO_SLOT;
-    else this.#go(slot, other);
+    const other = aliases.values().next();
+    if (other.done === true) table.parent[slot] = NO_SLOT;
+    else this.#go(slot, other.value);
   }
   #go(slot: Slot, alias: Alias): void {
     this.#table.parent[slot] = alias.directory.slot;
@@ -57,7 +60,7 @@ export class HardLinks {
     this.#aliases.delete(slot);
     const ino = this.#table.ino[slot] as number;
     if (this.#slots.get(ino) === slot) this.#slots.delete(ino);
-    for (const { directory, name } of aliases) {
+    for (const { directory, name } of aliases.values()) {
       if (directory.children.get(name) === slot) directory.children.delete(name);
     }
   }

@@ -1,52 +1,126 @@
 import { errno } from '../base/errno.js';
 import { repeat } from '../base/repeat.js';
-import { MAP_BYTES, openMap, XATTR_MAP } from '../format/hole-map.js';
+import type { FileHeader } from '../format/file-header.js';
+import {
+  type HoleMap,
+  MAP_INLINE,
+  MAP_LARGEST,
+  mapFileName,
+  mapTag,
+  openMap,
+  XATTR_MAP,
+} from '../format/hole-map.js';
+import { pinned } from '../libc/memory.js';
+import { Stat } from '../libc/stat.js';
 import type { IoBuffers } from './io-buffers.js';
 import { NOT_AUTHENTIC, type OpenFile } from './open-file.js';
 
-const record = Buffer.alloc(MAP_BYTES);
+const record = Buffer.alloc(MAP_INLINE);
+const stat = new Stat();
+
+interface Found {
+  readonly map: HoleMap;
+  readonly version: number;
+  readonly filed: boolean;
+}
 
 /**
  * Reads the hole map that a file's header names. 0 or -errno: EIO where it is missing, not authentic or of another
- * version, but after an unclean stop map and header may be of different moments, or the map not there yet.
+ * version. After an unclean stop a newer map may be there, its header not yet; of a file that was written in the session
+ * that stopped so, also an older one that no fsync confirmed, or none.
  */
 export function adoptMap(file: OpenFile): number {
-  const { header, volume, scope } = file;
+  const { header, volume } = file;
   if (header === undefined || !header.sparse) return 0;
-  const length = volume.backing.fgetxattr(file.handle, XATTR_MAP, record);
-  if (length === -errno.ENODATA && volume.unclean) return 0;
-  if (length < 0) return length === -errno.ENODATA ? -errno.EIO : length;
-  const keys = (epoch: number) => scope.live.at(epoch)?.header;
-  const opened = openMap(keys, header.tag, record.subarray(0, length));
-  if (opened === undefined || (opened.version !== header.mapVersion && !volume.unclean)) return -errno.EIO;
-  file.holes.adopt(opened.map);
+  const right = (found: Found): boolean =>
+    found.version === header.mapVersion ||
+    (volume.unclean && found.version > header.mapVersion) ||
+    (volume.forgives(header) && found.version >= header.syncedMapVersion);
+  const found = [inline(file, header), filed(file, header)];
+  // Both are replaced at once: a power cut leaves none that is of this file and does not open.
+  if (found.includes('bad')) return -errno.EIO;
+  const candidates = found.filter((one): one is Found => one !== undefined && one !== 'bad' && right(one));
+  const best = candidates.sort((a, b) => b.version - a.version)[0];
+  if (best === undefined) return volume.forgives(header) && header.syncedMapVersion === 0 ? 0 : -errno.EIO;
+  file.holes.adopt(best.map);
+  file.holes.filed = best.filed;
   file.holes.cut(header.chunks);
-  if (opened.version !== header.mapVersion) {
+  if (best.version !== header.mapVersion) {
     // The next one must be newer than both.
-    header.mapVersion = Math.max(header.mapVersion, opened.version);
+    header.mapVersion = Math.max(header.mapVersion, best.version);
     file.holes.dirty = true;
   }
   return 0;
 }
 
+function open(file: OpenFile, header: FileHeader, bytes: Buffer, isFile: boolean): Found | 'bad' | undefined {
+  const keys = (epoch: number) => file.scope.live.at(epoch)?.header;
+  // Of an identity that the file had before.
+  if (!mapTag(bytes).equals(header.tag)) return undefined;
+  const opened = openMap(keys, header.tag, bytes);
+  return opened === undefined ? 'bad' : { ...opened, filed: isFile };
+}
+
+function inline(file: OpenFile, header: FileHeader): Found | 'bad' | undefined {
+  const length = file.volume.backing.fgetxattr(file.handle, XATTR_MAP, record);
+  return length < 0 || length > MAP_INLINE
+    ? undefined
+    : open(file, header, record.subarray(0, length), false);
+}
+
+function filed(file: OpenFile, header: FileHeader): Found | 'bad' | undefined {
+  const { backing } = file.volume;
+  const handle = backing.openFile(backing.root, mapFileName(header.tag));
+  if (handle < 0) return undefined;
+  const known = backing.fstat(handle, stat);
+  let found: Found | 'bad' | undefined;
+  if (known >= 0 && stat.isRegular && stat.size > 0 && stat.size <= MAP_LARGEST) {
+    const length = stat.size;
+    const buffer = pinned(length);
+    const got = backing.perform({ op: 'pread', handle, buffer, at: 0, length, offset: 0 });
+    if (got === length) found = open(file, header, buffer.bytes, true);
+  }
+  backing.close(handle);
+  return found;
+}
+
+/** Chunks looked at before others have a turn. */
+const AT_ONCE = 8;
+
 /**
- * After an unclean stop: what was written into holes, or beyond the durable chunks, and does not open is a hole (again).
- * 0 or -errno.
+ * After an unclean stop, of a file that was written in that session: what was written into holes, or beyond the durable
+ * chunks, and does not open is a hole (again). What was found is made durable, so it is looked for once. 0 or -errno.
  */
 export function recoverHoles(file: OpenFile, io: IoBuffers, done: (result: number) => void): void {
-  const { header, holes } = file;
-  if (header === undefined || !(header.sparse || !holes.clean)) {
+  const { header, holes, volume } = file;
+  if (header === undefined || !(header.sparse || !holes.clean) || !volume.forgives(header)) {
     done(0);
     return;
   }
-  const { geometry } = file.volume;
+  const { geometry, executor } = volume;
   const doubtful = holes.map.filled.copy();
   doubtful.add(header.syncedChunks, header.chunks);
   let chunk = 0;
+  let looked = 0;
+  const settle = (): void => {
+    executor.run({ op: 'fsync', handle: file.handle }, (result) => {
+      if (file.dead) {
+        done(-errno.ENOKEY);
+      } else if (result < 0) {
+        done(result);
+      } else {
+        holes.settle();
+        header.syncedChunks = header.chunks;
+        // In this session, so that the next mount need not look.
+        file.headerDirty = true;
+        done(0);
+      }
+    });
+  };
   repeat((again) => {
     const range = doubtful.next(chunk);
     if (range === undefined) {
-      done(0);
+      settle();
       return;
     }
     chunk = Math.max(chunk, range.from);
@@ -63,7 +137,8 @@ export function recoverHoles(file: OpenFile, io: IoBuffers, done: (result: numbe
         return;
       }
       if (result === NOT_AUTHENTIC) holes.dig(index, index + 1);
-      again();
+      if (++looked % AT_ONCE !== 0) again();
+      else executor.yield(() => (file.dead ? done(-errno.ENOKEY) : again()));
     });
   });
 }

@@ -177,6 +177,10 @@ export class LockRun {
         this.#syncAll(times);
         return;
       }
+      if (file.closed) {
+        again();
+        return;
+      }
       this.#files.inside(
         file,
         () => WHOLE,
@@ -198,7 +202,7 @@ export class LockRun {
     executor.run({ op: 'syncfs', handle: backing.root }, (result) => {
       if (this.#phase !== 'checkpoint') return;
       if (result < 0) this.#errors.push({ file: '*', error: errnoName(-result) });
-      const again = this.#open().some((file) => file.queue.busy || file.headerDirty);
+      const again = this.#open().some((file) => file.queue.busy || file.behind);
       if (again && times > 1) {
         this.#checkpoint(times - 1);
         return;
@@ -224,12 +228,16 @@ export class LockRun {
     const { scope } = this;
     const { table, directories, hardLinks, io, suite, aside } = this.#volume;
     for (const file of this.#open()) {
-      if (early && (file.headerDirty || file.queue.busy)) {
+      if (file.behind || (early && file.queue.busy)) {
         this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(errno.ETIMEDOUT) });
       }
       file.kill();
       this.#jobs++;
-      file.queue.whenIdle(() => this.#jobs--);
+      file.queue.whenIdle(() => {
+        this.#jobs--;
+        // One that stayed because its last write-back failed has no handle that would close it.
+        if (file.opens === 0) this.#files.end(file);
+      });
     }
     aside.wipe(scope);
     this.#cut = this.#handles.cut(scope);

@@ -136,7 +136,9 @@ export class Namespace {
     }
     // Its first byte, which may be under way, makes its binding too.
     file.queue.enter(WHOLE, reply, (turn) => {
-      const done = this.#linkFile(file, directory, name);
+      // Another link may have been faster: then it has a binding for its name already.
+      const named = !this.#volume.table.has(slot, flag.UNLINKED);
+      const done = named ? -errno.EBUSY : this.#linkFile(file, directory, name);
       if (done < 0) reply.error(-done);
       else this.#nodes.entry(slot, reply);
       turn.leave();
@@ -163,6 +165,7 @@ export class Namespace {
     }
     table.clear(slot, flag.UNLINKED);
     table.set(slot, flag.STALE);
+    if (!file.holes.clean) file.holes.dirty = true;
     table.parent[slot] = directory.slot;
     table.name[slot] = name;
     directory.children.set(name, slot);

@@ -2,6 +2,7 @@ import { errno } from '../base/errno.js';
 import { encodeBinding, encodeUnbound, XATTR } from '../format/binding.js';
 import { type FileHeader, type HeaderContext, sealHeader } from '../format/file-header.js';
 import { FRAME_OVERHEAD, HEADER_BYTES, HEADER_REGION } from '../format/geometry.js';
+import { mapFileName } from '../format/hole-map.js';
 import { UTIME_OMIT } from '../libc/files.js';
 import { type Pinned, pinned, randomFill } from '../libc/memory.js';
 import { Stat } from '../libc/stat.js';
@@ -114,6 +115,10 @@ export class OpenFile {
     this.#loaded = false;
   }
 
+  /** Header or hole map on disk are behind the ones here. */
+  get behind(): boolean {
+    return this.headerDirty || this.holes.dirty;
+  }
   /** Whether a chunk is stored: the rest are holes. */
   hasChunk(index: number): boolean {
     return index >= 0 && index < (this.header?.chunks ?? 0) && !this.holes.has(index);
@@ -186,8 +191,9 @@ export class OpenFile {
       syncedChunks: 0,
       sparse: false,
       mapVersion: 0,
+      syncedMapVersion: 0,
     };
-    this.header = { epoch, firstEpoch: epoch, fileId, tag, ...size };
+    this.header = { epoch, firstEpoch: epoch, fileId, tag, ...size, session: this.volume.session };
     this.headerDirty = true;
     return 0;
   }
@@ -229,6 +235,7 @@ export class OpenFile {
   sealHeader(into: Pinned): void {
     const header = this.header as FileHeader;
     header.version++;
+    header.session = this.volume.session;
     const keys = this.scope.live.at(header.epoch);
     if (keys === undefined) throw new Error('the header is of an epoch that its scope does not have');
     sealHeader(keys.header, this.context, header, into, 0);
@@ -237,14 +244,13 @@ export class OpenFile {
 
   /** Writes the header if it is behind, and puts the modification time back. 0 or -errno (kept in `failed`). */
   flushHeader(io: IoBuffers, done: (result: number) => void): void {
-    const { headerDirty, holes } = this;
-    if ((!headerDirty && !holes.dirty) || this.header === undefined) {
+    if (!this.behind || this.header === undefined) {
       done(0);
       return;
     }
     this.volume.backing.fstat(this.handle, stat);
     const { mtime, mtimeNs } = stat;
-    flushMap(this, io, (result) => {
+    flushMap(this, (result) => {
       if (this.dead) {
         done(-errno.ENOKEY);
       } else if (result < 0) {
@@ -290,6 +296,10 @@ export class OpenFile {
     this.#dropKey();
     const { table, backing, executor } = this.volume;
     const size = table.size[this.slot] as number;
+    // Its hole map goes with a file that has no name.
+    if (this.holes.filed && this.header !== undefined && table.has(this.slot, flag.UNLINKED)) {
+      backing.unlink(backing.root, mapFileName(this.header.tag));
+    }
     if (size < LARGE || !table.has(this.slot, flag.UNLINKED)) backing.close(this.handle);
     else executor.run({ op: 'close', handle: this.handle }, () => {});
   }

@@ -59,6 +59,7 @@ export class Pruner {
         node: table.node(slot),
         parent: table.node(parent),
         name: table.name[slot] as string,
+        directory: table.isDirectory(slot),
       });
     }
     return victims;

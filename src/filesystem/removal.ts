@@ -1,4 +1,6 @@
 import { errno } from '../base/errno.js';
+import { XATTR } from '../format/binding.js';
+import { mapFileName } from '../format/hole-map.js';
 import type { StoredName } from '../format/names.js';
 import { type Handle, RENAME_NOREPLACE } from './backing.js';
 import type { Caller, NodeId, Reply } from './contract.js';
@@ -7,6 +9,10 @@ import { flag, type Slot } from './inode-table.js';
 import type { Nodes } from './nodes.js';
 import { LARGE } from './open-file.js';
 import type { Volume } from './volume.js';
+
+const binding = Buffer.alloc(256);
+/** Where a binding's tag ends (FORMAT.md, "Name binding"). */
+const TAG_END = 18;
 
 /** Operations that take a name away. */
 export class Removal {
@@ -27,16 +33,31 @@ export class Removal {
     const { backing, directories } = this.#volume;
     const { directory, handle, stored } = target;
     const freed = this.largeFile(directory.children.get(name), handle, stored);
+    const map = this.mapOf(directory.children.get(name), handle, stored);
     const done = backing.unlink(handle, stored.name);
     freed();
     if (done < 0) {
       reply.error(-done);
       return;
     }
+    if (map !== undefined) backing.unlink(backing.root, map);
     directories.removeSide(handle, stored);
     this.#nodes.touched(directory);
     this.gone(directory, name);
     reply.ok();
+  }
+
+  /**
+   * Before a file's last name goes: the name of the file that may have its hole map. One that is open takes it along
+   * when it is closed.
+   */
+  mapOf(slot: Slot | undefined, handle: Handle, stored: StoredName): string | undefined {
+    const { table, backing, files } = this.#volume;
+    if (slot === undefined || !table.isRegular(slot) || table.nlink[slot] !== 1 || files.has(slot))
+      return undefined;
+    const full = (table.blocks[slot] as number) * 512 >= (table.size[slot] as number);
+    const length = full ? -1 : backing.getxattr(handle, stored.name, XATTR, binding);
+    return length < TAG_END ? undefined : mapFileName(binding.subarray(2, TAG_END));
   }
 
   /**

@@ -98,8 +98,10 @@ export class Renaming {
       }
     }
     const freed = this.#removal.largeFile(replaced > 0 ? replaced : undefined, toHandle, target);
+    const map = this.#removal.mapOf(replaced > 0 ? replaced : undefined, toHandle, target);
     if (done >= 0) done = backing.rename(fromHandle, source.name, toHandle, target.name, flags);
     freed();
+    if (done >= 0 && map !== undefined) backing.unlink(backing.root, map);
     if (done < 0) {
       if (records !== undefined) {
         backing.setxattr(fromHandle, source.name, XATTR, records.before);
@@ -109,6 +111,7 @@ export class Renaming {
     if (records !== undefined) backing.setxattr(toHandle, target.name, XATTR, records.after);
     // A whiteout has the old name, in its stored form too.
     if ((flags & RENAME_WHITEOUT) === 0) directories.removeSide(fromHandle, source);
+    else backing.chown(fromHandle, source.name, caller.uid, caller.gid);
 
     if (replaced > 0) {
       directories.remove(replaced);

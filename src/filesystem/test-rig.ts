@@ -15,7 +15,7 @@ import type { LockReceipt } from './lock.js';
 import { rootRecord } from './scope-creation.js';
 import { TestCache } from './test-ports.js';
 import { type Answer, RigReply } from './test-reply.js';
-import type { KnownScope } from './volume.js';
+import { type KnownScope, sessionMark } from './volume.js';
 
 /** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
 
@@ -45,9 +45,13 @@ export interface RigOptions {
   secrets?: readonly Buffer[];
   now?: () => number;
   keptInodes?: number;
+  /** The session that stopped uncleanly was another one than that of the files. */
+  cleanSessions?: boolean;
 }
 
 const CAPACITY = 4096;
+/** All rigs' files are of one session. */
+const SESSION = Buffer.alloc(16, 5);
 export const ROOT_SECRET = Buffer.alloc(32, 7);
 export const ROOT_SCOPE = '11'.repeat(16) as ScopeId;
 
@@ -82,6 +86,12 @@ export class Rig {
         table: new ArrayBuffer(InodeTable.bytesFor(CAPACITY)),
         capacity: CAPACITY,
         unclean: options.unclean ?? false,
+        session: SESSION,
+        uncleanSessions: new Set(
+          options.unclean === true
+            ? [sessionMark(options.cleanSessions === true ? Buffer.alloc(16) : SESSION)]
+            : [],
+        ),
         ...(options.keptInodes === undefined ? {} : { keptInodes: options.keptInodes }),
       },
       options.known ?? [{ id: ROOT_SCOPE, parent: undefined, path: '' }],
@@ -133,16 +143,23 @@ export class Rig {
       this.core.files.open(node, { write, truncate, killPrivileges: false }, user, reply),
     );
   }
-  startWrite(node: NodeId, handle: number, offset: number, data: Buffer): { answers: Answer[] } {
+  startWrite(
+    node: NodeId,
+    handle: number,
+    offset: number,
+    data: Buffer,
+    fromCache = false,
+  ): { answers: Answer[] } {
     const source = pinned(Math.max(1, data.length));
     data.copy(source.bytes);
-    const options = { fromCache: false, killPrivileges: false };
+    const options = { fromCache, killPrivileges: false };
     return this.start((reply) =>
       this.core.files.write(node, handle, offset, source, 0, data.length, options, user, reply),
     );
   }
-  write(node: NodeId, handle: number, offset: number, data: Buffer | string): Answer {
-    return this.startWrite(node, handle, offset, Buffer.from(data)).answers[0] as Answer;
+  /** `fromCache`: the kernel writes back pages. */
+  write(node: NodeId, handle: number, offset: number, data: Buffer | string, fromCache = false): Answer {
+    return this.startWrite(node, handle, offset, Buffer.from(data), fromCache).answers[0] as Answer;
   }
   read(node: NodeId, handle: number, offset: number, length: number): Answer {
     return this.#now((reply) => this.core.files.read(node, handle, offset, length, user, reply));

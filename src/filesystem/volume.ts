@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.js';
 import type { ScopeId } from '../base/ids.js';
 import type { AeadSuite } from '../crypto/aead.js';
@@ -30,11 +30,19 @@ export interface VolumeOptions {
   readonly capacity: number;
   /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
   readonly unclean: boolean;
+  /** Of this mount: 16 random bytes, and what the sessions that stopped uncleanly left of theirs. */
+  readonly session: Buffer;
+  readonly uncleanSessions: ReadonlySet<string>;
   /** How many inodes may be known before the kernel is asked to forget some. */
   readonly keptInodes?: number;
 }
 
 const KEPT_INODES = 250_000;
+
+/** What `VAULT/dirty` keeps of a session: who reads it can't tell the session's id, which headers have sealed. */
+export function sessionMark(session: Buffer): string {
+  return createHash('sha256').update(session).digest('hex').slice(0, 32);
+}
 
 /** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
 export interface KnownScope {
@@ -53,6 +61,8 @@ export class Volume {
   readonly cache: CachePort;
   readonly geometry: Geometry;
   readonly unclean: boolean;
+  readonly session: Buffer;
+  readonly #uncleanSessions: ReadonlySet<string>;
   readonly table: InodeTable;
   readonly directories: Directories;
   readonly aside: Aside;
@@ -80,6 +90,8 @@ export class Volume {
     this.clock = options.clock;
     this.cache = options.cache;
     this.unclean = options.unclean;
+    this.session = options.session;
+    this.#uncleanSessions = options.uncleanSessions;
     this.geometry = new Geometry(options.chunkSize);
     this.table = new InodeTable(options.table, options.capacity);
     this.hardLinks = new HardLinks(this.table);
@@ -89,6 +101,11 @@ export class Volume {
     this.chunks = new ChunkCache(options.chunkSize);
     this.zeros = pinned(options.chunkSize);
     this.pruner = new Pruner(this, options.keptInodes ?? KEPT_INODES);
+  }
+
+  /** Whether a header was written in a session that stopped uncleanly: what it says may be ahead of the disk. */
+  forgives(header: { readonly session: Buffer }): boolean {
+    return this.unclean && this.#uncleanSessions.has(sessionMark(header.session));
   }
 
   /** The scope whose key seals a node's content. */

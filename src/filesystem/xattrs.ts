@@ -65,6 +65,7 @@ export class Xattrs {
   #get(slot: Slot, name: string): Buffer | number {
     const kind = kindOf(name);
     if (kind === 'other') return -errno.EOPNOTSUPP;
+    if (kind === 'nameless') return -errno.EINVAL;
     // The kernel asks for security.capability at each file's first write.
     if (this.#volume.table.has(slot, flag.PLAIN)) return -errno.ENODATA;
     const place = this.#place(slot);
@@ -83,8 +84,10 @@ export class Xattrs {
     const { table } = this.#volume;
     if (table.has(slot, flag.ADORNED)) return false;
     const names = place.list();
+    // An error of the disk says nothing of what is there.
+    if (typeof names === 'number' && names !== -errno.EOPNOTSUPP) return false;
     const plain =
-      typeof names !== 'number' &&
+      typeof names === 'number' ||
       !names.some((name) => kindOf(name) === 'acl' || name.startsWith(place.prefix));
     table.set(slot, plain ? flag.PLAIN : flag.ADORNED);
     return plain;
@@ -113,6 +116,7 @@ export class Xattrs {
   #set(slot: Slot, { name, value: content, flags, killSgid }: XattrChange): number {
     const kind = kindOf(name);
     if (kind === 'other') return -errno.EOPNOTSUPP;
+    if (kind === 'nameless') return -errno.EINVAL;
     if (name.length > 255) return -errno.ERANGE;
     const place = this.#place(slot);
     if (typeof place === 'number') return place;
@@ -170,6 +174,7 @@ export class Xattrs {
   #remove(slot: Slot, name: string): number {
     const kind = kindOf(name);
     if (kind === 'other') return -errno.EOPNOTSUPP;
+    if (kind === 'nameless') return -errno.EINVAL;
     if (this.#volume.table.has(slot, flag.PLAIN)) return -errno.ENODATA;
     const place = this.#place(slot);
     if (typeof place === 'number') return place;
@@ -221,15 +226,17 @@ export class Xattrs {
     if (table.has(slot, flag.PLAIN)) return [];
     const place = this.#place(slot);
     if (typeof place === 'number') return place;
+    if (this.#isPlain(slot, place)) return [];
     const stored = place.list();
-    if (typeof stored === 'number') return stored === -errno.EOPNOTSUPP ? [] : stored;
+    if (typeof stored === 'number') return stored;
     const names: string[] = [];
     for (const attribute of stored) {
       if (kindOf(attribute) === 'acl') names.push(attribute);
       if (!attribute.startsWith(place.prefix)) continue;
       const length = place.get(attribute);
-      // Gone since, planted or damaged: it has no name here.
-      if (length < 0) continue;
+      if (length === -errno.ENODATA) continue;
+      if (length < 0) return length;
+      // Planted or damaged: it has no name here.
       for (const { xattr } of this.#volume.scopeOf(slot).live.since(0)) {
         const read = readXattr(xattr, place.object, value.subarray(0, length));
         if (read === undefined) continue;
@@ -237,7 +244,6 @@ export class Xattrs {
         break;
       }
     }
-    if (names.length === 0) table.set(slot, flag.PLAIN);
     return names;
   }
 
@@ -273,8 +279,9 @@ export class Xattrs {
   }
 }
 
-function kindOf(name: string): 'acl' | 'sealed' | 'other' {
+function kindOf(name: string): 'acl' | 'sealed' | 'nameless' | 'other' {
   if (name === ACL_ACCESS || name === ACL_DEFAULT) return 'acl';
-  const sealed = /^(user|trusted|security)\../s.test(name);
-  return sealed ? 'sealed' : 'other';
+  const match = /^(?:user|trusted|security)\.(.*)$/s.exec(name);
+  if (match === null) return 'other';
+  return match[1] === '' ? 'nameless' : 'sealed';
 }

@@ -37,6 +37,8 @@ function header(change: Partial<FileHeader> = {}): FileHeader {
     syncedChunks: 2,
     sparse: true,
     mapVersion: 4,
+    syncedMapVersion: 3,
+    session: Buffer.alloc(16, 9),
     ...change,
   };
 }
@@ -70,7 +72,9 @@ test('a header comes back with every number in range', async (t) => {
     .map(({ share, fileId, tag, ...rest }) => {
       const chunks = Math.floor(Math.ceil(rest.size / context.chunkSize) * share);
       const syncedChunks = Math.floor(chunks * share);
-      return { ...rest, fileId: Buffer.from(fileId), tag: Buffer.from(tag), chunks, syncedChunks };
+      const session = Buffer.from(tag);
+      const maps = { syncedMapVersion: Math.floor(rest.mapVersion * share), session };
+      return { ...rest, ...maps, fileId: Buffer.from(fileId), tag: Buffer.from(tag), chunks, syncedChunks };
     });
   fc.assert(
     fc.property(headers, (of) => {
@@ -87,7 +91,9 @@ test('a header comes back with every number in range', async (t) => {
         got.chunks === of.chunks &&
         got.syncedChunks === of.syncedChunks &&
         got.sparse === of.sparse &&
-        got.mapVersion === of.mapVersion
+        got.mapVersion === of.mapVersion &&
+        got.syncedMapVersion === of.syncedMapVersion &&
+        got.session.equals(of.session)
       );
     }),
     { numRuns: 300 },
@@ -170,6 +176,7 @@ test('authentic nonsense is refused: sizes and chunk counts out of range', async
   t.ok(opens({ chunks: 3 }));
   t.notOk(opens({ chunks: 4 }), 'more chunks than the size has');
   t.notOk(opens({ syncedChunks: 4 }), 'more chunks durable than written');
+  t.notOk(opens({ syncedMapVersion: 5 }), 'a newer map durable than there is');
   t.notOk(opens({ size: 0, chunks: 0, syncedChunks: 0 }), 'a header of an empty file');
   t.notOk(opens({ size: MAX_SIZE + 1 }));
   t.notOk(opens({ syncedSize: MAX_SIZE + 1 }));

@@ -30,6 +30,10 @@ export interface FileHeader {
   sparse: boolean;
   /** Of the newest hole map that the file ever had. */
   mapVersion: number;
+  /** No older map may stand in for it: an fsync made this one durable. */
+  syncedMapVersion: number;
+  /** In which session of the daemon it was last written: 16 bytes. After an unclean stop only its files are forgiven. */
+  session: Buffer;
 }
 
 const SPARSE = 1;
@@ -72,7 +76,9 @@ export function sealHeader(
     .u32(header.firstEpoch)
     .u64(header.syncedChunks)
     .u64(header.mapVersion)
-    .zeros(HEADER_BYTES - 160);
+    .bytes(header.session)
+    .u64(header.syncedMapVersion)
+    .zeros(HEADER_BYTES - 184);
   sealRecord(key, scratch, 0, CLEAR, SEALED);
   scratch.bytes.copy(into.bytes, at, 0, HEADER_BYTES);
 }
@@ -100,8 +106,20 @@ export function openHeader(
   const flags = sealed.u32();
   const firstEpoch = sealed.u32();
   const [syncedChunks, mapVersion] = [sealed.u64(), sealed.u64()];
+  const session = Buffer.from(sealed.bytes(16));
+  const syncedMapVersion = sealed.u64();
   const sparse = flags === SPARSE;
-  const sizes = { size, syncedSize, version, chunks, syncedChunks, sparse, mapVersion };
+  const sizes = {
+    size,
+    syncedSize,
+    version,
+    chunks,
+    syncedChunks,
+    sparse,
+    mapVersion,
+    syncedMapVersion,
+    session,
+  };
   const header: FileHeader = { epoch, firstEpoch, tag, fileId, ...sizes };
   const sane =
     (flags === 0 || sparse) &&
@@ -113,7 +131,8 @@ export function openHeader(
     Number.isSafeInteger(header.version) &&
     header.chunks <= Math.ceil(header.size / context.chunkSize) &&
     header.syncedChunks <= header.chunks &&
-    Number.isSafeInteger(header.mapVersion);
+    Number.isSafeInteger(header.mapVersion) &&
+    header.syncedMapVersion <= header.mapVersion;
   return sane ? header : undefined;
 }
 

@@ -4,17 +4,25 @@ import { pinned } from '../libc/memory.js';
 import { type Extent, ExtentSet } from './extents.js';
 import { openRecord, SEAL_OVERHEAD, sealRecord } from './sealed-record.js';
 
-/** xattr of a sparse file's hole map. */
+/** xattr of a sparse file's hole map, where it is small. */
 export const XATTR_MAP = 'user.scopefs.map';
+/** Bytes of a record in the xattr at most: the file's other xattrs must fit the same block of ext4. */
+export const MAP_INLINE = 2048;
+/** Ranges at most, of holes and filled together. */
+export const MAP_RANGES = 400_000;
+
+/** Name in the tree's root of a larger map: by the file's tag, so that renames and links do not touch it. */
+export function mapFileName(tag: Buffer): string {
+  return `+M${tag.toString('base64url')}`;
+}
 
 const MAGIC = Buffer.from('SCOPEFSM');
 const VERSION = 1;
 const CLEAR = 40;
-/** Bytes of the whole record at most: the file's other xattrs must fit the same block of ext4. */
-export const MAP_BYTES = 2048;
-const BODY_MAX = MAP_BYTES - CLEAR - SEAL_OVERHEAD;
 /** Two counts before the ranges. */
-const COUNTS = 4;
+const COUNTS = 8;
+/** A range takes at most 12 bytes. */
+const MAP_BYTES = CLEAR + SEAL_OVERHEAD + COUNTS + 12 * MAP_RANGES;
 const MAX_CHUNKS = 2 ** 41;
 
 /** Which chunks below the highest one written are not stored (FORMAT.md, "Holes"). Chunk numbers. */
@@ -31,7 +39,11 @@ export function copyMap({ holes, filled }: HoleMap): HoleMap {
   return { holes: holes.copy(), filled: filled.copy() };
 }
 
-const scratch = pinned(MAP_BYTES);
+let scratch = pinned(MAP_INLINE);
+/** Most maps are small: the memory grows with the largest. */
+function room(bytes: number): void {
+  if (scratch.bytes.length < bytes) scratch = pinned(bytes);
+}
 
 /** LEB128, as in DWARF: 7 bits a byte, the lowest first. */
 function varintBytes(value: number): number {
@@ -48,14 +60,12 @@ function* deltas(ranges: readonly Extent[]): Generator<number> {
   }
 }
 
-/** Whether a map still fits its record. */
-export function mapFits({ holes, filled }: HoleMap): boolean {
+function bodyBytes({ holes, filled }: HoleMap): number {
   let bytes = COUNTS;
   for (const ranges of [holes.ranges, filled.ranges]) {
-    if (ranges.length * 2 > BODY_MAX) return false;
     for (const delta of deltas(ranges)) bytes += varintBytes(delta);
   }
-  return bytes <= BODY_MAX;
+  return bytes;
 }
 
 export interface MapContext {
@@ -66,8 +76,9 @@ export interface MapContext {
   readonly version: number;
 }
 
-/** The sealed record of a map that {@link mapFits}. One shared buffer: use it at once. */
+/** The sealed record of a map of at most {@link MAP_RANGES}. One shared buffer: use it at once. */
 export function sealMap(key: AeadKey, context: MapContext, map: HoleMap): Buffer {
+  room(CLEAR + SEAL_OVERHEAD + bodyBytes(map));
   const { bytes } = scratch;
   const writer = new ByteWriter(bytes)
     .bytes(MAGIC)
@@ -77,8 +88,8 @@ export function sealMap(key: AeadKey, context: MapContext, map: HoleMap): Buffer
     .bytes(context.tag)
     .u64(context.version)
     .zeros(24)
-    .u16(map.holes.ranges.length)
-    .u16(map.filled.ranges.length);
+    .u32(map.holes.ranges.length)
+    .u32(map.filled.ranges.length);
   for (const ranges of [map.holes.ranges, map.filled.ranges]) {
     for (const delta of deltas(ranges)) {
       let rest = delta;
@@ -91,6 +102,13 @@ export function sealMap(key: AeadKey, context: MapContext, map: HoleMap): Buffer
   return bytes.subarray(0, CLEAR + length + SEAL_OVERHEAD);
 }
 
+/** The tag that a record says it is of. */
+export function mapTag(record: Buffer): Buffer {
+  return record.subarray(16, 32);
+}
+/** Bytes of the largest record: a file of more is none. */
+export const MAP_LARGEST = MAP_BYTES;
+
 /** The map in a record and the version it says it has, or undefined where it is not this file's or not authentic. */
 export function openMap(
   keys: (epoch: number) => AeadKey | undefined,
@@ -99,6 +117,7 @@ export function openMap(
 ): { map: HoleMap; version: number } | undefined {
   const length = record.length - CLEAR - SEAL_OVERHEAD;
   if (length < COUNTS || record.length > MAP_BYTES) return undefined;
+  room(record.length);
   record.copy(scratch.bytes);
   const clear = new ByteReader(scratch.bytes, 0, CLEAR);
   if (!clear.bytes(8).equals(MAGIC) || clear.u16() !== VERSION || clear.u16() !== 0) return undefined;
@@ -107,7 +126,7 @@ export function openMap(
   const version = clear.u64();
   if (key === undefined || !openRecord(key, scratch, 0, CLEAR, length)) return undefined;
   const reader = new ByteReader(scratch.bytes, CLEAR + 24, CLEAR + 24 + length);
-  const counts = [reader.u16(), reader.u16()] as const;
+  const counts = [reader.u32(), reader.u32()] as const;
   const holes = readRanges(reader, counts[0]);
   const filled = readRanges(reader, counts[1]);
   if (holes === undefined || filled === undefined || reader.short || reader.left > 0) return undefined;
@@ -116,6 +135,7 @@ export function openMap(
 
 function readRanges(reader: ByteReader, count: number): ExtentSet | undefined {
   const ranges: Extent[] = [];
+  if (count > MAP_RANGES) return undefined;
   let at = 0;
   for (let i = 0; i < count; i++) {
     const from = at + readVarint(reader);

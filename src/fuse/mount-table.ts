@@ -34,6 +34,11 @@ export function mountAt(path: string): MountEntry | undefined {
   return mounts().findLast((entry) => entry.mountPoint === path);
 }
 
+/** Whether something is mounted below a mount point, as far as this mount namespace shows. */
+export function mountsBelow(path: string): boolean {
+  return mounts().some((entry) => entry.mountPoint.startsWith(`${path}/`));
+}
+
 /**
  * A mount point's path as the kernel lists it. Its last component is not looked up: a dead mount can't be, and the
  * directories above it can.

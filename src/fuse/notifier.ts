@@ -3,6 +3,7 @@ import { close, fsync, open, openPath, write } from '../libc/files.js';
 import { pinned } from '../libc/memory.js';
 import { openByNodeid } from '../libc/system.js';
 import { PRUNE_MOST, putInvalEntry, putInvalInode, putPrune } from './abi/notify.js';
+import { mountsBelow } from './mount-table.js';
 
 const message = pinned(8192);
 
@@ -59,6 +60,11 @@ export class Notifier {
       if (this.#send(putPrune(message.bytes, nodes.slice(at, at + PRUNE_MOST))) < 0) failures++;
     }
     return failures;
+  }
+
+  /** {@link dropNames} where that detaches nobody's mount: where nothing is mounted below ours. */
+  dropUnused(entries: readonly { parent: number; name: string }[]): number {
+    return mountsBelow(this.#mountPoint) ? 0 : this.dropNames(entries);
   }
 
   /** Drops names and all below them. How many of these orders the kernel refused. */
