@@ -27,6 +27,16 @@ test('a wrong key is exit 5, and nothing changed', async (t) => {
   t.equal(readFileSync(vault.path('f'), 'utf8'), 'content', 'the right key still works');
 });
 
+test('a mount by somebody who is not root', async (t) => {
+  const vault = freshVault(t);
+  const args = ['mount', vault.vault, vault.mount, '--with', `file:${vault.keyFile}`, '--json'];
+  const done = spawnSync('setpriv', ['--reuid=1000', '--regid=1000', '--clear-groups', cliPath, ...args], {
+    encoding: 'utf8',
+  });
+  t.equal(done.status, 1);
+  t.match(JSON.parse(done.stderr), { error: { code: 'not_root', hint: /sudo/ } });
+});
+
 test('mount: a vault in use, no vault, no mount point, a mount point in use', async (t) => {
   const vault = freshVault(t, true);
   const other = join(vault.directory, 'other');

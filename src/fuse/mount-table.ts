@@ -35,8 +35,8 @@ export function mountAt(path: string): MountEntry | undefined {
 }
 
 /** Whether something is mounted below a mount point, as far as this mount namespace shows. */
-export function mountsBelow(path: string): boolean {
-  return mounts().some((entry) => entry.mountPoint.startsWith(`${path}/`));
+export function mountsBelow(path: string, entries: readonly MountEntry[] = mounts()): boolean {
+  return entries.some((entry) => entry.mountPoint.startsWith(`${path}/`));
 }
 
 /**

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { checkKernel, openDevice } from './mount.js';
-import { canonicalMountPoint, isDeadMount, mountAt, mounts } from './mount-table.js';
+import { canonicalMountPoint, isDeadMount, mountAt, mounts, mountsBelow } from './mount-table.js';
 
 test('a kernel below the floor is refused by name, with systems that have a newer one', async (t) => {
   for (const old of [
@@ -48,6 +48,9 @@ test('mount tables: octal escapes are undone, the topmost mount counts', async (
     device: '/srv/the vault',
   });
   t.equal(mounts(text).length, 3);
+  t.ok(mountsBelow('/mnt', mounts(text)));
+  t.notOk(mountsBelow('/mnt/with space', mounts(text)), 'what is on it is not below it');
+  t.notOk(mountsBelow('/mnt/with', mounts(text)));
   t.equal(mountAt('/proc')?.type, 'proc');
   t.equal(mountAt('/nonexistent'), undefined);
   t.notOk(isDeadMount('/nonexistent'), 'missing is not dead');

@@ -117,7 +117,14 @@ test('a 64-bit number beyond 2^53 is NaN, which no node, offset or size is', asy
 
 test('INIT takes what we want of what the kernel offers', async (t) => {
   const into = Buffer.alloc(16 + 64);
-  const everything = { major: 7, minor: 45, maxReadahead: 131072, low: 0xffffffff, high: 0xffffffff };
+  const everything = {
+    major: 7,
+    minor: 45,
+    maxReadahead: 131072,
+    low: 0xffffffff,
+    high: 0xffffffff,
+    writeback: true,
+  };
   const all = encodeInit(into, everything);
   for (const bit of Object.values(initFlag)) {
     const word = bit < 32 ? all.low : all.high;
@@ -128,7 +135,7 @@ test('INIT takes what we want of what the kernel offers', async (t) => {
     hex([
       ['07000000 2d000000', 'major 7, minor 45'],
       ['00001000', 'max_readahead 1 MiB'],
-      ['69e0d472', 'flags'],
+      ['69e0d572', 'flags'],
       ['4000 3000', 'max_background 64, congestion_threshold 48'],
       ['00001000', 'max_write 1 MiB'],
       ['01000000', 'time_gran 1 ns'],
@@ -136,6 +143,12 @@ test('INIT takes what we want of what the kernel offers', async (t) => {
       ['10000000', 'flags2: DIRECT_IO_ALLOW_MMAP'],
       ['00000000 0000 0000', 'max_stack_depth, request_timeout, unused'],
     ]),
+  );
+  const through = encodeInit(into, { ...everything, writeback: false });
+  t.equal(
+    through.low,
+    (all.low & ~(1 << initFlag.WRITEBACK_CACHE)) >>> 0,
+    'the cache only where it is asked for',
   );
   t.same(encodeInit(into, { ...everything, minor: 39, low: 1, high: 0 }), { low: 1, high: 0, minor: 39 });
 });
