@@ -9,7 +9,7 @@ import { O, outcome, sys } from './sys.js';
  */
 
 const CHUNK = 16_384;
-const LARGEST = 40 * CHUNK;
+const LARGEST = 16 * CHUNK;
 const FILES = 5;
 const PAGE = 4096;
 

@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { test } from 'tap';
 import type { ScopeId } from '../base/ids.js';
 import type { AeadKey } from '../crypto/aead.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
-import { pinned, randomFill, SecretMemory } from '../libc/memory.js';
+import { pinned } from '../libc/memory.js';
 import {
   type FileHeader,
   type HeaderContext,
@@ -13,14 +12,8 @@ import {
   sealHeader,
 } from './file-header.js';
 import { HEADER_BYTES, HEADER_REGION, MAX_SIZE } from './geometry.js';
+import { freshKey } from './test-key.js';
 
-const memory = new SecretMemory(64);
-const suite = new Xaes256Gcm(memory);
-function freshKey(): AeadKey {
-  const secret = memory.allocate(32);
-  randomFill(secret.address, secret.length);
-  return suite.key(secret);
-}
 const key = freshKey();
 const context: HeaderContext = { scope: '22'.repeat(16) as ScopeId, suite: 1, chunkSize: 4096 };
 

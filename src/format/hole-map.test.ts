@@ -1,19 +1,11 @@
 import fc from 'fast-check';
 import { test } from 'tap';
-import type { AeadKey } from '../crypto/aead.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
-import { pinned, randomFill, SecretMemory } from '../libc/memory.js';
+import { pinned } from '../libc/memory.js';
 import { type Extent, ExtentSet } from './extents.js';
 import { emptyMap, type HoleMap, MAP_INLINE, MAP_LARGEST, MAP_RANGES, openMap, sealMap } from './hole-map.js';
 import { sealRecord } from './sealed-record.js';
+import { freshKey } from './test-key.js';
 
-const memory = new SecretMemory(64);
-const suite = new Xaes256Gcm(memory);
-function freshKey(): AeadKey {
-  const secret = memory.allocate(32);
-  randomFill(secret.address, secret.length);
-  return suite.key(secret);
-}
 const key = freshKey();
 const tag = Buffer.alloc(16, 6);
 const context = { epoch: 3, tag, version: 9 };

@@ -1,18 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { test } from 'tap';
-import type { AeadKey } from '../crypto/aead.js';
-import { Xaes256Gcm } from '../crypto/xaes.js';
-import { randomFill, SecretMemory } from '../libc/memory.js';
 import { readTarget, type StoredTarget, storeTarget, TARGET_MAX, targetLength } from './symlink.js';
+import { freshKey } from './test-key.js';
 
-const memory = new SecretMemory(64);
-const suite = new Xaes256Gcm(memory);
-function freshKey(): AeadKey {
-  const secret = memory.allocate(32);
-  randomFill(secret.address, secret.length);
-  return suite.key(secret);
-}
 const key = freshKey();
 
 const lengthOf = ({ link, rest }: StoredTarget): number => targetLength(link.length, rest?.length);
