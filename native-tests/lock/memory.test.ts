@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { type Test, test } from 'tap';
 import { open } from '../../src/libc/files.js';
+import { sys } from '../posix/sys.js';
 import { PAGE } from '../support/board.js';
 import { scan } from '../support/memory-scan.js';
 import { Rig } from '../support/probe.js';
@@ -35,9 +36,11 @@ test('after a lock no content of the scope is in the memory of the daemon', asyn
     'appended in small pieces': marker(),
     'of a chunk written in part': marker(),
     'in a file held open': marker(),
+    'a value of an extended attribute': marker(),
   };
   const list = Object.values(marks);
-  const [big, small, mapped, appended, partial, held] = list as [
+  const [big, small, mapped, appended, partial, held, value] = list as [
+    Buffer,
     Buffer,
     Buffer,
     Buffer,
@@ -52,6 +55,7 @@ test('after a lock no content of the scope is in the memory of the daemon', asyn
   for (let i = 0; i < 40; i++) writeFileSync(rig.path('a/appended'), appended, { flag: 'a' });
   writeFileSync(rig.path('a/sub/partial'), filled(partial, 100_000));
   writeFileSync(rig.path('a/held'), filled(held, 30_000));
+  sys.setxattr(rig.path('a/small'), 'user.value', filled(value, 320));
   // Fresh caches: the daemon must decrypt again what is read now.
   await rig.lock('/a');
   await rig.unlock('/a');
@@ -62,6 +66,8 @@ test('after a lock no content of the scope is in the memory of the daemon', asyn
   const map = await probe.must('map', { fd: mapFd, length: 16 * PAGE, write: true });
   await probe.must('poke', { map, value: mapped[0] as number });
   for (const name of ['big', 'small', 'appended', 'sub/partial']) readFileSync(rig.path('a', name));
+  t.equal(sys.getxattrOf(rig.path('a/small'), 'user.value'), 320);
+  t.equal(sys.setxattr(rig.path('a/held'), 'user.value', filled(value, 640)), 0);
   const part = openSync(rig.path('a/sub/partial'), 'r+');
   writeSync(part, partial, 0, 32, 50_016);
   writeFileSync(rig.path('a/appended'), appended, { flag: 'a' });

@@ -344,16 +344,23 @@ scenarios['special files keep type and device number'] = () => {
   return seen;
 };
 
+/** The names in what getdents64(2) just brought. */
+function listed(length: number): string[] {
+  const bytes = sys.bytes(Math.max(0, length));
+  const found: string[] = [];
+  for (let at = 0; at < length; at += bytes.readUInt16LE(at + 16)) {
+    found.push(bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19)));
+  }
+  return found;
+}
+
 const names = (path: string): string[] => {
   const fd = sys.open(path, O.RDONLY | O.DIRECTORY);
   const found: string[] = [];
   for (;;) {
     const length = sys.getdents(fd, 4096);
     if (length <= 0) break;
-    const bytes = sys.bytes(length);
-    for (let at = 0; at < length; at += bytes.readUInt16LE(at + 16)) {
-      found.push(bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19)));
-    }
+    found.push(...listed(length));
   }
   sys.close(fd);
   return found.sort();
@@ -396,10 +403,7 @@ scenarios['a listing during changes has every name that stayed, once'] = () => {
   for (let round = 0; ; round++) {
     const length = sys.getdents(fd, 2048);
     if (length <= 0) break;
-    const bytes = sys.bytes(length);
-    for (let at = 0; at < length; at += bytes.readUInt16LE(at + 16)) {
-      found.push(bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19)));
-    }
+    found.push(...listed(length));
     for (let i = round * 10; i < round * 10 + 10; i++) {
       sys.unlink(`d/goes-${i}`);
       put(`d/new-${i}`);
@@ -415,13 +419,7 @@ scenarios['seekdir returns to where telldir was'] = () => {
   for (let i = 0; i < 100; i++) put(`d/file-${i}`);
   const fd = sys.open('d', O.RDONLY | O.DIRECTORY);
   const page = (): string[] => {
-    const length = sys.getdents(fd, 1024);
-    const bytes = sys.bytes(Math.max(0, length));
-    const found: string[] = [];
-    for (let at = 0; at < length; at += bytes.readUInt16LE(at + 16)) {
-      found.push(bytes.toString('latin1', at + 19, bytes.indexOf(0, at + 19)));
-    }
-    return found;
+    return listed(sys.getdents(fd, 1024));
   };
   page();
   const place = sys.lseek(fd, 0, 1);

@@ -26,7 +26,7 @@ test('no key of a scope is in the memory of the daemon after a lock, nor secrets
 
   const needles = await needlesOf(vault, key);
   const names = Object.keys(needles);
-  t.equal(names.length, 18, 'two epochs, two files');
+  t.equal(names.length, 20, 'two epochs, two files');
   const list = Object.values(needles);
   const before = scan(vault.pid, list);
   names.forEach((name, i) => {

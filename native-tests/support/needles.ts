@@ -67,6 +67,7 @@ export async function needlesOf(vault: Vault, key: Buffer): Promise<Record<strin
     needles[`epoch secret ${i + 1}`] = Buffer.from(reveal(secret), 'hex');
     needles[`name key ${i + 1}`] = derived(secret, 'scopefs/1/name', id, 32);
     needles[`header key ${i + 1}`] = derived(secret, 'scopefs/1/header', id, 32);
+    needles[`xattr key ${i + 1}`] = derived(secret, 'scopefs/1/xattr', id, 32);
     needles[`binding key ${i + 1}`] = derived(secret, 'scopefs/1/binding', id, 32);
     for (const name of ['name', 'header'] as const) {
       needles[`round keys of ${name} key ${i + 1}`] = roundKeys(needles[`${name} key ${i + 1}`] as Buffer);

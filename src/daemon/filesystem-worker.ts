@@ -74,7 +74,10 @@ const core = new Core(
     expired: (receipts) => tell({ kind: 'expired', receipts }),
     recovered: (scope, path, before, after) => tell({ kind: 'recovered', scope, path, before, after }),
     writeBackFailed: (scope, path, error) => tell({ kind: 'writeBackFailed', scope, path, error }),
-    wiped: () => session.wipe(),
+    wiped: () => {
+      session.wipe();
+      tellBehind();
+    },
   },
 );
 const session = new Session(core, data.device, data.writeback, {
@@ -83,6 +86,10 @@ const session = new Session(core, data.device, data.writeback, {
     tell({ kind: 'ready', minor });
   },
 });
+
+function tellBehind(): void {
+  tell({ kind: 'behind', behind: core.volume.leftBehind.size > 0 });
+}
 
 /** Takes a copy of a secret that the main thread lends until the answer. */
 function adopt(address: number): Secret {
@@ -212,4 +219,5 @@ while (!ended || executor.outstanding > 0) {
   // A thread that was asked for may be among it.
   if (doorbell.take(word.MAIL)) readMail();
 }
+tellBehind();
 tell({ kind: 'ended' });

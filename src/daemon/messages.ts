@@ -68,6 +68,8 @@ export type WorkerMessage =
   | { kind: 'writeBackFailed'; scope: ScopeId; path: string; error: number }
   /** All I/O workers are busy. */
   | { kind: 'more' }
+  /** Whether files are left whose header a lock could not write. */
+  | { kind: 'behind'; behind: boolean }
   | { kind: 'ended' };
 
 /** Orders to the notifier's thread and what came of them. */

@@ -160,12 +160,14 @@ async function main(): Promise<void> {
     ready = resolve;
   });
   let ended: () => void = () => {};
+  let behind = false;
   const unmounted = new Promise<void>((resolve) => {
     ended = resolve;
   });
   const happened = (message: Exclude<WorkerMessage, { kind: 'answer' }>): void => {
     if (message.kind === 'ready') ready(message.minor);
     else if (message.kind === 'moved') service.moved(message.scope, message.path);
+    else if (message.kind === 'behind') behind = message.behind;
     else if (message.kind === 'ended') ended();
     else if (message.kind === 'more') addIoWorker();
     else if (message.kind === 'expired') {
@@ -243,7 +245,7 @@ async function main(): Promise<void> {
   context.storeKey.close();
   store.close();
   // Files are repaired at their first open: until every one was looked at the vault stays unclean.
-  markClean(vault.path, sessionMark(session), unclean);
+  markClean(vault.path, sessionMark(session), { unclean, behind });
   // The reply to an unmount by the API is still on its way out.
   await new Promise((resolve) => setTimeout(resolve, 50));
   await Promise.race([control.close(), new Promise((resolve) => setTimeout(resolve, 500))]);

@@ -250,8 +250,14 @@ export function markDirty(vault: string, session: string): { unclean: boolean; s
   return { unclean, sessions };
 }
 /** This session ended well. Others that did not are remembered: their files are looked at when they are opened. */
-export function markClean(vault: string, session: string, unclean: boolean): void {
+export function markClean(
+  vault: string,
+  session: string,
+  { unclean, behind }: { unclean: boolean; behind: boolean },
+): void {
   const { dirty } = vaultPaths(vault);
+  // Files of this session are behind: it counts as one that did not end well.
+  if (behind) return;
   const left = sessionsOf(dirty).filter((mark) => mark !== session);
   if (unclean) writeSessions(vault, left);
   else unlinkSync(dirty);

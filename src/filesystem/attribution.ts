@@ -181,7 +181,9 @@ export class Attribution {
         (dir, name) => backing.chmod(dir, name, mode),
       );
     let done = 0;
-    const before = table.mode[slot] as number;
+    // An ACL may have changed it.
+    const shown = this.#nodes.attributes(slot);
+    const before = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
     if (change.uid !== undefined || change.gid !== undefined) {
       const uid = change.uid ?? -1;
       const gid = change.gid ?? -1;

@@ -15,6 +15,7 @@ import { Renaming } from './renaming.js';
 import type { Scope } from './scope.js';
 import { ScopeAccess } from './scope-access.js';
 import { ScopeCreation } from './scope-creation.js';
+import { Space } from './space.js';
 import { type KnownScope, Volume, type VolumeOptions } from './volume.js';
 import { Xattrs } from './xattrs.js';
 
@@ -40,6 +41,7 @@ export class Core {
   readonly renaming: Renaming;
   readonly xattrs: Xattrs;
   readonly files: Files;
+  readonly space: Space;
   readonly #handles = new Handles();
   readonly locks: Locks;
   readonly access: ScopeAccess;
@@ -55,6 +57,7 @@ export class Core {
     this.renaming = new Renaming(this.volume, this.nodes, this.removal, bindings);
     this.xattrs = new Xattrs(this.volume, this.nodes);
     this.files = new Files(this.volume, this.nodes, this.making, this.#handles);
+    this.space = new Space(this.volume, this.files);
     this.locks = new Locks(this.volume, this.#handles, this.files, events);
     this.access = new ScopeAccess(this.volume, this.nodes, this.locks);
     this.creation = new ScopeCreation(this.volume, this.nodes, this.making, this.access);

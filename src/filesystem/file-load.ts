@@ -44,10 +44,11 @@ export function loadFile(file: OpenFile, io: IoBuffers, done: Done): void {
 }
 
 function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, done: Done): void {
-  const { geometry, unclean, table } = file.volume;
+  const { geometry, table } = file.volume;
+  const lenient = file.volume.mayBeBehind(file.slot);
   const scopeKeys = file.scope.live;
   const pair = openHeaderPair((epoch) => scopeKeys.at(epoch)?.header, file.context, io.sealed.bytes, 0);
-  if (pair.state === 'bad' || (pair.state === 'torn' && !unclean)) {
+  if (pair.state === 'bad' || (pair.state === 'torn' && !lenient)) {
     done(-errno.EIO);
     return;
   }
@@ -63,7 +64,7 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
   }
   const size = geometry.plainSize(backingSize);
   const authentic = timingSafeEqual(keys.tag, header.tag) && bound(file, header.tag);
-  if (!authentic || (size !== header.size && !unclean)) {
+  if (!authentic || (size !== header.size && !lenient)) {
     keys.close();
     done(-errno.EIO);
     return;
@@ -77,6 +78,8 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
   }
   const finish = (): void => {
     table.size[file.slot] = header.size;
+    // Repaired: once that is stored, it is a file like any other.
+    if (file.volume.leftBehind.has(table.ino[file.slot] as number)) file.headerDirty = true;
     const single = header.size <= geometry.chunkSize && file.hasChunk(0);
     if (single && got === HEADER_REGION + FRAME_OVERHEAD + header.size) {
       if (keys.open(io.sealed, HEADER_REGION, 0, header.size, io.edges.address)) {
@@ -94,7 +97,7 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
     done(file.dead ? -errno.ENOKEY : result);
   };
   const holes = (result: number): void => {
-    if (result < 0 || file.dead || !unclean) settle(result);
+    if (result < 0 || file.dead || !lenient) settle(result);
     else recoverHoles(file, io, settle);
   };
   if (size === header.size) holes(0);

@@ -97,6 +97,12 @@ export class FileQueue {
     return this.#inside.size > 0 || this.#waiting.length > 0 || this.#admitting;
   }
 
+  /** Somebody inside changes the file. */
+  get changing(): boolean {
+    for (const { claim } of this.#inside) if (claim.exclusive) return true;
+    return false;
+  }
+
   /** Calls `then` once nobody is inside or waiting. */
   whenIdle(then: () => void): void {
     if (this.busy) this.#idle.push(then);

@@ -3,7 +3,6 @@ import type { Pinned } from '../libc/memory.js';
 import { Attribution } from './attribution.js';
 import type { Handle } from './backing.js';
 import type { Caller, NewObject, NodeId, OpenRequest, Reply } from './contract.js';
-import { type Allocation, allocateFile, seekFile } from './file-allocate.js';
 import { type Claim, DESCRIPTOR, type Turn, WHOLE } from './file-queue.js';
 import { readFile } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
@@ -221,7 +220,7 @@ export class Files {
   }
 
   /** The file behind a request's handle, alive and of the right node; or undefined, and `reply` has the error. */
-  #fileOf(node: NodeId, number: number, caller: Caller, access: Access, reply: Reply): OpenFile | undefined {
+  fileOf(node: NodeId, number: number, caller: Caller, access: Access, reply: Reply): OpenFile | undefined {
     const handle = this.#opened(node, number, caller, access);
     if (typeof handle !== 'number' && handle.file !== undefined) return handle.file;
     reply.error(typeof handle === 'number' ? -handle : errno.EBADF);
@@ -239,7 +238,7 @@ export class Files {
   }
 
   read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
-    const file = this.#fileOf(node, number, caller, 'use', reply);
+    const file = this.fileOf(node, number, caller, 'use', reply);
     if (file === undefined) return;
     const claim = file.claim(offset, length, false);
     this.inside(
@@ -271,7 +270,7 @@ export class Files {
     caller: Caller,
     reply: Reply,
   ): void {
-    const file = this.#fileOf(node, number, caller, options.fromCache ? 'drain' : 'use', reply);
+    const file = this.fileOf(node, number, caller, options.fromCache ? 'drain' : 'use', reply);
     if (file === undefined) return;
     const claim = (): Claim => (file.stores(offset, length) ? file.claim(offset, length, true) : WHOLE);
     this.inside(file, claim, reply, { load: true }, ({ io, leave }) => {
@@ -290,7 +289,7 @@ export class Files {
   }
 
   fsync(node: NodeId, number: number, dataOnly: boolean, caller: Caller, reply: Reply): void {
-    const file = this.#fileOf(node, number, caller, 'drain', reply);
+    const file = this.fileOf(node, number, caller, 'drain', reply);
     if (file === undefined) return;
     // Loaded, so that the synced size is known also where this program wrote nothing.
     this.inside(
@@ -349,53 +348,6 @@ export class Files {
       });
       if (!turn.left) turn.narrow(DESCRIPTOR);
     });
-  }
-
-  fallocate(node: NodeId, number: number, what: Allocation, caller: Caller, reply: Reply): void {
-    const file = this.#fileOf(node, number, caller, 'use', reply);
-    if (file === undefined) return;
-    this.inside(
-      file,
-      () => WHOLE,
-      reply,
-      { load: true },
-      ({ io, leave }) => {
-        // The kernel leaves this to us and does not say who has CAP_FSETID: root has.
-        if (caller.uid !== 0) this.attributes.killPrivileges(file.slot);
-        allocateFile(file, io, what, (result) => {
-          this.#volume.table.set(file.slot, flag.STALE);
-          leave();
-          if (result < 0) reply.error(-result);
-          else reply.ok();
-        });
-      },
-    );
-  }
-
-  /** Where the next data or hole from `offset` on begins. */
-  seek(
-    node: NodeId,
-    number: number,
-    offset: number,
-    what: 'data' | 'hole',
-    caller: Caller,
-    reply: Reply,
-  ): void {
-    const file = this.#fileOf(node, number, caller, 'use', reply);
-    if (file === undefined) return;
-    const all = { ...WHOLE, exclusive: false };
-    this.inside(
-      file,
-      () => all,
-      reply,
-      { load: true },
-      ({ leave }) => {
-        const found = seekFile(file, offset, what);
-        leave();
-        if (found < 0) reply.error(-found);
-        else reply.position(found);
-      },
-    );
   }
 
   release(number: number, reply: Reply): void {

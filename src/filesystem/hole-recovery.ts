@@ -25,23 +25,22 @@ interface Found {
 }
 
 /**
- * Reads the hole map that a file's header names. 0 or -errno: EIO where it is missing, not authentic or of another
- * version. After an unclean stop a newer map may be there, its header not yet; of a file that was written in the session
- * that stopped so, also an older one that no fsync confirmed, or none.
+ * Reads a file's hole map. 0 or -errno: EIO where it is missing, not authentic or older than the header says. A newer
+ * one is the truth, whose header was not written. Of a file that was written in a session that stopped uncleanly an older
+ * one may be all there is, down to what an fsync confirmed, or none.
  */
 export function adoptMap(file: OpenFile): number {
   const { header, volume } = file;
   if (header === undefined || !header.sparse) return 0;
-  const right = (found: Found): boolean =>
-    found.version === header.mapVersion ||
-    (volume.unclean && found.version > header.mapVersion) ||
-    (volume.forgives(header) && found.version >= header.syncedMapVersion);
+  const forgiven = volume.forgives(file.slot, header);
+  const oldest = forgiven ? header.syncedMapVersion : header.mapVersion;
+  const right = ({ version }: Found): boolean => version >= oldest;
   const found = [inline(file, header), filed(file, header)];
   // Both are replaced at once: a power cut leaves none that is of this file and does not open.
   if (found.includes('bad')) return -errno.EIO;
   const candidates = found.filter((one): one is Found => one !== undefined && one !== 'bad' && right(one));
   const best = candidates.sort((a, b) => b.version - a.version)[0];
-  if (best === undefined) return volume.forgives(header) && header.syncedMapVersion === 0 ? 0 : -errno.EIO;
+  if (best === undefined) return forgiven && header.syncedMapVersion === 0 ? 0 : -errno.EIO;
   file.holes.adopt(best.map);
   file.holes.filed = best.filed;
   file.holes.cut(header.chunks);
@@ -93,7 +92,7 @@ const AT_ONCE = 8;
  */
 export function recoverHoles(file: OpenFile, io: IoBuffers, done: (result: number) => void): void {
   const { header, holes, volume } = file;
-  if (header === undefined || !(header.sparse || !holes.clean) || !volume.forgives(header)) {
+  if (header === undefined || !(header.sparse || !holes.clean) || !volume.forgives(file.slot, header)) {
     done(0);
     return;
   }

@@ -3,7 +3,7 @@ import { test } from 'tap';
 import { ROOT_NODE } from './inode-table.js';
 import { MemoryDisk } from './memory-disk.js';
 import { LateExecutor, type TestCache } from './test-ports.js';
-import { memory, nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf } from './test-rig.js';
+import { memory, nodeOf, Rig, ROOT_SCOPE, ROOT_SECRET, secretOf, user } from './test-rig.js';
 
 interface Opened {
   node: number;
@@ -304,4 +304,66 @@ test('pages are enough for a receipt; names are for the next unlock', async (t) 
   t.equal(rig.unlock(scope, 1), 'EBUSY', 'the kernel still has names of the old generation');
   t.ok(rig.cache.answer('names'));
   t.equal(rig.unlock(scope, 1), 'ok');
+});
+
+test('a deadline before the header was written: what was fsynced is there after the next unlock, and the next mount', async (t) => {
+  const C = 4096;
+  for (const sparse of [false, true]) {
+    const disk = new MemoryDisk();
+    const executor = new LateExecutor(disk);
+    const rig = new Rig(disk, { executor });
+    const settle = (): void => {
+      while (executor.step());
+    };
+    const { node, handle } = rig.create(ROOT_NODE, 'f') as Opened;
+    const write = (offset: number, fill: number): void => {
+      const reply = rig.startWrite(node, handle, offset, Buffer.alloc(C, fill));
+      settle();
+      t.match(reply.answers, [{ written: C }]);
+    };
+    write(0, 1);
+    if (sparse) write(5 * C, 2);
+    const synced = rig.start((reply) => rig.core.files.fsync(node, handle, false, user, reply));
+    settle();
+    t.same(synced.answers, [{}]);
+    write((sparse ? 9 : 1) * C, 3);
+    // Somebody stalls the flush until the lease's end.
+    (rig.cache as TestCache).hold = true;
+    rig.core.locks.lock([ROOT_SCOPE], 'stalled', 1, () => {});
+    rig.core.locks.tick(Number.MAX_SAFE_INTEGER);
+    (rig.cache as TestCache).hold = false;
+    while (rig.cache.answer());
+    settle();
+    t.equal(rig.core.volume.leftBehind.size, 1, 'the volume knows');
+    const left = [...rig.core.volume.leftBehind];
+    const read = (now: Rig): Buffer => {
+      const opened = now.start((reply) =>
+        now.core.files.open(
+          now.walk('f'),
+          { write: false, truncate: false, killPrivileges: false },
+          user,
+          reply,
+        ),
+      );
+      settle();
+      const { handle: number } = opened.answers[0] as Opened;
+      const got = now.start((reply) => now.core.files.read(now.walk('f'), number, 0, 16 * C, user, reply));
+      settle();
+      now.start((reply) => now.core.files.release(number, reply));
+      settle();
+      return (got.answers[0] as { data: Buffer }).data;
+    };
+    const check = (now: Rig, where: string): void => {
+      const data = read(now);
+      t.same(data.subarray(0, C), Buffer.alloc(C, 1), where);
+      if (sparse) t.same(data.subarray(5 * C, 6 * C), Buffer.alloc(C, 2), where);
+      if (sparse) t.same(data.subarray(2 * C, 3 * C), Buffer.alloc(C), where);
+    };
+    check(new Rig(disk, { fresh: false, unclean: true, executor }), 'the next mount');
+    const again = new Rig(disk, { fresh: false, executor });
+    for (const ino of left) again.core.volume.leftBehind.add(ino);
+    check(again, 'the next unlock');
+    t.equal(again.core.volume.leftBehind.size, 0, 'and it is repaired');
+    check(new Rig(disk, { fresh: false, executor }), 'for good');
+  }
 });

@@ -228,6 +228,9 @@ export class LockRun {
     const { scope } = this;
     const { table, directories, hardLinks, io, suite, aside } = this.#volume;
     for (const file of this.#open()) {
+      if ((file.behind || file.queue.changing) && !table.has(file.slot, flag.UNLINKED)) {
+        this.#volume.leftBehind.add(table.ino[file.slot] as number);
+      }
       if (file.behind || (early && file.queue.busy)) {
         this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(errno.ETIMEDOUT) });
       }

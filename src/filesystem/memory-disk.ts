@@ -1,9 +1,8 @@
 import { errno } from '../base/errno.js';
 import type { DirectoryEntry, FilesystemUsage } from '../libc/files.js';
-import { UTIME_NOW, UTIME_OMIT } from '../libc/files.js';
 import type { Stat } from '../libc/stat.js';
 import { type Backing, type Handle, type Job, RENAME_EXCHANGE } from './backing.js';
-import { MemoryImage } from './memory-image.js';
+import { MemoryAttributes } from './memory-attributes.js';
 import {
   copyInodes,
   duplicate,
@@ -27,7 +26,7 @@ export interface DiskFaults {
  * last fsync; of file data what was fsynced is there and the rest is not. The full crash model comes with the
  * journal.
  */
-export class MemoryDisk extends MemoryImage implements Backing {
+export class MemoryDisk extends MemoryAttributes implements Backing {
   readonly root: Handle = 0;
   readonly faults: DiskFaults = {};
   readonly #handles = new Map<Handle, number>([[0, 1]]);
@@ -44,14 +43,14 @@ export class MemoryDisk extends MemoryImage implements Backing {
   get openHandles(): number {
     return this.#handles.size - 1;
   }
-  #fault(call: string): number {
+  protected override fault(call: string): number {
     return this.faults.before?.(call) ?? 0;
   }
-  #byHandle(handle: Handle): Inode | undefined {
+  protected override byHandle(handle: Handle): Inode | undefined {
     return this.inodes.get(this.#handles.get(handle) ?? -1);
   }
-  #lookup(dir: Handle, name: string): Inode | number {
-    const parent = this.#byHandle(dir);
+  protected override lookup(dir: Handle, name: string): Inode | number {
+    const parent = this.byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     const id = parent.children.get(name);
     return id === undefined ? -errno.ENOENT : (this.inodes.get(id) as Inode);
@@ -63,34 +62,34 @@ export class MemoryDisk extends MemoryImage implements Backing {
   }
 
   stat(dir: Handle, name: string, into: Stat): number {
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     fillStat(into, inode);
     return 0;
   }
   fstat(handle: Handle, into: Stat): number {
-    const inode = this.#byHandle(handle);
+    const inode = this.byHandle(handle);
     if (inode === undefined) return -errno.EBADF;
     fillStat(into, inode);
     return 0;
   }
   openDirectory(dir: Handle, name: string): Handle {
-    const fault = this.#fault('openDirectory');
+    const fault = this.fault('openDirectory');
     if (fault < 0) return fault;
-    const inode = name === '.' ? this.#byHandle(dir) : this.#lookup(dir, name);
+    const inode = name === '.' ? this.byHandle(dir) : this.lookup(dir, name);
     if (inode === undefined) return -errno.EBADF;
     if (typeof inode === 'number') return inode;
     return inode.children === undefined ? -errno.ENOTDIR : this.#open(inode);
   }
   openFile(dir: Handle, name: string): Handle {
-    const fault = this.#fault('openFile');
+    const fault = this.fault('openFile');
     if (fault < 0) return fault;
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     return (inode.mode & 0o170000) === 0o100000 ? this.#open(inode) : -errno.ELOOP;
   }
   #insert(dir: Handle, name: string, mode: number, target = ''): Inode | number {
-    const parent = this.#byHandle(dir);
+    const parent = this.byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     if (parent.children.has(name)) return -errno.EEXIST;
     const fresh = this.make(this.nextInode++, mode);
@@ -105,26 +104,26 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return this.inodes.get(fresh.id) as Inode;
   }
   createFile(dir: Handle, name: string, mode: number): Handle {
-    const fault = this.#fault('createFile');
+    const fault = this.fault('createFile');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o100000 | mode);
     return typeof inode === 'number' ? inode : this.#open(inode);
   }
   createUnnamed(dir: Handle, mode: number): Handle {
-    const fault = this.#fault('createUnnamed');
+    const fault = this.fault('createUnnamed');
     if (fault < 0) return fault;
-    if (this.#byHandle(dir)?.children === undefined) return -errno.ENOTDIR;
+    if (this.byHandle(dir)?.children === undefined) return -errno.ENOTDIR;
     const inode = this.make(this.nextInode++, 0o100000 | mode);
     inode.nlink = 0;
     this.change((image) => image.set(inode.id, duplicate(inode)));
     return this.#open(this.inodes.get(inode.id) as Inode);
   }
   linkHandle(handle: Handle, dir: Handle, name: string): number {
-    const fault = this.#fault('link');
-    return fault < 0 ? fault : this.#link(this.#byHandle(handle) ?? -errno.EBADF, dir, name);
+    const fault = this.fault('link');
+    return fault < 0 ? fault : this.#link(this.byHandle(handle) ?? -errno.EBADF, dir, name);
   }
   makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number {
-    const fault = this.#fault('makeNode');
+    const fault = this.fault('makeNode');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, mode);
     if (typeof inode === 'number') return inode;
@@ -136,30 +135,30 @@ export class MemoryDisk extends MemoryImage implements Backing {
     this.#readers.delete(handle);
   }
   hold(dir: Handle, name: string): Handle {
-    const fault = this.#fault('hold');
+    const fault = this.fault('hold');
     if (fault < 0) return fault;
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     return typeof inode === 'number' ? inode : this.#open(inode);
   }
   mkdir(dir: Handle, name: string, mode: number): number {
-    const fault = this.#fault('mkdir');
+    const fault = this.fault('mkdir');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o040000 | mode);
     return typeof inode === 'number' ? inode : 0;
   }
   symlink(target: string, dir: Handle, name: string): number {
-    const fault = this.#fault('symlink');
+    const fault = this.fault('symlink');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o120777, target);
     return typeof inode === 'number' ? inode : 0;
   }
   #remove(dir: Handle, name: string, directory: boolean): number {
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     if (directory && inode.children === undefined) return -errno.ENOTDIR;
     if (!directory && inode.children !== undefined) return -errno.EISDIR;
     if (directory && (inode.children?.size ?? 0) > 0) return -errno.ENOTEMPTY;
-    const parent = this.#byHandle(dir) as Inode;
+    const parent = this.byHandle(dir) as Inode;
     const { id } = inode;
     this.change((image) => {
       const home = image.get(parent.id) as Inode;
@@ -171,27 +170,27 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return 0;
   }
   unlink(dir: Handle, name: string): number {
-    const fault = this.#fault('unlink');
+    const fault = this.fault('unlink');
     return fault < 0 ? fault : this.#remove(dir, name, false);
   }
   rmdir(dir: Handle, name: string): number {
-    const fault = this.#fault('rmdir');
+    const fault = this.fault('rmdir');
     return fault < 0 ? fault : this.#remove(dir, name, true);
   }
   rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number {
-    const fault = this.#fault('rename');
+    const fault = this.fault('rename');
     if (fault < 0) return fault;
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
-    const old = this.#lookup(newDir, newName);
+    const old = this.lookup(newDir, newName);
     if (typeof old !== 'number' && (flags & RENAME_EXCHANGE) === 0) {
       if (old === inode && (flags & 1) === 0) return 0;
       const refused = refusedRename(inode, old, (flags & 1) !== 0);
       if (refused < 0) return refused;
     }
     if ((flags & RENAME_EXCHANGE) !== 0) return this.#exchange(dir, name, newDir, newName);
-    const from = (this.#byHandle(dir) as Inode).id;
-    const to = (this.#byHandle(newDir) as Inode).id;
+    const from = (this.byHandle(dir) as Inode).id;
+    const to = (this.byHandle(newDir) as Inode).id;
     const oldId = typeof old === 'number' ? 0 : old.id;
     const { id } = inode;
     const directory = inode.children !== undefined;
@@ -212,12 +211,12 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return 0;
   }
   #exchange(dir: Handle, name: string, newDir: Handle, newName: string): number {
-    const one = this.#lookup(dir, name);
-    const other = this.#lookup(newDir, newName);
+    const one = this.lookup(dir, name);
+    const other = this.lookup(newDir, newName);
     if (typeof one === 'number') return one;
     if (typeof other === 'number') return other;
-    const from = (this.#byHandle(dir) as Inode).id;
-    const to = (this.#byHandle(newDir) as Inode).id;
+    const from = (this.byHandle(dir) as Inode).id;
+    const to = (this.byHandle(newDir) as Inode).id;
     this.change((image) => {
       image.get(from)?.children?.set(name, other.id);
       image.get(to)?.children?.set(newName, one.id);
@@ -225,12 +224,12 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return 0;
   }
   link(dir: Handle, name: string, newDir: Handle, newName: string): number {
-    return this.#link(this.#lookup(dir, name), newDir, newName);
+    return this.#link(this.lookup(dir, name), newDir, newName);
   }
   #link(inode: Inode | number, newDir: Handle, newName: string): number {
     if (typeof inode === 'number') return inode;
-    if (typeof this.#lookup(newDir, newName) !== 'number') return -errno.EEXIST;
-    const to = (this.#byHandle(newDir) as Inode).id;
+    if (typeof this.lookup(newDir, newName) !== 'number') return -errno.EEXIST;
+    const to = (this.byHandle(newDir) as Inode).id;
     const { id } = inode;
     this.change((image) => {
       image.get(to)?.children?.set(newName, id);
@@ -240,14 +239,14 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return 0;
   }
   readlink(dir: Handle, name: string): string | number {
-    const inode = this.#lookup(dir, name);
+    const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     return (inode.mode & 0o170000) === 0o120000 ? inode.target : -errno.EINVAL;
   }
   list(dir: Handle): DirectoryEntry[] | number {
-    const fault = this.#fault('list');
+    const fault = this.fault('list');
     if (fault < 0) return fault;
-    const inode = this.#byHandle(dir);
+    const inode = this.byHandle(dir);
     if (inode?.children === undefined) return -errno.ENOTDIR;
     return [...inode.children].map(([name, id]) => ({
       name,
@@ -264,101 +263,6 @@ export class MemoryDisk extends MemoryImage implements Backing {
     return entries.slice(0, 3);
   }
 
-  #set(inode: Inode | number | undefined, change: (inode: Inode) => void): number {
-    if (inode === undefined) return -errno.EBADF;
-    if (typeof inode === 'number') return inode;
-    const { id } = inode;
-    this.change((image) => change(image.get(id) as Inode));
-    return 0;
-  }
-  #chmod(inode: Inode | number | undefined, mode: number): number {
-    return this.#set(inode, (it) => {
-      it.mode = (it.mode & 0o170000) | mode;
-    });
-  }
-  chmod(dir: Handle, name: string, mode: number): number {
-    return this.#chmod(this.#lookup(dir, name), mode);
-  }
-  fchmod(handle: Handle, mode: number): number {
-    return this.#chmod(this.#byHandle(handle), mode);
-  }
-  #chown(inode: Inode | number | undefined, uid: number, gid: number): number {
-    return this.#set(inode, (it) => {
-      if (uid !== -1) it.uid = uid;
-      if (gid !== -1) it.gid = gid;
-    });
-  }
-  chown(dir: Handle, name: string, uid: number, gid: number): number {
-    return this.#chown(this.#lookup(dir, name), uid, gid);
-  }
-  fchown(handle: Handle, uid: number, gid: number): number {
-    return this.#chown(this.#byHandle(handle), uid, gid);
-  }
-  #times(inode: Inode | number | undefined, a: number, aNs: number, m: number, mNs: number): number {
-    const now = [this.time++, 0] as const;
-    return this.#set(inode, (it) => {
-      if (aNs !== UTIME_OMIT) it.atime = aNs === UTIME_NOW ? now : [a, aNs];
-      if (mNs !== UTIME_OMIT) it.mtime = mNs === UTIME_NOW ? now : [m, mNs];
-    });
-  }
-  utimes(dir: Handle, name: string, a: number, aNs: number, m: number, mNs: number): number {
-    return this.#times(this.#lookup(dir, name), a, aNs, m, mNs);
-  }
-  futimes(handle: Handle, a: number, aNs: number, m: number, mNs: number): number {
-    return this.#times(this.#byHandle(handle), a, aNs, m, mNs);
-  }
-  #getxattr(inode: Inode | number | undefined, attribute: string, into: Buffer): number {
-    if (inode === undefined) return -errno.EBADF;
-    if (typeof inode === 'number') return inode;
-    const value = inode.xattrs.get(attribute);
-    return value === undefined ? -errno.ENODATA : value.copy(into);
-  }
-  getxattr(dir: Handle, name: string, attribute: string, into: Buffer): number {
-    return this.#getxattr(this.#lookup(dir, name), attribute, into);
-  }
-  fgetxattr(handle: Handle, attribute: string, into: Buffer): number {
-    return this.#getxattr(this.#byHandle(handle), attribute, into);
-  }
-  #setxattr(inode: Inode | number | undefined, attribute: string, value: Buffer): number {
-    const fault = this.#fault('setxattr');
-    if (fault < 0) return fault;
-    const kept = Buffer.from(value);
-    return this.#set(inode, (it) => {
-      it.xattrs = new Map(it.xattrs).set(attribute, kept);
-    });
-  }
-  setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number {
-    return this.#setxattr(this.#lookup(dir, name), attribute, value);
-  }
-  fsetxattr(handle: Handle, attribute: string, value: Buffer): number {
-    return this.#setxattr(this.#byHandle(handle), attribute, value);
-  }
-  #removexattr(inode: Inode | number | undefined, attribute: string): number {
-    if (typeof inode === 'object' && !inode.xattrs.has(attribute)) return -errno.ENODATA;
-    return this.#set(inode, (it) => {
-      it.xattrs = new Map(it.xattrs);
-      it.xattrs.delete(attribute);
-    });
-  }
-  removexattr(dir: Handle, name: string, attribute: string): number {
-    return this.#removexattr(this.#lookup(dir, name), attribute);
-  }
-  fremovexattr(handle: Handle, attribute: string): number {
-    return this.#removexattr(this.#byHandle(handle), attribute);
-  }
-  listxattr(dir: Handle, name: string): string[] | number {
-    const inode = this.#lookup(dir, name);
-    return typeof inode === 'number' ? inode : [...inode.xattrs.keys()];
-  }
-  flistxattr(handle: Handle): string[] | number {
-    return [...(this.#byHandle(handle)?.xattrs.keys() ?? [])];
-  }
-  touchAccess(handle: Handle): void {
-    const now = [this.time++, 0] as const;
-    this.#set(this.#byHandle(handle), (it) => {
-      it.atime = now;
-    });
-  }
   usage(): FilesystemUsage | number {
     return {
       blockSize: 4096,
@@ -371,9 +275,9 @@ export class MemoryDisk extends MemoryImage implements Backing {
   }
 
   perform(job: Job): number {
-    const fault = this.#fault(job.op);
+    const fault = this.fault(job.op);
     if (fault < 0) return fault;
-    const inode = this.#byHandle(job.handle);
+    const inode = this.byHandle(job.handle);
     if (inode === undefined) return -errno.EBADF;
     switch (job.op) {
       case 'close':

@@ -279,6 +279,7 @@ export class OpenFile {
       (wrote) => {
         backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
         if (wrote === HEADER_REGION) {
+          if (!this.dead) this.volume.leftBehind.delete(this.volume.table.ino[this.slot] as number);
           done(0);
         } else {
           this.headerDirty = true;

@@ -168,10 +168,10 @@ export class Rig {
     return this.#now((reply) => this.core.files.fsync(node, handle, false, user, reply));
   }
   fallocate(node: NodeId, handle: number, what: Allocation): Answer {
-    return this.#now((reply) => this.core.files.fallocate(node, handle, what, user, reply));
+    return this.#now((reply) => this.core.space.fallocate(node, handle, what, user, reply));
   }
   seek(node: NodeId, handle: number, offset: number, what: 'data' | 'hole'): Answer {
-    return this.#now((reply) => this.core.files.seek(node, handle, offset, what, user, reply));
+    return this.#now((reply) => this.core.space.seek(node, handle, offset, what, user, reply));
   }
   release(handle: number): Answer {
     return this.#now((reply) => this.core.files.release(handle, reply));

@@ -103,8 +103,19 @@ export class Volume {
     this.pruner = new Pruner(this, options.keptInodes ?? KEPT_INODES);
   }
 
+  /**
+   * Files, by backing inode number, whose header a lock could not write: its deadline came first, or the disk failed.
+   * They are repaired as after an unclean stop; while there are any, this session is one.
+   */
+  readonly leftBehind = new Set<number>();
+
+  /** Whether a file's header may be behind its data: it is repaired at its first open. */
+  mayBeBehind(slot: number): boolean {
+    return this.unclean || this.leftBehind.has(this.table.ino[slot] as number);
+  }
   /** Whether a header was written in a session that stopped uncleanly: what it says may be ahead of the disk. */
-  forgives(header: { readonly session: Buffer }): boolean {
+  forgives(slot: number, header: { readonly session: Buffer }): boolean {
+    if (this.leftBehind.has(this.table.ino[slot] as number)) return true;
     return this.unclean && this.#uncleanSessions.has(sessionMark(header.session));
   }
 

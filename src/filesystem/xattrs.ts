@@ -1,5 +1,12 @@
 import { errno } from '../base/errno.js';
-import { readXattr, storedXattrName, storeXattr, VALUE_MAX, XATTR_PREFIXES } from '../format/xattr.js';
+import {
+  forgetXattr,
+  readXattr,
+  storedXattrName,
+  storeXattr,
+  VALUE_MAX,
+  XATTR_PREFIXES,
+} from '../format/xattr.js';
 import type { Caller, NodeId, Reply } from './contract.js';
 import { ACL_DEFAULT } from './directories.js';
 import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
@@ -60,6 +67,7 @@ export class Xattrs {
     const found = this.#get(slot, name);
     if (typeof found === 'number') reply.error(-found);
     else reply.bytes(found);
+    forgetXattr();
   }
 
   #get(slot: Slot, name: string): Buffer | number {
@@ -73,7 +81,7 @@ export class Xattrs {
     if (this.#isPlain(slot, place)) return -errno.ENODATA;
     if (kind === 'acl') {
       const length = place.get(name);
-      return length < 0 ? length : Buffer.from(value.subarray(0, length));
+      return length < 0 ? length : value.subarray(0, length);
     }
     const found = this.#find(slot, place, name);
     return typeof found === 'number' ? found : found.value;
@@ -109,6 +117,7 @@ export class Xattrs {
   set(node: NodeId, change: XattrChange, caller: Caller, reply: Reply): void {
     const slot = this.#nodes.usable(node, caller, 'use');
     const done = slot < 0 ? slot : this.#set(slot, change);
+    forgetXattr();
     if (done < 0) reply.error(-done);
     else reply.ok();
   }
@@ -167,6 +176,7 @@ export class Xattrs {
   remove(node: NodeId, name: string, caller: Caller, reply: Reply): void {
     const slot = this.#nodes.usable(node, caller, 'use');
     const done = slot < 0 ? slot : this.#remove(slot, name);
+    forgetXattr();
     if (done < 0) reply.error(-done);
     else reply.ok();
   }
@@ -211,6 +221,7 @@ export class Xattrs {
       return;
     }
     const names = this.#list(slot);
+    forgetXattr();
     if (typeof names === 'number') {
       reply.error(-names);
       return;

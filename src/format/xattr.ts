@@ -30,7 +30,17 @@ export function storeXattr(key: AeadKey, object: Buffer, name: string, value: Bu
   return bytes.subarray(0, at + 16);
 }
 
-/** Name and value behind a stored attribute of an object, or undefined where it is not authentic there. */
+/** Overwrites what {@link readXattr} showed. */
+export function forgetXattr(): void {
+  scratch.bytes.fill(0, 0, used);
+  used = 0;
+}
+let used = 0;
+
+/**
+ * Name and value behind a stored attribute of an object, or undefined where it is not authentic there. The value is a view:
+ * use it at once, then {@link forgetXattr}, so that no copy of it stays in memory.
+ */
 export function readXattr(
   key: AeadKey,
   object: Buffer,
@@ -39,6 +49,7 @@ export function readXattr(
   const length = stored.length - CLEAR - SEAL_OVERHEAD;
   if (length < 2 || stored.length > scratch.bytes.length) return undefined;
   stored.copy(scratch.bytes);
+  used = Math.max(used, stored.length);
   const { bytes } = scratch;
   if (bytes[0] !== VERSION || !bytes.subarray(1, CLEAR).equals(object)) return undefined;
   if (!openRecord(key, scratch, 0, CLEAR, length)) return undefined;
@@ -47,7 +58,7 @@ export function readXattr(
   const at = CLEAR + 24 + 1;
   return {
     name: bytes.toString('latin1', at, at + nameLength),
-    value: Buffer.from(bytes.subarray(at + nameLength, CLEAR + 24 + length)),
+    value: bytes.subarray(at + nameLength, CLEAR + 24 + length),
   };
 }
 

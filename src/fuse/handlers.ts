@@ -196,7 +196,7 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
     FALLOCATE: (request, caller, reply) => {
       const what = allocation(request);
       if (typeof what === 'number') reply.error(what);
-      else core.files.fallocate(request.node, request.u64(0), what, caller, reply);
+      else core.space.fallocate(request.node, request.u64(0), what, caller, reply);
     },
     LSEEK: (request, caller, reply) => {
       // The kernel may have pages that we know nothing of, and does not write them first: then all is data.
@@ -210,7 +210,7 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
       else if (whence !== SEEK_DATA && whence !== SEEK_HOLE) reply.error(errno.EINVAL);
       else {
         const what = whence === SEEK_DATA ? 'data' : 'hole';
-        core.files.seek(request.node, request.u64(0), offset, what, caller, reply);
+        core.space.seek(request.node, request.u64(0), offset, what, caller, reply);
       }
     },
     STATX: (request, caller, reply) =>

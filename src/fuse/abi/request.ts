@@ -66,10 +66,10 @@ export class Request {
     const value = this.#bytes.readInt32LE(start + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(start);
     return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, value));
   }
-  /** A copy of what follows the first `skip` bytes after the fixed body. */
+  /** What follows the first `skip` bytes after the fixed body: a view, valid until the next request is read. */
   after(skip: number): Buffer {
     const start = this.length - this.payload + skip;
-    return Buffer.from(this.#bytes.subarray(Math.min(start, this.length), this.length));
+    return this.#bytes.subarray(Math.min(start, this.length), this.length);
   }
   /** Bytes after the fixed body. */
   get payload(): number {
