@@ -20,6 +20,7 @@ const rooms = [
 /** Packages and who alone may import them. */
 const owners: Record<string, string> = {
   koffi: 'libc',
+  'fuse-native': 'fuse',
   '@noble/post-quantum': 'crypto',
   'better-sqlite3': 'store',
   hono: 'control',

@@ -1,5 +1,5 @@
 import { Failure } from '../base/failure.js';
-import { launch } from '../daemon/launch.js';
+import { launch, transports } from '../daemon/launch.js';
 import { readVault } from '../daemon/vault.js';
 import { notifyManager } from '../libc/notify.js';
 import { socketPath } from './host.js';
@@ -27,13 +27,20 @@ export const mount: Verb = (program, run) => {
     .option('--suid', 'honour set-user-id bits')
     .option('--dev', 'honour device nodes')
     .option('--writeback', "let the kernel's cache collect small writes before they are sealed")
-    .option('--transport <name>', 'kernel', 'kernel')
+    .option('--transport <name>', `${transports.join(' or ')} (less, slower: an npm binding)`, 'kernel')
     .addHelpText('after', '\nExample:\n  scopefs mount /srv/vault /mnt/data --with file:key')
     .action(
       run(async (context, vault: string, mountPoint: string, options: Options) => {
-        if (options.transport !== 'kernel') {
-          throw new Failure('usage', `the transport ${options.transport} is not built yet`, {
-            hint: 'use kernel',
+        const transport = transports.find((name) => name === options.transport);
+        if (transport === undefined) {
+          throw new Failure('usage', `there is no transport ${options.transport}`, {
+            hint: `use one of: ${transports.join(', ')}`,
+          });
+        }
+        const refused = (['suid', 'dev', 'writeback'] as const).find((name) => options[name] === true);
+        if (transport === 'fuse-native' && refused !== undefined) {
+          throw new Failure('usage', `the transport fuse-native can't do --${refused}`, {
+            hint: 'use --transport kernel',
           });
         }
         if (process.getuid?.() !== 0) {
@@ -55,6 +62,7 @@ export const mount: Verb = (program, run) => {
             suid: options.suid === true,
             dev: options.dev === true,
             writeback: options.writeback === true,
+            transport,
             foreground: options.foreground === true,
           });
           if (mounted.clearedDeadMount) {

@@ -1,9 +1,10 @@
 import type { MessagePort } from 'node:worker_threads';
 import { type Doorbell, word } from '../libc/doorbell.js';
 import type { Command, Results, WorkerMessage } from './messages.js';
+import type { CoreCalls } from './transport.js';
 
 /** The main thread's end of the filesystem worker: commands as promises, happenings as a callback. */
-export class CoreClient {
+export class CoreClient implements CoreCalls {
   readonly #port: MessagePort;
   readonly #doorbell: Doorbell;
   readonly #waiting = new Map<number, (answer: Results[keyof Results]) => void>();

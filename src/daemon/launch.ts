@@ -6,10 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { suites } from '../crypto/suites.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { canonicalMountPoint } from '../fuse/mount-table.js';
+import { canonicalMountPoint, mountAt } from '../fuse/mount-table.js';
+import { loadBinding } from '../fuse/native/binding.js';
 import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
-import { close, write } from '../libc/files.js';
+import { close, open, openPath, write } from '../libc/files.js';
 import { type Secret, type SecretInput, SecretMemory } from '../libc/memory.js';
 import { endProcess } from '../libc/process-end.js';
 import { pipe, systemClock } from '../libc/system.js';
@@ -30,11 +31,16 @@ export interface ServerArguments {
   readonly gid: number;
   /** The kernel's writeback cache is asked for. */
   readonly writeback: boolean;
+  readonly transport: TransportName;
   /** Its lines go to systemd's journal. */
   readonly journal: boolean;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
   readonly log: string | undefined;
 }
+
+/** Our own FUSE, or the npm binding fuse-native: less, and slower (fuse/README.md). */
+export const transports = ['kernel', 'fuse-native'] as const;
+export type TransportName = (typeof transports)[number];
 
 /** The one line that the server says about its start. */
 export type StartReport =
@@ -50,6 +56,7 @@ export interface MountRequest {
   readonly suid: boolean;
   readonly dev: boolean;
   readonly writeback: boolean;
+  readonly transport: TransportName;
   readonly foreground: boolean;
 }
 
@@ -151,25 +158,24 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   const memory = new SecretMemory(64);
   const secret = await openRootSlot(vault, request.store, request.input, memory);
   request.input.wipe();
-  const device = openDevice();
+  const native = request.transport === 'fuse-native';
+  // Said before the mount, not by a daemon that fails.
+  if (native) loadBinding();
+  const device = native ? openPath('/dev/null', open.O_RDWR) : openDevice();
   // Interrupted while it starts: no half-made mount stays behind.
   let isMounted = false;
   const interrupted = (): never => {
-    if (isMounted) unmountFuse(mountPoint, true);
+    if (isMounted) unmountOurs(mountPoint);
     starting?.kill('SIGKILL');
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
   const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
   try {
-    mountFuse(device, {
-      source: vault.path,
-      mountPoint,
-      suid: request.suid,
-      dev: request.dev,
-    });
+    const { store, foreground, writeback, transport, suid, dev } = request;
+    if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev });
+    // By the binding the server mounts; where it failed, nothing of ours is there.
     isMounted = true;
-    const { store, foreground, writeback } = request;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
     const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
@@ -179,6 +185,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       socket,
       store,
       writeback,
+      transport,
       log,
       journal,
       ...who,
@@ -196,7 +203,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     };
   } catch (error) {
     // Not where mount(2) failed: then what is there belongs to somebody else.
-    if (isMounted) unmountFuse(mountPoint, true);
+    if (isMounted) unmountOurs(mountPoint);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
@@ -204,6 +211,10 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     close(device);
     close(lock);
   }
+}
+
+function unmountOurs(mountPoint: string): void {
+  if (mountAt(mountPoint)?.type === 'fuse.scopefs') unmountFuse(mountPoint, true);
 }
 
 const START_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

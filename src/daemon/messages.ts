@@ -72,23 +72,27 @@ export type WorkerMessage =
   | { kind: 'behind'; behind: boolean }
   | { kind: 'ended' };
 
+/** What happened, but for what concerns a transport alone. */
+export type CoreEvent = Exclude<WorkerMessage, { kind: 'answer' | 'ready' | 'more' | 'ended' }>;
+
 /** Orders to the notifier's thread and what came of them. */
 export type NotifierOrder =
   | { id: number; kind: 'flush'; node: number }
   | { id: number; kind: 'pages'; nodes: readonly number[] }
   | { id: number; kind: 'prune'; nodes: readonly number[] }
   | { id: number; kind: 'unused'; entries: readonly { parent: number; name: string }[] }
-  | { id: number; kind: 'names'; entries: readonly CachedName[] };
+  | { id: number; kind: 'names'; entries: readonly CachedName[] }
+  | { id: number; kind: 'unmount'; detach: boolean };
 export type NotifierAnswer =
   | { kind: 'thread'; tid: number }
-  /** `result`: of a flush 0 or -errno, of others how many orders the kernel refused. */
+  /** `result`: of a flush or an unmount 0 or -errno, of others how many orders the kernel refused. */
   | { kind: 'done'; id: number; result: number };
 
 /** Threads that give orders: one for pages, the rest for flushes and names (contract.ts, CachePort). */
 export const NOTIFIERS = 5;
 
-export interface FilesystemWorkerData {
-  readonly device: number;
+/** What the core is made from, whichever transport serves it. */
+export interface CoreData {
   readonly tree: string;
   readonly chunkSize: number;
   readonly suite: SuiteName;
@@ -96,9 +100,13 @@ export interface FilesystemWorkerData {
   /** 16 bytes, and the marks of sessions that stopped uncleanly. */
   readonly session: Uint8Array;
   readonly uncleanSessions: readonly string[];
+  readonly scopes: readonly KnownScope[];
+}
+
+export interface FilesystemWorkerData extends CoreData {
+  readonly device: number;
   /** The kernel collects small writes. */
   readonly writeback: boolean;
-  readonly scopes: readonly KnownScope[];
   /** How others wake the worker. */
   readonly doorbell: DoorbellParts;
   readonly commands: import('node:worker_threads').MessagePort;

@@ -1,4 +1,5 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { unmountFuse } from '../fuse/mount.js';
 import { Notifier } from '../fuse/notifier.js';
 import { Doorbell, word } from '../libc/doorbell.js';
 import { endOnThrow } from '../libc/process-end.js';
@@ -28,6 +29,8 @@ function perform(order: NotifierOrder): number {
       return notifier.dropUnused(order.entries);
     case 'names':
       return notifier.dropNames(order.entries);
+    case 'unmount':
+      return unmountFuse(mountPoint, order.detach);
   }
 }
 

@@ -11,18 +11,18 @@ import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import type { EpochRow, ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
 import { type AuditedEvent, AuditLog } from './audit-log.js';
-import type { CoreClient } from './core-client.js';
 import { ChildKem } from './kem.js';
 import { slotCopyOf } from './slot-copies.js';
 import { missingView, SlotNames } from './slot-names.js';
 import type { SlotServices } from './slot-services.js';
+import type { CoreCalls } from './transport.js';
 
 const seconds = (): number => Math.floor(systemClock.wall() / 1000);
 
 /** Slots of the scopes of a mounted vault: who can open what, and every change of that. */
 export class ScopeSlots {
   readonly #services: SlotServices;
-  readonly #core: CoreClient;
+  readonly #core: CoreCalls;
   readonly #slots: Slots;
   readonly #secrets: ScopeSecrets;
   readonly #throttle = new Throttle(systemClock);
@@ -32,7 +32,7 @@ export class ScopeSlots {
   /** The last change or opening under way of each scope: one after another. */
   readonly #turns = new Map<ScopeId, Promise<void>>();
 
-  constructor(services: SlotServices, core: CoreClient, pathOf: (scope: ScopeId) => string) {
+  constructor(services: SlotServices, core: CoreCalls, pathOf: (scope: ScopeId) => string) {
     const { suite, memory, vault } = services;
     this.#services = services;
     this.#core = core;

@@ -1,35 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { statSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { statSync, unlinkSync, writeSync } from 'node:fs';
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { sessionMark } from '../filesystem/volume.js';
-import { unmountFuse } from '../fuse/mount.js';
-import { mountAt } from '../fuse/mount-table.js';
 import { StoreKey } from '../keyring/store-key.js';
-import { Doorbell, type DoorbellParts } from '../libc/doorbell.js';
 import { opensslLibrary } from '../libc/ffi.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
-import { becomeIoFlusher, eventfd, forbidDumps } from '../libc/system.js';
+import { becomeIoFlusher, forbidDumps } from '../libc/system.js';
 import { Store } from '../store/store.js';
-import { CoreClient } from './core-client.js';
 import { holdersOf } from './holders.js';
-import { IoLine } from './io-line.js';
+import { kernelTransport } from './kernel-transport.js';
 import { fd, type ServerArguments, type StartReport } from './launch.js';
 import { openLog } from './log.js';
-import {
-  type FilesystemWorkerData,
-  type IoWorkerData,
-  NOTIFIERS,
-  type NotifierLine,
-  type NotifierWorkerData,
-  type WorkerMessage,
-} from './messages.js';
+import type { CoreData, CoreEvent } from './messages.js';
+import { nativeTransport } from './native-transport.js';
 import { knownScopes } from './scope-paths.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { VolumeService } from './volume-service.js';
@@ -72,52 +61,6 @@ function readRootSecret(memory: SecretMemory): Secret {
   return secret;
 }
 
-function start(name: string, workerData: unknown, transferList: MessagePort[]): void {
-  new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
-}
-
-/** An I/O worker: the memory by which it takes jobs. */
-function startIoWorker(doorbell: DoorbellParts): SharedArrayBuffer {
-  const { memory } = new IoLine();
-  const data: IoWorkerData = { line: memory, doorbell };
-  start('io', data, []);
-  return memory;
-}
-
-function startThreads(data: Omit<FilesystemWorkerData, 'commands' | 'notifiers'>): MessagePort {
-  const notifiers: NotifierLine[] = [];
-  for (let i = 0; i < NOTIFIERS; i++) {
-    const orders = new MessageChannel();
-    const orderBell = new Int32Array(new SharedArrayBuffer(4));
-    const { device, doorbell } = data;
-    const { mountPoint } = argument;
-    const notifierData: NotifierWorkerData = {
-      device,
-      mountPoint,
-      orders: orders.port2,
-      orderBell,
-      doorbell,
-    };
-    start('notifier', notifierData, [orders.port2]);
-    notifiers.push({ port: orders.port1, bell: orderBell });
-  }
-  const commands = new MessageChannel();
-  const workerData: FilesystemWorkerData = { ...data, commands: commands.port2, notifiers };
-  start('filesystem', workerData, [commands.port2, ...notifiers.map(({ port }) => port)]);
-  return commands.port1;
-}
-
-/** INIT can only lower the kernel's read-ahead of 128 KiB; root may raise it to what one READ takes. */
-function raiseReadAhead(): void {
-  const entry = mountAt(argument.mountPoint);
-  if (entry === undefined) return;
-  try {
-    writeFileSync(`/sys/class/bdi/${entry.deviceNumber}/read_ahead_kb`, '1024');
-  } catch {
-    // A read-only /sys (a container): slower cold reads, nothing else.
-  }
-}
-
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
@@ -141,35 +84,19 @@ async function main(): Promise<void> {
   becomeIoFlusher();
   const session = randomBytes(16);
   const { unclean, sessions } = markDirty(vault.path, sessionMark(session));
-  const doorbell = Doorbell.parts(eventfd());
-  const port = startThreads({
-    device: fd.device,
+  const data: CoreData = {
     tree: vaultPaths(vault.path).tree,
     chunkSize: record.chunkSize,
     suite: vault.suite,
     unclean,
     session,
     uncleanSessions: sessions,
-    writeback: argument.writeback,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
-    doorbell,
-  });
-
-  let ready: (minor: number) => void = () => {};
-  const initialised = new Promise<number>((resolve) => {
-    ready = resolve;
-  });
-  let ended: () => void = () => {};
+  };
   let behind = false;
-  const unmounted = new Promise<void>((resolve) => {
-    ended = resolve;
-  });
-  const happened = (message: Exclude<WorkerMessage, { kind: 'answer' }>): void => {
-    if (message.kind === 'ready') ready(message.minor);
-    else if (message.kind === 'moved') service.moved(message.scope, message.path);
+  const happened = (message: CoreEvent): void => {
+    if (message.kind === 'moved') service.moved(message.scope, message.path);
     else if (message.kind === 'behind') behind = message.behind;
-    else if (message.kind === 'ended') ended();
-    else if (message.kind === 'more') addIoWorker();
     else if (message.kind === 'expired') {
       void service.locked(message.receipts).then((receipts) => {
         for (const { path, errors } of receipts) {
@@ -191,28 +118,36 @@ async function main(): Promise<void> {
       log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
   };
-  const addIoWorker = (): void => {
-    void core.call({ op: 'line', memory: startIoWorker(doorbell) });
-  };
-  const core = new CoreClient(port, new Doorbell(doorbell), happened);
+  const { mountPoint, writeback } = argument;
+  const transport =
+    argument.transport === 'kernel'
+      ? kernelTransport(data, { device: fd.device, mountPoint, writeback }, happened)
+      : await nativeTransport(data, mountPoint, happened);
+  let lingered: () => void = () => {};
+  const unmounted = Promise.race([
+    transport.ended,
+    new Promise<void>((resolve) => {
+      lingered = resolve;
+    }),
+  ]);
   const unmount = async (): Promise<void> => {
-    const done = unmountFuse(argument.mountPoint);
+    const done = await transport.unmount(false);
     if (done === -errno.EBUSY) {
-      throw new Failure('busy', `${argument.mountPoint} is in use`, {
+      throw new Failure('busy', `${mountPoint} is in use`, {
         hint: 'end those processes, or lock everything now with: scopefs lock -a',
-        details: { holders: holdersOf(argument.mountPoint) },
+        details: { holders: holdersOf(mountPoint) },
       });
     }
-    if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', argument.mountPoint);
+    if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', mountPoint);
     // Another mount namespace may hold a copy of the mount: then lock everything and go.
     const detached = setTimeout(() => {
-      void service.lockAll('unmounted', undefined).then(ended);
+      void service.lockAll('unmounted', undefined).then(lingered);
     }, LINGER_MS);
     await unmounted;
     clearTimeout(detached);
   };
-  const context = { vault, mountPoint: argument.mountPoint, store, storeKey, suite, memory, log };
-  const service = new VolumeService(context, core, known, unmount);
+  const context = { vault, mountPoint, store, storeKey, suite, memory, log };
+  const service = new VolumeService(context, transport.core, known, unmount);
 
   for (const scope of damagedLabels) {
     log.error('the label of a scope is damaged: its directory brings it back when it is seen', { scope });
@@ -223,20 +158,19 @@ async function main(): Promise<void> {
   const early = unmounted.then((): never => {
     throw new Failure('internal', 'unmounted while the daemon started');
   });
-  service.fuseMinor = await Promise.race([initialised, early]);
+  service.fuseMinor = await Promise.race([transport.ready, early]);
   early.catch(() => {});
   await service.unlockRoot(rootRow.id, secret, { uid: argument.uid, gid: argument.gid, pid: process.pid });
-  raiseReadAhead();
 
   let stopping = false;
   const stop = async (): Promise<void> => {
     if (stopping) return;
     stopping = true;
     await service.lockAll('daemon stopped', undefined);
-    if (unmountFuse(argument.mountPoint) >= 0) return;
-    unmountFuse(argument.mountPoint, true);
+    if ((await transport.unmount(false)) >= 0) return;
+    await transport.unmount(true);
     // Whoever still stands in the mount keeps it alive: everything is locked and written, so we go.
-    setTimeout(ended, LINGER_MS);
+    setTimeout(lingered, LINGER_MS);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });

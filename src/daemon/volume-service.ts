@@ -19,12 +19,12 @@ import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import type { SlotType } from '../store/rows.js';
 import type { AuditedEvent } from './audit-log.js';
-import type { CoreClient } from './core-client.js';
 import type { ScopeStatus } from './messages.js';
 import { refused } from './refusals.js';
 import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
 import { ScopeSlots } from './scope-slots.js';
 import type { SlotServices } from './slot-services.js';
+import type { CoreCalls } from './transport.js';
 import { version } from './version.js';
 
 /** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
@@ -38,7 +38,7 @@ export interface ServiceContext extends SlotServices {
 /** Scopes, slots and leases of one mounted vault: where the control plane meets keyring, store and core. */
 export class VolumeService implements ControlService {
   readonly #context: ServiceContext;
-  readonly #core: CoreClient;
+  readonly #core: CoreCalls;
   readonly slots: ScopeSlots;
   readonly #leases = new Leases(systemClock);
   readonly #scopes = new ScopePaths();
@@ -47,7 +47,7 @@ export class VolumeService implements ControlService {
 
   constructor(
     context: ServiceContext,
-    core: CoreClient,
+    core: CoreCalls,
     known: readonly KnownScopeRecord[],
     unmount: () => Promise<void>,
   ) {

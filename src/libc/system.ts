@@ -157,6 +157,13 @@ export function syncfs(fd: number): number {
   return result(syncfsCall(fd));
 }
 
+const malloptCall = libcFunction('mallopt', 'i', 'ii');
+const M_PERTURB = -6;
+/** From now on glibc overwrites what is freed, in every library of this process: mallopt(3), M_PERTURB. */
+export function overwriteFreed(): void {
+  malloptCall(M_PERTURB, 0xa5);
+}
+
 const pipe2Call = libcFunction('pipe2', 'i', 'pi');
 /** A pipe: [read end, write end], close-on-exec. */
 export function pipe(): [number, number] {

@@ -1,0 +1,178 @@
+import { errno } from '../base/errno.js';
+import { suites } from '../crypto/suites.js';
+import type { Executor } from '../filesystem/backing.js';
+import type { CachePort } from '../filesystem/contract.js';
+import { Core } from '../filesystem/core.js';
+import { InodeTable } from '../filesystem/inode-table.js';
+import { LibcBacking } from '../filesystem/libc-backing.js';
+import { open, openPath } from '../libc/files.js';
+import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
+import { systemClock } from '../libc/system.js';
+import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
+
+const INODES = InodeTable.maximum;
+/** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
+const UNLOCK_WAIT_MS = 10_000;
+/** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
+const LOOK_AGAIN_MS = 5;
+
+/** What a transport gives the core. */
+export interface Surroundings<E extends Executor> {
+  readonly cache: CachePort;
+  executor(backing: LibcBacking): E;
+  tell(message: WorkerMessage): void;
+  /** A scope was wiped: so must be what buffers hold of it. */
+  wiped(): void;
+  statistics(): Pick<Results['status'], 'requests' | 'longest'>;
+  /** One more I/O worker takes jobs. */
+  addLine(memory: SharedArrayBuffer): void;
+}
+
+/** The core on its thread, the commands that it takes, and the deadlines that it keeps. */
+export class CoreHost<E extends Executor> {
+  readonly core: Core;
+  readonly executor: E;
+  readonly #around: Surroundings<E>;
+  // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
+  readonly #memory = new SecretMemory(65_536);
+  /** Unlocks that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
+  readonly #queued = new Map<CommandMessage, number>();
+  #lookedAt = 0;
+
+  constructor(data: CoreData, around: Surroundings<E>) {
+    this.#around = around;
+    const backing = new LibcBacking(openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY));
+    this.executor = around.executor(backing);
+    const { tell } = around;
+    this.core = new Core(
+      {
+        backing,
+        executor: this.executor,
+        suite: suites[data.suite].make(this.#memory),
+        memory: this.#memory,
+        clock: systemClock,
+        cache: around.cache,
+        chunkSize: data.chunkSize,
+        table: sparseArrayBuffer(InodeTable.bytesFor(INODES)),
+        capacity: INODES,
+        unclean: data.unclean,
+        session: Buffer.from(data.session),
+        uncleanSessions: new Set(data.uncleanSessions),
+      },
+      data.scopes,
+      {
+        moved: (scope, path) => tell({ kind: 'moved', scope, path }),
+        expired: (receipts) => tell({ kind: 'expired', receipts }),
+        recovered: (scope, path, before, after) => tell({ kind: 'recovered', scope, path, before, after }),
+        writeBackFailed: (scope, path, error) => tell({ kind: 'writeBackFailed', scope, path, error }),
+        wiped: () => {
+          around.wiped();
+          this.#tellBehind();
+        },
+      },
+    );
+  }
+
+  #tellBehind(): void {
+    this.#around.tell({ kind: 'behind', behind: this.core.volume.leftBehind.size > 0 });
+  }
+
+  /** Takes a copy of a secret that the main thread lends until the answer. */
+  #adopt(address: number): Secret {
+    const secret = this.#memory.allocate(32);
+    copyMemory(secret.address, address, 32);
+    return secret;
+  }
+
+  /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
+  get due(): number {
+    const { due } = this.core.locks;
+    return this.#queued.size === 0 ? due : Math.min(due, this.#lookedAt + LOOK_AGAIN_MS);
+  }
+  tick(now: number): void {
+    this.core.locks.tick(now);
+    this.#lookedAt = now;
+    for (const command of [...this.#queued.keys()]) this.perform(command);
+  }
+
+  perform(command: CommandMessage): void {
+    const { core } = this;
+    const answer = (result: Results[keyof Results]): void =>
+      this.#around.tell({ kind: 'answer', id: command.id, answer: result });
+    switch (command.op) {
+      case 'unlock': {
+        const { scope, oldest, stored } = command;
+        const secrets = command.secrets.map((address) => this.#adopt(address));
+        const result = core.access.unlock(scope, oldest, secrets, stored);
+        const isOpen = core.scope(scope)?.isOpen === true;
+        if (!result.ok && result.errno === errno.EBUSY && !isOpen) {
+          const now = systemClock.boottime();
+          const until = this.#queued.get(command) ?? now + UNLOCK_WAIT_MS;
+          this.#queued.set(command, until);
+          if (now < until) return;
+        }
+        this.#queued.delete(command);
+        answer({ result });
+        return;
+      }
+      case 'advance': {
+        const { scope, epoch, secret } = command;
+        answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
+        return;
+      }
+      case 'lend':
+        answer({ epoch: core.access.lendEpochSecret(command.scope, command.to) });
+        return;
+      case 'slotCopy':
+        answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
+        return;
+      case 'create':
+        core.creation.create(
+          command.names,
+          command.scope,
+          command.epoch,
+          this.#adopt(command.secret),
+          command.owner,
+          (result, parent, path) =>
+            answer({
+              result,
+              ...(parent === undefined ? {} : { parent }),
+              ...(path === undefined ? {} : { path }),
+            }),
+        );
+        return;
+      case 'deadline':
+        answer({ held: core.locks.setDeadline(command.scope, command.lockAt, command.deadline) });
+        return;
+      case 'lock':
+        core.locks.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
+        return;
+      case 'line':
+        this.#around.addLine(command.memory);
+        answer({});
+        return;
+      case 'status':
+        answer({
+          scopes: core.volume.scopes.map((scope) => ({
+            id: scope.id,
+            state: core.locks.stateOf(scope),
+            generation: scope.generation,
+            openHandles: core.openHandles(scope),
+          })),
+          inodes: core.volume.table.used,
+          ...this.#around.statistics(),
+          secretMemory: this.#memory.backing,
+        });
+    }
+  }
+
+  /** Unmounted, nobody can reach a file any more: writes back what is open and wipes every key. */
+  end(done: () => void): void {
+    const all = this.core.volume.scopes.map((scope) => scope.id);
+    this.core.locks.lock(all, 'unmounted', Number.POSITIVE_INFINITY, (receipts) => {
+      this.#around.tell({ kind: 'expired', receipts });
+      this.#tellBehind();
+      done();
+    });
+  }
+}

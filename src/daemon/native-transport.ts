@@ -1,0 +1,161 @@
+import type { CachePort } from '../filesystem/contract.js';
+import { mountAt } from '../fuse/mount-table.js';
+import { loadBinding, mountNative } from '../fuse/native/binding.js';
+import { NativeOperations } from '../fuse/native/operations.js';
+import { Doorbell } from '../libc/doorbell.js';
+import { eventfd, overwriteFreed, systemClock, umask } from '../libc/system.js';
+import { CoreHost } from './core-host.js';
+import { IoExecutor } from './io-executor.js';
+import { startNotifier } from './kernel-transport.js';
+import type {
+  CommandMessage,
+  CoreData,
+  CoreEvent,
+  NotifierAnswer,
+  NotifierOrder,
+  Results,
+  WorkerMessage,
+} from './messages.js';
+import type { Transport } from './transport.js';
+
+/** libfuse 2.9 speaks 7.19 (its fuse_kernel.h), whatever the kernel offers. */
+const LIBFUSE_MINOR = 19;
+/** How often the mount is looked for: nothing tells that it was taken away. */
+const LOOK_MS = 500;
+/** A timer may sleep through a suspend: deadlines are looked at this often at least. */
+const TICK_MS = 1000;
+
+/** One order after another to a notifier's thread, which may block where this one must not. */
+class Orders {
+  readonly #waiting = new Map<number, (result: number) => void>();
+  #next = 1;
+  readonly #line: ReturnType<typeof startNotifier>;
+  constructor(device: number, mountPoint: string) {
+    this.#line = startNotifier(device, mountPoint, Doorbell.parts(eventfd()));
+    this.#line.port.on('message', (answer: NotifierAnswer) => {
+      if (answer.kind !== 'done') return;
+      const done = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      done?.(answer.result);
+    });
+  }
+  give(order: { kind: 'pages'; nodes: number[] } | { kind: 'unmount'; detach: boolean }): Promise<number> {
+    const id = this.#next++;
+    const message: NotifierOrder = { ...order, id };
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#line.port.postMessage(message);
+      Atomics.store(this.#line.bell, 0, 1);
+      Atomics.notify(this.#line.bell, 0);
+    });
+  }
+}
+
+/**
+ * The npm binding fuse-native: its callbacks run on the main loop, and so does the core. No threads for slow disks, no
+ * deadline while this loop is stuck, one user. What keeps a lock a lock: nothing is cached but the pages of private
+ * mappings, and those are dropped through the binding's own descriptor.
+ */
+export async function nativeTransport(
+  data: CoreData,
+  mountPoint: string,
+  happened: (event: CoreEvent) => void,
+): Promise<Transport> {
+  const Fuse = loadBinding();
+  // libfuse copies file contents through malloc'ed buffers that we never see again.
+  overwriteFreed();
+
+  const answers = new Map<number, (answer: Results[keyof Results]) => void>();
+  const tell = (message: WorkerMessage): void => {
+    switch (message.kind) {
+      case 'answer':
+        answers.get(message.id)?.(message.answer);
+        answers.delete(message.id);
+        return;
+      case 'ready':
+      case 'more':
+      case 'ended':
+        return;
+      default:
+        happened(message);
+    }
+  };
+  let orders: Orders | undefined;
+  const cache: CachePort = {
+    // Nothing is dirty in the kernel: direct_io has no shared mappings for writing.
+    flush: (_node, done) => done(0),
+    // libfuse numbers inodes upwards from 2, at most one for each time that attributes were asked for. The kernel's
+    // number of ours it does not tell, so all are dropped.
+    dropPages: (nodes, done) => {
+      if (orders === undefined || nodes.length === 0) {
+        done(0);
+        return;
+      }
+      const all = Array.from({ length: operations.asked + 1 }, (_, index) => index + 2);
+      void orders.give({ kind: 'pages', nodes: all }).then((failures) => enter(() => done(failures)));
+    },
+    // Names are not kept: each use of one asks again.
+    dropNames: (_entries, done) => done(0),
+    prune: (_victims, done) => done(),
+  };
+  const host = new CoreHost(data, {
+    cache,
+    executor: (backing) => new IoExecutor(backing, { several: false, more: () => {} }),
+    tell,
+    wiped: () => operations.wipe(),
+    statistics: () => ({ requests: operations.handled, longest }),
+    addLine: () => {},
+  });
+  const longest = { operation: 'none', milliseconds: 0 };
+
+  let timer: NodeJS.Timeout | undefined;
+  let depth = 0;
+  /** Every way into the core: objects get the mode that was asked for, the rest of this process keeps its umask. */
+  const enter = (act: () => void): void => {
+    if (depth++ === 0) umask(0);
+    const started = performance.now();
+    try {
+      act();
+      if (depth === 1) while (host.executor.slice());
+    } finally {
+      if (--depth === 0) umask(0o077);
+    }
+    if (depth > 0) return;
+    const milliseconds = performance.now() - started;
+    if (milliseconds > longest.milliseconds) Object.assign(longest, { operation: 'any', milliseconds });
+    plan();
+  };
+  const plan = (): void => {
+    const { due } = host;
+    clearTimeout(timer);
+    timer = undefined;
+    if (due === Number.POSITIVE_INFINITY) return;
+    const wait = Math.min(TICK_MS, Math.max(0, due - systemClock.boottime()));
+    timer = setTimeout(() => enter(() => host.tick(systemClock.boottime())), wait);
+  };
+
+  const operations: NativeOperations = new NativeOperations(host.core, enter);
+  orders = new Orders(await mountNative(Fuse, mountPoint, operations.table), mountPoint);
+  const mounted = mountAt(mountPoint)?.deviceNumber;
+  const ended = new Promise<void>((resolve) => {
+    const look = setInterval(() => {
+      if (mountAt(mountPoint)?.deviceNumber === mounted) return;
+      clearInterval(look);
+      enter(() => host.end(resolve));
+    }, LOOK_MS);
+  });
+  let next = 1;
+  return {
+    core: {
+      call: (command) =>
+        new Promise((resolve) => {
+          const id = next++;
+          answers.set(id, resolve as (answer: Results[keyof Results]) => void);
+          enter(() => host.perform({ ...command, id } as CommandMessage));
+        }),
+    },
+    ready: Promise.resolve(LIBFUSE_MINOR),
+    ended,
+    unmount: (detach) => (orders as Orders).give({ kind: 'unmount', detach }),
+  };
+}

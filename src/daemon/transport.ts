@@ -1,0 +1,22 @@
+import { type MessagePort, Worker } from 'node:worker_threads';
+import type { Command, Results } from './messages.js';
+
+/** Commands to the core, wherever it runs. */
+export interface CoreCalls {
+  call<Op extends Command['op']>(command: Extract<Command, { op: Op }>): Promise<Results[Op]>;
+}
+
+/** How the kernel reaches the core: our own protocol on a thread of its own, or the npm binding on the main thread. */
+export interface Transport {
+  readonly core: CoreCalls;
+  /** Resolves once the kernel was answered: the protocol's minor version. */
+  readonly ready: Promise<number>;
+  /** Resolves when the mount is gone and everything is locked. */
+  readonly ended: Promise<void>;
+  /** Unmounts: 0, or -errno (EBUSY where somebody uses it and it is not detached). */
+  unmount(detach: boolean): Promise<number>;
+}
+
+export function startThread(name: string, workerData: unknown, transferList: MessagePort[]): void {
+  new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
+}
