@@ -4,10 +4,13 @@ import { run } from '../support/mounted.js';
 
 /** Test programs of Debian's that verify what they do. */
 
+/** All of the class, ten seconds each, take about ten minutes. */
+const MOST_MS = 1_500_000;
+
 /** The stressors of stress-ng that failed in a directory: its own words. */
 export function stressFailures(directory: string, options: readonly string[]): string[] {
   mkdirSync(directory, { recursive: true });
-  const done = run('stress-ng', ['--verify', '--temp-path', directory, ...options]);
+  const done = run('stress-ng', ['--verify', '--temp-path', directory, ...options], undefined, MOST_MS);
   const said = `${done.stdout}${done.stderr}`.split('\n');
   const failed = said.filter((line) => /^stress-ng: (fail|error)/.test(line));
   if (done.status !== 0 && failed.length === 0)
@@ -47,6 +50,8 @@ export function fioFailure(
     '--iodepth=8',
     '--numjobs=2',
     '--minimal',
+    // Else it leaves a file of its own in the working directory.
+    '--verify_state_save=0',
   ]);
   rmSync(directory, { recursive: true, force: true });
   return done.status === 0 ? undefined : `${join(engine, String(direct))}: ${done.stderr || done.stdout}`;

@@ -45,8 +45,8 @@ export function scopefs(
 }
 
 /** Runs a program to its end. */
-export function run(command: string, args: readonly string[], cwd?: string): CliResult {
-  return result(spawnSync(command, [...args], { cwd, timeout: 300_000, maxBuffer: 256 << 20, input: '' }));
+export function run(command: string, args: readonly string[], cwd?: string, timeout = 300_000): CliResult {
+  return result(spawnSync(command, [...args], { cwd, timeout, maxBuffer: 256 << 20, input: '' }));
 }
 
 export interface VaultOptions {
