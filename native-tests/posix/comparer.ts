@@ -1,6 +1,7 @@
 import { errnoName } from '../../src/base/errno.js';
 import { libcFunction } from '../../src/libc/ffi.js';
 import { copyMemory, pinned } from '../../src/libc/memory.js';
+import { Random } from '../support/seeded.js';
 import { O, outcome, sys } from './sys.js';
 
 /**
@@ -17,25 +18,6 @@ const mmapCall = libcFunction('mmap', 'p', 'ppiiil');
 const munmapCall = libcFunction('munmap', 'i', 'pp');
 const msyncCall = libcFunction('msync', 'i', 'ppi');
 const window = pinned(LARGEST);
-
-/** Marsaglia's xorshift32. */
-class Random {
-  #state: number;
-  constructor(seed: number) {
-    this.#state = (seed * 2654435761) >>> 0 || 1;
-  }
-  below(limit: number): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x >>> 0;
-    return this.#state % limit;
-  }
-  pick<T>(values: readonly T[]): T {
-    return values[this.below(values.length)] as T;
-  }
-}
 
 interface File {
   /** Its name in both directories, and how it is open in them. */
