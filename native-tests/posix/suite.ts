@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { busyRows, type ErrorRow, readOnlyRows, rows } from './errors.js';
 import { scenarios } from './scenarios.js';
+import { kernelScenarios } from './scenarios-kernel.js';
 import { as, outcome, put, sys } from './sys.js';
 
 /** Runs `act` in a fresh directory below `base` that everybody may enter. */
@@ -33,7 +34,7 @@ export function errorsIn(base: string, some: readonly ErrorRow[] = rows): string
 /** What each scenario showed in a directory. */
 export function observationsIn(base: string): Record<string, unknown> {
   const seen: Record<string, unknown> = {};
-  for (const [name, play] of Object.entries(scenarios)) {
+  for (const [name, play] of Object.entries({ ...scenarios, ...kernelScenarios })) {
     const umask = sys.umask(0o022);
     try {
       seen[name] = inside(base, play);

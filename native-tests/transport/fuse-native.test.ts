@@ -57,6 +57,8 @@ const SAME = [
   'O_DIRECT, O_SYNC and O_DSYNC write what is read back',
   'deep trees and long paths',
   'link counts of directories and files',
+  'locks: of a file, of ranges by process and by open file, and what ends them',
+  'signals interrupt no call on a file',
 ];
 
 test('the named subset is as on ext4', async (t) => {
