@@ -1,6 +1,7 @@
 import { test } from 'tap';
 import { run, Vault } from '../support/mounted.js';
 import { crowd } from './crowd.js';
+import { manyNames } from './many-names.js';
 import { compareOnce } from './random.js';
 
 /** 1,000,000 operations over 8 seeds. */
@@ -27,4 +28,10 @@ test('four processes in the same directories', async (t) => {
     run('sh', ['-c', `rm -rf ${vault.mount}/*`]);
     vault.expect(vault.unmount(), 'unmount');
   }
+});
+
+test('100,000 names in a directory', async (t) => {
+  const vault = new Vault();
+  t.teardown(() => vault.remove());
+  manyNames(t, vault.path('many'), 100_000);
 });
