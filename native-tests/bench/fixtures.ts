@@ -61,7 +61,8 @@ export class Fixtures {
     const list = join(directory, 'tree.list');
     writeFileSync(list, `${chosen.join('\n')}\n`);
     this.tar = join(directory, 'tree.tar');
-    must('tar', ['-cf', this.tar, '-C', modules, '-T', list]);
+    // Compiled packages hold hard links, whose first name the repository's part of the tree may not have.
+    must('tar', ['--hard-dereference', '-cf', this.tar, '-C', modules, '-T', list]);
     readFileSync(this.tar);
     const copy = join(directory, 'tree');
     mkdirSync(copy);

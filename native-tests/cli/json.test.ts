@@ -31,7 +31,9 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
     t.equal(done.status, status, `${args.slice(0, 2).join(' ')}: ${done.stderr}`);
     t.equal(done.stderr, '', `${args[0]}: nothing on standard error`);
     const value: unknown = JSON.parse(done.stdout);
-    const verb = args[0] === 'slot' || args[0] === 'audit' ? `${args[0]} ${args[1]}` : (args[0] as string);
+    const verb = ['slot', 'audit', 'lease'].includes(args[0] as string)
+      ? `${args[0]} ${args[1]}`
+      : (args[0] as string);
     const named = verb === 'status' && args[1] !== '--host' ? 'status SCOPE' : verb;
     seen.add(named);
     const schema = results[named as ResultName] as { strict?: () => typeof results.version };
@@ -81,6 +83,20 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const lease = leaseSchema.parse(unlocked.leases[0]);
   t.match(lease, { scope: made.id, path: '/a', holder: { uid: 0 } });
   t.ok(Math.abs((lease.expires_seconds ?? 0) - 3600) < 30);
+  t.match(json(['lease', 'list', ...host]), { leases: [{ path: '/' }, { path: '/a', bound_to: null }] });
+  t.match(json(['lease', 'show', lease.id, ...host]), { id: lease.id, purpose: '' });
+  t.match(json(['lease', 'shorten', lease.id, '--ttl', '30m', ...host]), { id: lease.id });
+  const renewed = leaseSchema.parse(json(['lease', 'renew', lease.id, '--ttl', '2h', ...host]));
+  t.ok(Math.abs((renewed.expires_seconds ?? 0) - 7200) < 30);
+  for (const [verb, ttl] of [
+    ['shorten', '3h'],
+    ['renew', '1m'],
+  ] as const) {
+    t.equal(scopefs(['lease', verb, lease.id, '--ttl', ttl, ...host]).status, 8, `${verb} does what it says`);
+  }
+  t.equal(scopefs(['lease', 'show', 'none', ...host]).status, 4);
+  const again = json(['unlock', 'a', '--with', key, ...host]) as { leases: { id: string }[] };
+  t.match(json(['lease', 'revoke', again.leases[0]?.id ?? '', ...host]), { receipts: [] }, 'one is left');
   t.match(scopeSchema.parse(json(['status', made.id, ...host])), { state: 'unlocked', generation: 2 });
   const facts = json(['status', ...host]) as { scopes: number; unlocked: number };
   versionSchema.parse(facts);

@@ -67,7 +67,7 @@ function runUnits(): void {
 }
 
 /** Folders whose tests look at nothing but their own vault. */
-const TOGETHER = /^dist\/native-tests\/(applications|cli|posix|slots|tamper|transport)\//;
+const TOGETHER = /^dist\/native-tests\/(applications|cli|leases|posix|slots|tamper|transport)\//;
 
 async function runNative(file: string): Promise<void> {
   const started = Date.now();

@@ -22,6 +22,8 @@ export class CommandContext {
   readonly output: Output;
   /** What the command ends with when nothing failed. */
   exitStatus = 0;
+  /** What it ends with when something failed, where that is not the failure's own: `exec` keeps those for its command. */
+  failureStatus: number | undefined;
 
   constructor(options: GlobalOptions) {
     this.options = options;

@@ -53,7 +53,7 @@ export async function main(args: readonly string[]): Promise<void> {
       } catch (error) {
         const failure = asFailure(error);
         context.output.failure(failure);
-        end(failure.exitStatus);
+        end(context.failureStatus ?? failure.exitStatus);
       }
     };
   for (const verb of verbs) verb(program, run);

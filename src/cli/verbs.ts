@@ -2,7 +2,9 @@ import type { Command } from 'commander';
 import { audit } from './audit.js';
 import type { CommandContext } from './context.js';
 import { create } from './create.js';
+import { exec } from './exec.js';
 import { init } from './init.js';
+import { lease } from './lease.js';
 import { lock } from './lock.js';
 import { ls } from './ls.js';
 import { mount } from './mount.js';
@@ -29,6 +31,8 @@ export const verbs: readonly Verb[] = [
   create,
   unlock,
   lock,
+  exec,
+  lease,
   status,
   ls,
   slot,

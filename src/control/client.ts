@@ -5,6 +5,7 @@ import { Failure, isFailureCode } from '../base/failure.js';
 import type { SecretInput } from '../libc/memory.js';
 import {
   auditsSchema,
+  type LeaseView,
   leaseSchema,
   leasesSchema,
   problemSchema,
@@ -32,6 +33,13 @@ export function answers(path: string): Promise<boolean> {
 
 /** Nobody needs a reply longer than a listing of many scopes. */
 const REPLY_LIMIT = 64 << 20;
+
+/** A lease that lives as long as its connection. */
+export interface Held {
+  readonly lease: LeaseView;
+  readonly ended: Promise<void>;
+  release(): void;
+}
 
 interface Call {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
@@ -86,11 +94,7 @@ export class Client {
         },
       );
       const timer = setTimeout(() => {
-        outgoing.destroy(
-          new Failure('unreachable', `the daemon did not answer within ${this.#timeout / 1000} s`, {
-            hint: 'give it more time with --timeout',
-          }),
-        );
+        outgoing.destroy(this.#late());
       }, this.#timeout);
       outgoing.on('close', () => clearTimeout(timer));
       outgoing.on('error', (error: NodeJS.ErrnoException) =>
@@ -100,6 +104,11 @@ export class Client {
     });
   }
 
+  #late(): Failure {
+    return new Failure('unreachable', `the daemon did not answer within ${this.#timeout / 1000} s`, {
+      hint: 'give it more time with --timeout',
+    });
+  }
   #unreachable(error: NodeJS.ErrnoException): Failure {
     const gone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
     return new Failure(
@@ -149,6 +158,58 @@ export class Client {
     const query = { scope, ...options };
     return this.#call({ method: 'POST', path: '/v1/leases', query, secret }, leaseSchema);
   }
+  lease(id: string) {
+    return this.#call({ method: 'GET', path: `/v1/leases/${encode(id)}` }, leaseSchema);
+  }
+  /** A lease bound to this connection. `ended` resolves when it is over, whoever ended it. */
+  holdLease(
+    scope: string,
+    options: { ttl?: string | undefined; purpose?: string | undefined },
+    secret: SecretInput,
+  ): Promise<Held> {
+    const query = new URLSearchParams({ scope, hold: '1' });
+    for (const [key, value] of Object.entries(options)) if (value !== undefined) query.set(key, value);
+    return new Promise((resolve, reject) => {
+      const outgoing = request(
+        {
+          socketPath: this.#socket,
+          agent: false,
+          method: 'POST',
+          path: `/v1/leases?${query}`,
+          headers: { 'content-type': 'application/octet-stream', 'content-length': secret.length },
+        },
+        (incoming) => {
+          let text = '';
+          let over: () => void = () => {};
+          const ended = new Promise<void>((done) => {
+            over = done;
+          });
+          incoming.setEncoding('utf8');
+          incoming.on('data', (part: string) => {
+            const first = !text.includes('\n');
+            text += part;
+            if (incoming.statusCode !== 201 || !first || !text.includes('\n')) return;
+            clearTimeout(timer);
+            const lease = leaseSchema.safeParse(JSON.parse(text.split('\n', 1)[0] as string));
+            if (lease.success) resolve({ lease: lease.data, ended, release: () => outgoing.destroy() });
+            else reject(new Failure('unreachable', 'the daemon speaks another version of the interface'));
+          });
+          incoming.on('close', () => {
+            over();
+            // Nobody waits for this where the lease began.
+            reject(problemOf(text, incoming.statusCode ?? 0));
+          });
+          incoming.on('error', () => {});
+        },
+      );
+      const timer = setTimeout(() => outgoing.destroy(this.#late()), this.#timeout);
+      outgoing.on('close', () => clearTimeout(timer));
+      outgoing.on('error', (error: NodeJS.ErrnoException) =>
+        reject(error instanceof Failure ? error : this.#unreachable(error)),
+      );
+      outgoing.end(secret.view);
+    });
+  }
   async lock(reference: string, options: { reason?: string | undefined; wait?: string | undefined }) {
     const path = `/v1/scopes/${encode(reference)}/lock`;
     const call = { method: 'POST', path, query: options } as const;
@@ -195,6 +256,14 @@ export class Client {
 }
 
 const encode = (reference: string): string => encodeURIComponent(reference);
+
+function problemOf(text: string, status: number): Failure {
+  try {
+    return failureOf(JSON.parse(text), status);
+  } catch {
+    return new Failure('unreachable', 'the daemon ended the connection');
+  }
+}
 
 function failureOf(body: unknown, status: number): Failure {
   const parsed = problemSchema.safeParse(body);

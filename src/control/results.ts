@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   auditsSchema,
+  leaseSchema,
   leasesSchema,
   receiptsSchema,
   scopeSchema,
@@ -40,6 +41,11 @@ export const results = {
   create: scopeSchema,
   unlock: leasesSchema,
   lock: receiptsSchema,
+  'lease list': leasesSchema,
+  'lease show': leaseSchema,
+  'lease renew': leaseSchema,
+  'lease shorten': leaseSchema,
+  'lease revoke': receiptsSchema,
   status: versionSchema.extend({ scopes: z.number().int(), unlocked: z.number().int() }),
   'status SCOPE': scopeSchema,
   ls: scopesSchema,

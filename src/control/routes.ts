@@ -96,7 +96,8 @@ export const routes = {
   createLease: {
     method: 'post',
     path: '/v1/leases',
-    summary: 'Unlock a scope: a lease',
+    summary:
+      'Unlock a scope: a lease. With `hold=1` the response (NDJSON) stays open, and the lease ends when it does: at once when its caller dies',
     query: queries.createLease,
     secret: true,
     status: 201,

@@ -32,6 +32,8 @@ export const leaseSchema = z.object({
   path: z.string(),
   purpose: z.string(),
   holder: z.object({ uid: z.number().int(), pid: z.number().int() }),
+  /** `connection`: it ends with the response that it came by, at the latest. */
+  bound_to: z.enum(['connection']).nullable(),
   created: z.string(),
   expires: z.string().nullable(),
   expires_seconds: z.number().nullable(),
@@ -145,6 +147,8 @@ export const queries = {
     scope: z.string().min(1).max(4096),
     ttl: duration.optional(),
     purpose: reason.optional(),
+    /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
+    hold: z.literal('1').optional(),
   }),
   changeLease: z.strictObject({ ttl: duration }),
   lock: z.strictObject({ reason: reason.optional(), wait: duration.optional() }),

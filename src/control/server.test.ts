@@ -9,7 +9,7 @@ import { SecretInput } from '../libc/memory.js';
 import { Client } from './client.js';
 import type { AuditView, LeaseView, ScopeView, SlotChangeView, SlotView, VersionView } from './schemas.js';
 import { listen } from './server.js';
-import type { ControlService } from './service.js';
+import type { ControlService, HeldLease } from './service.js';
 
 const scope: ScopeView = {
   id: '00'.repeat(16),
@@ -30,6 +30,7 @@ const lease: LeaseView = {
   path: scope.path,
   purpose: 'test',
   holder: { uid: 0, pid: 1 },
+  bound_to: null,
   created: scope.created,
   expires: null,
   expires_seconds: null,
@@ -103,6 +104,24 @@ class FakeService implements ControlService {
     this.secrets.push(secret);
     this.asked.push([wanted, peer]);
     return lease;
+  }
+  /** How held leases ended: released by their connection, or told by {@link endHeld}. */
+  readonly released: string[] = [];
+  endHeld: () => void = () => {};
+  async holdLease(
+    wanted: unknown,
+    secret: SecretInput,
+    peer: unknown,
+    ended: () => void,
+  ): Promise<HeldLease> {
+    this.endHeld = ended;
+    const held = { ...(await this.createLease(wanted, secret, peer)), bound_to: 'connection' } as const;
+    return {
+      lease: held,
+      release: async () => {
+        this.released.push(held.id);
+      },
+    };
   }
   async changeLease(id: string, ttl: number): Promise<LeaseView> {
     this.asked.push([id, ttl]);
@@ -280,4 +299,37 @@ test('the socket is born with mode 0600, replaces a stale one and leaves a live 
   const server = await listen(stale, service);
   t.same(await new Client(stale).leases(), [lease]);
   await server.close();
+});
+
+test('a held lease lives as long as its connection', async (t) => {
+  const { service, client } = await serve(t);
+  const until = async (holds: () => boolean): Promise<boolean> => {
+    for (let i = 0; i < 200 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    return holds();
+  };
+  const input = new SecretInput();
+  input.append(Buffer.from('secret'));
+  const first = await client.holdLease('users/alice', { purpose: 'p' }, input);
+  t.equal(first.lease.bound_to, 'connection');
+  t.same(service.asked.at(-1), [
+    { scope: 'users/alice', ttl: undefined, purpose: 'p' },
+    { uid: process.getuid?.(), gid: process.getgid?.(), pid: process.pid },
+  ]);
+  t.same(service.released, []);
+  first.release();
+  t.ok(await until(() => service.released.length > 0), 'released when the caller goes');
+  await first.ended;
+  const again = new SecretInput();
+  again.append(Buffer.from('secret'));
+  const second = await client.holdLease('users/alice', {}, again);
+  let over = false;
+  void second.ended.then(() => {
+    over = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.notOk(over);
+  service.endHeld();
+  t.ok(await until(() => over), 'told when it ends by itself');
+  for (const one of [input, again]) one.wipe();
+  for (const one of service.secrets) t.throws(() => one.view, /wiped/, 'and no secret is kept');
 });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { type IncomingMessage, request, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -11,6 +12,7 @@ import { type Log, silent } from '../base/log.js';
 import { SecretInput } from '../libc/memory.js';
 import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
+import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
 import { type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
 import type { Problem } from './schemas.js';
@@ -124,6 +126,7 @@ const milliseconds = (text: string | undefined): number | undefined =>
 interface Asked {
   parameter(name: string): string;
   readonly peer: Peer;
+  readonly socket: Socket;
 }
 type Handler = (service: ControlService, query: unknown, asked: Asked, secret: SecretInput) => unknown;
 type HandlerOf<R extends Route> = (
@@ -150,8 +153,12 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
     receipts: await service.lockAll(reason ?? 'asked', milliseconds(wait)),
   }),
   leases: (service) => ({ leases: service.leases() }),
-  createLease: (service, { scope, ttl, purpose }, { peer }, secret) =>
-    service.createLease({ scope, ttl: milliseconds(ttl), purpose: purpose ?? '' }, secret, peer),
+  createLease: (service, { scope, ttl, purpose, hold }, { peer, socket }, secret) => {
+    const request = { scope, ttl: milliseconds(ttl), purpose: purpose ?? '' };
+    return hold === undefined
+      ? service.createLease(request, secret, peer)
+      : heldLease(service, request, secret, peer, socket);
+  },
   lease: (service, _query, { parameter }) => {
     const id = parameter('lease');
     const lease = service.leases().find((one) => one.id === id);
@@ -224,8 +231,9 @@ function application(service: ControlService, socket: string, log: Log): Hono<En
     const handler = handlers[name] as Handler;
     app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
       const parameter = (which: string): string => c.req.param(which) ?? '';
-      const asked = { parameter, peer: c.get('peer') };
-      const done = (value: unknown): Response => c.json(value as object, route.status);
+      const asked = { parameter, peer: c.get('peer'), socket: c.env.incoming.socket };
+      const done = (value: unknown): Response =>
+        value instanceof Response ? value : c.json(value as object, route.status);
       if (route.secret === true) {
         return withSecret(c, socket, route.query, async (parameters, secret) =>
           done(await handler(service, parameters, asked, secret)),

@@ -16,6 +16,11 @@ export interface Peer {
   readonly pid: number;
 }
 
+export interface HeldLease {
+  readonly lease: LeaseView;
+  release(): Promise<void>;
+}
+
 /** What the HTTP server asks of the daemon. Failures are thrown as `Failure`. */
 export interface ControlService {
   version(): Promise<VersionView>;
@@ -28,6 +33,13 @@ export interface ControlService {
     secret: SecretInput,
     peer: Peer,
   ): Promise<LeaseView>;
+  /** As createLease, bound to a connection: whoever has it calls `release` when that is gone. `ended`: it ended by itself. */
+  holdLease(
+    request: { scope: string; ttl: number | undefined; purpose: string },
+    secret: SecretInput,
+    peer: Peer,
+    ended: () => void,
+  ): Promise<HeldLease>;
   changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
   endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
   slotsOf(scope: string): Promise<SlotView[]>;

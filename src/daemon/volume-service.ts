@@ -10,9 +10,9 @@ import type {
   SlotView,
   VersionView,
 } from '../control/schemas.js';
-import type { ControlService, Peer } from '../control/service.js';
+import type { ControlService, HeldLease, Peer } from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
-import { type Lease, Leases } from '../keyring/leases.js';
+import { type Bound, type Lease, Leases } from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
@@ -169,6 +169,7 @@ export class VolumeService implements ControlService {
       path: this.#scopes.fullPath(lease.scope),
       purpose: lease.purpose,
       holder: { ...lease.holder },
+      bound_to: lease.bound ?? null,
       created: lease.created.toISOString(),
       ...expiry(lease.deadline),
     };
@@ -178,25 +179,46 @@ export class VolumeService implements ControlService {
     request: { scope: string; ttl: number | undefined; purpose: string },
     input: SecretInput,
     peer: Peer,
+    bound?: Bound,
   ): Promise<LeaseView> {
     const { id } = this.#scopes.resolve(request.scope);
     // One unlock of a scope after another: two at once would both find it locked.
     return this.slots.inTurn(id, async () => {
       const opened = await this.slots.open(id, input, peer, 'unlock');
-      return this.#grant(id, opened, request, peer, opened.slot.number);
+      return this.#grant(id, opened, { ...request, bound }, peer, opened.slot.number);
     });
+  }
+
+  async holdLease(
+    request: { scope: string; ttl: number | undefined; purpose: string },
+    input: SecretInput,
+    peer: Peer,
+    ended: () => void,
+  ): Promise<HeldLease> {
+    const lease = await this.createLease(request, input, peer, 'connection');
+    this.#leases.onEnd(lease.id as LeaseId, ended);
+    const release = async (): Promise<void> => {
+      // It may have ended before its connection.
+      if (this.#leases.get(lease.id as LeaseId) === undefined) return;
+      try {
+        await this.endLease(lease.id, peer);
+      } catch (error) {
+        this.#context.log.error('a held lease could not be ended in order', { lease: lease.id, error });
+      }
+    };
+    return { lease, release };
   }
 
   /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
   async #grant(
     id: ScopeId,
     opened: OpenedScope,
-    request: { ttl: number | undefined; purpose: string },
+    request: { ttl: number | undefined; purpose: string; bound?: Bound | undefined },
     peer: Peer,
     slot: number | undefined,
   ): Promise<LeaseView> {
     const path = this.#scopes.fullPath(id);
-    const { ttl, purpose } = request;
+    const { ttl, purpose, bound } = request;
     const lease = freshId<LeaseId>();
     const entry = { event: 'unlock', scope: id, slot, lease, purpose } as const;
     try {
@@ -215,7 +237,7 @@ export class VolumeService implements ControlService {
         if (result.copyBehind === true) await this.slots.writeCopy(id);
       }
       const holder = { uid: peer.uid, pid: peer.pid };
-      const granted = this.#leases.add(id, ttl, purpose, holder, lease);
+      const granted = this.#leases.add(id, ttl, purpose, holder, lease, bound);
       if (await this.#plan(id)) return this.#leaseView(granted);
       // It was locked meanwhile.
       this.#leases.end(lease);

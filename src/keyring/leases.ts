@@ -7,6 +7,8 @@ export interface Lease {
   readonly scope: ScopeId;
   readonly purpose: string;
   readonly holder: { readonly uid: number; readonly pid: number };
+  /** It ends with what it is bound to: the connection that asked for it. */
+  readonly bound: Bound | undefined;
   /** When its time began to run: at its creation or last change. */
   readonly createdAt: number;
   /** Wall clock of its creation, for people. */
@@ -14,6 +16,9 @@ export interface Lease {
   /** Infinity: it has no end of its own. */
   readonly deadline: number;
 }
+
+/** What a lease may be bound to. */
+export type Bound = 'connection';
 
 /** At most so much before a lease's end an orderly lock begins, and at most a tenth of its length (DESIGN.md). */
 const LEAD_MS = 1000;
@@ -29,6 +34,7 @@ export interface ScopeDeadline {
 export class Leases {
   readonly #clock: Clock;
   readonly #leases = new Map<LeaseId, Lease>();
+  readonly #watchers = new Map<LeaseId, () => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -41,6 +47,7 @@ export class Leases {
     purpose: string,
     holder: { uid: number; pid: number },
     id = freshId<LeaseId>(),
+    bound?: Bound,
   ): Lease {
     const createdAt = this.#clock.boottime();
     const lease: Lease = {
@@ -48,6 +55,7 @@ export class Leases {
       scope,
       purpose,
       holder,
+      bound,
       createdAt,
       created: new Date(this.#clock.wall()),
       deadline: ttl === undefined ? Number.POSITIVE_INFINITY : createdAt + ttl,
@@ -74,17 +82,28 @@ export class Leases {
   of(scope: ScopeId): Lease[] {
     return this.all().filter((lease) => lease.scope === scope);
   }
+  /** Called once when a lease has ended, by whatever ended it; at once where it is gone already. */
+  onEnd(id: LeaseId, ended: () => void): void {
+    if (this.#leases.has(id)) this.#watchers.set(id, ended);
+    else ended();
+  }
+  #remove(id: LeaseId): void {
+    this.#leases.delete(id);
+    const watcher = this.#watchers.get(id);
+    this.#watchers.delete(id);
+    watcher?.();
+  }
   /** Ends one; true where its scope has none left. */
   end(id: LeaseId): boolean {
     const lease = this.#leases.get(id);
     if (lease === undefined) return false;
-    this.#leases.delete(id);
+    this.#remove(id);
     return this.of(lease.scope).length === 0;
   }
   /** Ends all of a scope; says how many there were. */
   endAll(scope: ScopeId): number {
     const ended = this.of(scope);
-    for (const lease of ended) this.#leases.delete(lease.id);
+    for (const lease of ended) this.#remove(lease.id);
     return ended.length;
   }
   /** When a scope closes by itself, from the lease that lasts longest. */

@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type Test, test } from 'tap';
+import { SecretInput } from '../../src/libc/memory.js';
+import { cliPath, scopefs } from '../support/mounted.js';
+import { Rig, sleep } from '../support/probe.js';
+
+/** Leases bound to a connection, and `scopefs exec`, which has one for as long as its command runs. */
+
+async function lockedRig(t: Test): Promise<Rig> {
+  const rig = new Rig();
+  t.teardown(() => rig.remove());
+  rig.createScope('/a');
+  writeFileSync(rig.path('a/file'), 'content');
+  await rig.lock('/a');
+  return rig;
+}
+async function becomes(rig: Rig, state: string): Promise<boolean> {
+  for (let i = 0; i < 200; i++) {
+    if ((await rig.state('/a')) === state) return true;
+    await sleep(20);
+  }
+  return false;
+}
+function secretOf(rig: Rig): SecretInput {
+  const input = new SecretInput();
+  input.append(readFileSync(rig.key('/a')));
+  return input;
+}
+const execArgs = (rig: Rig, ...command: string[]): string[] => [
+  'exec',
+  '/a',
+  '--with',
+  `file:${rig.key('/a')}`,
+  '--host',
+  `unix://${rig.vault.socket}`,
+  '--',
+  ...command,
+];
+
+test('a held lease: open while its connection is, locked when its caller dies', async (t) => {
+  const rig = await lockedRig(t);
+  const input = secretOf(rig);
+  const held = await rig.client.holdLease('/a', { purpose: 'request' }, input);
+  t.equal(held.lease.bound_to, 'connection');
+  t.equal(readFileSync(rig.path('a/file'), 'utf8'), 'content');
+  // Two at once: the scope is open until the second goes.
+  const other = await rig.client.holdLease('/a', {}, input);
+  held.release();
+  await sleep(200);
+  t.equal(await rig.state('/a'), 'unlocked', 'one is left');
+  t.equal((await rig.client.leases()).filter(({ path }) => path === '/a').length, 1);
+  other.release();
+  t.ok(await becomes(rig, 'locked'), 'the last one locks');
+  t.throws(() => readFileSync(rig.path('a/file')));
+  // Ended by somebody else: whoever holds it is told.
+  const third = await rig.client.holdLease('/a', {}, input);
+  await rig.lock('/a');
+  await third.ended;
+  const ttl = await rig.client.holdLease('/a', { ttl: '1s' }, input);
+  await ttl.ended;
+  t.ok(await becomes(rig, 'locked'), 'its TTL ends it too');
+  input.wipe();
+  const wrong = new SecretInput();
+  wrong.append(Buffer.alloc(32, 7));
+  await t.rejects(rig.client.holdLease('/a', {}, wrong), { code: 'bad_key' });
+  wrong.wipe();
+});
+
+test('exec: the command reads, its status is ours, and the scope is locked after it', async (t) => {
+  const rig = await lockedRig(t);
+  const read = scopefs(execArgs(rig, 'cat', rig.path('a/file')));
+  t.equal(read.stdout, 'content');
+  t.equal(read.status, 0);
+  t.ok(await becomes(rig, 'locked'));
+  const leases = scopefs(
+    execArgs(rig, cliPath, 'lease', 'list', '--json', '--host', `unix://${rig.vault.socket}`),
+  );
+  t.match(leases.stdout, '"bound_to": "connection"');
+  t.match(leases.stdout, `"purpose": "exec ${cliPath}"`);
+  for (const [command, status] of [
+    [['sh', '-c', 'exit 42'], 42],
+    [['sh', '-c', 'kill -TERM $$'], 128 + 15],
+    [['no-such-command'], 127],
+    [[rig.vault.keyFile], 126],
+  ] as const) {
+    t.equal(scopefs(execArgs(rig, ...command)).status, status, command.join(' '));
+  }
+  const wrongKey = execArgs(rig, 'true').map((arg) => (arg.startsWith('file:') ? 'file:/bin/true' : arg));
+  t.equal(scopefs(wrongKey).status, 125, 'what fails in scopefs is 125');
+  t.equal(scopefs(execArgs(rig).slice(0, -1)).status, 125, 'no command');
+  const arguments_ = scopefs(execArgs(rig, 'printf', '%s|', 'a b', '--', '--json', '-x'));
+  t.equal(arguments_.stdout, 'a b|--|--json|-x|', 'arguments are passed as they are');
+  const piped = scopefs(execArgs(rig, 'cat'), { input: 'through standard input' });
+  t.equal(piped.stdout, 'through standard input');
+  t.ok(await becomes(rig, 'locked'));
+});
+
+test('exec: signals reach the command, and whoever is killed leaves nothing open', async (t) => {
+  const rig = await lockedRig(t);
+  const start = async (...command: string[]) => {
+    const child = spawn(cliPath, execArgs(rig, ...command), { stdio: ['ignore', 'pipe', 'ignore'] });
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    return { child, ended };
+  };
+  const trapped = await start('sh', '-c', 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done');
+  t.equal(await rig.state('/a'), 'unlocked');
+  trapped.child.kill('SIGTERM');
+  t.equal(await trapped.ended, 9, 'SIGTERM was passed on, its status came back');
+  t.ok(await becomes(rig, 'locked'));
+  // Killed itself: nobody is there to end the lease but the kernel, which closes the socket.
+  const killed = await start('sh', '-c', 'echo ready; exec sleep 5');
+  t.equal(await rig.state('/a'), 'unlocked');
+  killed.child.kill('SIGKILL');
+  t.ok(await becomes(rig, 'locked'), 'kill -9 of scopefs exec');
+  // Locked meanwhile: the command goes on, without the data.
+  const goesOn = await start('sh', '-c', `echo ready; sleep 1; cat ${rig.path('a/file')}; exit 3`);
+  await rig.lock('/a');
+  t.equal(await goesOn.ended, 3);
+});

@@ -1,0 +1,117 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { Failure } from '../base/failure.js';
+import type { Held } from '../control/client.js';
+import type { Verb } from './verbs.js';
+
+interface Options {
+  with?: string;
+  ttl?: string;
+  purpose?: string;
+}
+
+/** As of env(1), nohup(1) and sh: scopefs failed, the command can't be executed, is not there, died of a signal. */
+const FAILED = 125;
+const NOT_EXECUTABLE = 126;
+const NOT_FOUND = 127;
+const SIGNALLED = 128;
+
+/** What a terminal or a manager sends to a program. SIGKILL can't be passed on: then the daemon ends the lease. */
+const FORWARDED = [
+  'SIGINT',
+  'SIGTERM',
+  'SIGHUP',
+  'SIGQUIT',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGWINCH',
+  'SIGCONT',
+] as const;
+
+export const exec: Verb = (program, run) => {
+  program
+    .command('exec')
+    .argument('<scope...>', 'paths inside the mount, or ids; then -- and the command')
+    .usage('<scope...> --with <src> -- <command> [argument...]')
+    .description('run a command with scopes unlocked as long as it runs')
+    .option('--with <src>', 'where the secret comes from')
+    .option('--ttl <duration>', 'lock after this time at the latest: 30s, 15m, 2h, 1d')
+    .option('--purpose <text>', 'what for: leases and the audit show it (default: the command)')
+    .addHelpText(
+      'after',
+      `
+The leases end with the command, with scopefs, and by themselves where either is killed.
+Exit status: the command's; 125 scopefs failed, 126 not executable, 127 not found, 128+N died of signal N.
+
+Example:
+  scopefs exec users/alice --with file:key -- tar -cf /backup/alice.tar -C /mnt/data/users alice`,
+    )
+    .action(
+      run(async (context, words: string[], options: Options) => {
+        context.failureStatus = FAILED;
+        const { scopes, command } = split(words, process.argv);
+        const client = await context.client();
+        const input = await context.read(context.source(options.with), 'passphrase');
+        const held: Held[] = [];
+        let running = true;
+        try {
+          const purpose = options.purpose ?? `exec ${command[0]}`.slice(0, 200);
+          try {
+            for (const scope of scopes)
+              held.push(await client.holdLease(scope, { ttl: options.ttl, purpose }, input));
+          } finally {
+            input.wipe();
+          }
+          for (const { lease, ended } of held) {
+            void ended.then(() => {
+              if (running) context.output.note(`${lease.path} was locked: the command goes on without it`);
+            });
+          }
+          context.exitStatus = await runCommand(command);
+        } finally {
+          running = false;
+          for (const { release } of held) release();
+        }
+      }),
+    );
+};
+
+/** commander drops the `--`: what stood behind the first one is the command. */
+function split(words: readonly string[], argv: readonly string[]): { scopes: string[]; command: string[] } {
+  const at = argv.indexOf('--');
+  const command = at < 0 ? [] : argv.slice(at + 1);
+  const scopes = words.slice(0, words.length - command.length);
+  if (command.length > 0 && scopes.length > 0) return { scopes, command };
+  throw new Failure('usage', 'name the scopes, then -- and the command', {
+    hint: 'scopefs exec users/alice --with file:key -- ls -l /mnt/data/users/alice',
+  });
+}
+
+/** Runs a command in a process group of its own; signals that come to us go there. Its exit status, as a shell says it. */
+function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { stdio: 'inherit', detached: true });
+    const forward = (signal: NodeJS.Signals): void => {
+      if (child.pid === undefined) return;
+      try {
+        process.kill(-child.pid, signal);
+      } catch {
+        // It has just ended.
+      }
+    };
+    for (const signal of FORWARDED) process.on(signal, forward);
+    const done = (status: number): void => {
+      for (const signal of FORWARDED) process.removeListener(signal, forward);
+      resolve(status);
+    };
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      process.stderr.write(
+        `scopefs: ${file}: ${error.code === 'ENOENT' ? 'command not found' : error.message}\n`,
+      );
+      done(error.code === 'ENOENT' ? NOT_FOUND : NOT_EXECUTABLE);
+    });
+    child.once('exit', (code, signal) => {
+      done(signal === null ? (code ?? FAILED) : SIGNALLED + constants.signals[signal]);
+    });
+  });
+}
