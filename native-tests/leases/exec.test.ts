@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { type Test, test } from 'tap';
 import { SecretInput } from '../../src/libc/memory.js';
 import { cliPath, scopefs } from '../support/mounted.js';
@@ -65,6 +66,38 @@ test('a held lease: open while its connection is, locked when its caller dies', 
   wrong.append(Buffer.alloc(32, 7));
   await t.rejects(rig.client.holdLease('/a', {}, wrong), { code: 'bad_key' });
   wrong.wipe();
+});
+
+test('a caller that dies at any moment of its request leaves no lease', async (t) => {
+  const rig = await lockedRig(t);
+  const body = readFileSync(rig.key('/a'));
+  const ROUNDS = 60;
+  let began = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const outgoing = request(
+      {
+        socketPath: rig.vault.socket,
+        agent: false,
+        method: 'POST',
+        path: '/v1/leases?scope=%2Fa&hold=1',
+        headers: { 'content-type': 'application/octet-stream', 'content-length': body.length },
+      },
+      () => {
+        began++;
+      },
+    );
+    outgoing.on('error', () => {});
+    outgoing.end(body);
+    await sleep(round / 2);
+    outgoing.destroy();
+  }
+  t.comment(`${began} of ${ROUNDS} had begun`);
+  t.ok(began > 0 && began < ROUNDS, 'some before, some after the lease began');
+  t.ok(await becomes(rig, 'locked'));
+  t.same(
+    (await rig.client.leases()).filter(({ path }) => path === '/a'),
+    [],
+  );
 });
 
 test('exec: the command reads, its status is ours, and the scope is locked after it', async (t) => {
