@@ -79,6 +79,8 @@ export type CoreEvent = Exclude<WorkerMessage, { kind: 'answer' | 'ready' | 'mor
 export type NotifierOrder =
   | { id: number; kind: 'flush'; node: number }
   | { id: number; kind: 'pages'; nodes: readonly number[] }
+  /** Every node from 2 on. */
+  | { id: number; kind: 'pagesUpTo'; last: number }
   | { id: number; kind: 'prune'; nodes: readonly number[] }
   | { id: number; kind: 'unused'; entries: readonly { parent: number; name: string }[] }
   | { id: number; kind: 'names'; entries: readonly CachedName[] }

@@ -39,7 +39,7 @@ class Orders {
       done?.(answer.result);
     });
   }
-  give(order: { kind: 'pages'; nodes: number[] } | { kind: 'unmount'; detach: boolean }): Promise<number> {
+  give(order: { kind: 'pagesUpTo'; last: number } | { kind: 'unmount'; detach: boolean }): Promise<number> {
     const id = this.#next++;
     const message: NotifierOrder = { ...order, id };
     return new Promise((resolve) => {
@@ -91,8 +91,8 @@ export async function nativeTransport(
         done(0);
         return;
       }
-      const all = Array.from({ length: operations.asked + 1 }, (_, index) => index + 2);
-      void orders.give({ kind: 'pages', nodes: all }).then((failures) => enter(() => done(failures)));
+      const last = operations.asked + 2;
+      void orders.give({ kind: 'pagesUpTo', last }).then((failures) => enter(() => done(failures)));
     },
     // Names are not kept: each use of one asks again.
     dropNames: (_entries, done) => done(0),

@@ -42,10 +42,9 @@ export interface Attributes {
 
 export type Usage = FilesystemUsage;
 
-/** What may be kept of an opened file's or directory's pages. */
+/** What may be kept of an opened file's pages. */
 export interface OpenFlags {
   readonly keepCache: boolean;
-  readonly cacheDirectory: boolean;
 }
 
 /** Collects directory entries for one reply; `false` means that the entry did not fit and was not taken. */

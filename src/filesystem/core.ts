@@ -107,9 +107,8 @@ export class Core {
       dead: false,
     });
     table.set(slot, flag.PAGES);
-    // Not for a scope's root: it keeps its node id over a lock, so an old handle would read the next caller's cache.
-    const cacheDirectory = !table.has(slot, flag.SCOPE_ROOT);
-    reply.opened(handle, { keepCache: cacheDirectory, cacheDirectory });
+    // The kernel's cached listings would mix the offsets of several handles, each of which has its own (README.md).
+    reply.opened(handle, { keepCache: false });
   }
 
   readdir(

@@ -22,7 +22,7 @@ export interface Inside {
   readonly leave: () => void;
 }
 
-const KEEP = { keepCache: true, cacheDirectory: false } as const;
+const KEEP = { keepCache: true } as const;
 
 /** Operations on the content of files. */
 export class Files {

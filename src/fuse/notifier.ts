@@ -53,6 +53,15 @@ export class Notifier {
     return failures;
   }
 
+  /** {@link dropPages} of every node from `last` down to 2 (1 is the root): the latest are the likeliest to be mapped. */
+  dropPagesUpTo(last: number): number {
+    let failures = 0;
+    for (let node = last; node >= 2; node--) {
+      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    }
+    return failures;
+  }
+
   /** Asks for inodes that nobody uses to be forgotten. How many of these orders the kernel refused. */
   prune(nodes: readonly number[]): number {
     let failures = 0;

@@ -194,5 +194,5 @@ export class FuseReply implements Reply, DirectorySink {
 }
 
 function openFlags(flags: OpenFlags): number {
-  return (flags.keepCache ? abi.FOPEN_KEEP_CACHE : 0) | (flags.cacheDirectory ? abi.FOPEN_CACHE_DIR : 0);
+  return flags.keepCache ? abi.FOPEN_KEEP_CACHE : 0;
 }

@@ -15,7 +15,6 @@ export const DIRENT_BYTES = 24;
 export const VALID_SECONDS = 86_400;
 
 export const FOPEN_KEEP_CACHE = 2;
-export const FOPEN_CACHE_DIR = 8;
 
 const BLOCK_SIZE = 4096;
 

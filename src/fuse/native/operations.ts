@@ -153,6 +153,13 @@ export class NativeOperations {
       else then(outcome);
     });
   }
+  /** For a second path that can't be walked: the first is let go too. */
+  #orForget(chain: readonly NodeId[], done: (result: number) => void): (result: number) => void {
+    return (result) => {
+      this.#forget(chain);
+      done(result);
+    };
+  }
   #open(outcome: Outcome, chain: readonly NodeId[]): number {
     const number = this.#nextHandle;
     this.#nextHandle = (number % 0x7fff_ffff) + 1;
@@ -258,7 +265,7 @@ export class NativeOperations {
     },
     link: (path, to, done) =>
       this.#at(path, done, (node, chain) =>
-        this.#in(to, done, (parent, name, also) => {
+        this.#in(to, this.#orForget(chain, done), (parent, name, also) => {
           const reply = this.#reply([...chain, ...also], done);
           this.#core.namespace.link(node, parent, name, this.#caller, reply);
         }),
@@ -273,7 +280,7 @@ export class NativeOperations {
       ),
     rename: (path, to, done) =>
       this.#in(path, done, (node, name, chain) =>
-        this.#in(to, done, (parent, newName, also) => {
+        this.#in(to, this.#orForget(chain, done), (parent, newName, also) => {
           const reply = this.#reply([...chain, ...also], done);
           this.#core.renaming.rename(node, name, parent, newName, 0, this.#caller, reply);
         }),
