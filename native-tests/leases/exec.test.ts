@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { type Test, test } from 'tap';
 import { SecretInput } from '../../src/libc/memory.js';
 import { cliPath, scopefs } from '../support/mounted.js';
@@ -106,6 +107,32 @@ test('a caller that dies at any moment of its request leaves no lease', async (t
   );
 });
 
+test('a caller that pipelines requests behind a held lease and dies leaves no lease', async (t) => {
+  const rig = await lockedRig(t);
+  const body = readFileSync(rig.key('/a'));
+  const socket = connect(rig.vault.socket);
+  const head = `POST /v1/leases?scope=%2Fa&hold=1 HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n`;
+  socket.write(Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n\r\n`), body]));
+  await new Promise((resolve) => socket.once('data', resolve));
+  t.equal(await rig.state('/a'), 'unlocked');
+  socket.on('error', () => {});
+  for (let i = 0; i < 8; i++) socket.write('GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n');
+  await sleep(300);
+  socket.destroy();
+  t.ok(await becomes(rig, 'locked'));
+});
+
+test('a held lease that others outlive ends at its time, and its holder is told', async (t) => {
+  const rig = await lockedRig(t);
+  await rig.unlock('/a', '60s');
+  const input = secretOf(rig);
+  const held = await rig.client.holdLease('/a', { ttl: '1s' }, input);
+  input.wipe();
+  await held.ended;
+  t.equal((await rig.client.leases()).filter(({ path }) => path === '/a').length, 1);
+  t.equal(await rig.state('/a'), 'unlocked');
+});
+
 test('exec: the command reads, its status is ours, and the scope is locked after it', async (t) => {
   const rig = await lockedRig(t);
   const read = scopefs(execArgs(rig, 'cat', rig.path('a/file')));
@@ -122,6 +149,8 @@ test('exec: the command reads, its status is ours, and the scope is locked after
     [['sh', '-c', 'kill -TERM $$'], 128 + 15],
     [['no-such-command'], 127],
     [[rig.vault.keyFile], 126],
+    [['/etc/passwd/x'], 126],
+    [[''], 127],
   ] as const) {
     t.equal(scopefs(execArgs(rig, ...command)).status, status, command.join(' '));
   }

@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { type Test, test } from 'tap';
 import { errno } from '../../src/base/errno.js';
 import { open } from '../../src/libc/files.js';
@@ -171,6 +180,37 @@ test('a lease ends in time, and content and keys are out of memory', async (t) =
   t.equal(await rig.state('/a'), 'locked');
   t.equal((await probe.call('read', { fd })).n, -errno.ENOKEY);
   t.same(scan(rig.vault.pid, marks), [0, 0, 0], 'no copies, in buffers of libfuse neither');
+});
+
+test("what the kernel would hold is held, and what is nobody else's is not touched", async (t) => {
+  const vault = mounted(t);
+  const inodes = (): number =>
+    (JSON.parse(vault.cli('status', '--json').stdout) as { inodes: number }).inodes;
+  const before = inodes();
+  for (let i = 0; i < 10; i++) {
+    mkdirSync(vault.path('d'));
+    mkdirSync(vault.path('e'));
+    renameSync(vault.path('e'), vault.path('d'));
+    rmdirSync(vault.path('d'));
+    writeFileSync(vault.path('f'), 'x');
+    writeFileSync(vault.path('g'), 'y');
+    renameSync(vault.path('g'), vault.path('f'));
+    rmSync(vault.path('f'));
+  }
+  t.ok(inodes() <= before + 2, `no inode is left behind: ${before} before, ${inodes()} after`);
+  writeFileSync(vault.path('\ufefff'), 'with a mark');
+  writeFileSync(vault.path('f'), 'without');
+  t.same(readdirSync(vault.mount).sort(), ['f', '\ufefff'].sort());
+  // Something mounted over it, and another vault that wants the same place.
+  run('mount', ['-t', 'tmpfs', 'none', vault.mount]);
+  await sleep(1_200);
+  run('umount', [vault.mount]);
+  t.equal(readFileSync(vault.path('f'), 'utf8'), 'without', 'the mount below is alive');
+  const other = new Vault({ mount: false });
+  t.teardown(() => other.remove());
+  const second = ['mount', other.vault, vault.mount, '--with', `file:${other.keyFile}`, ...NATIVE];
+  t.equal(scopefs(second).status, 7, 'busy');
+  t.equal(readFileSync(vault.path('f'), 'utf8'), 'without');
 });
 
 test('it unmounts, is busy while somebody is in it, and a dead one is cleared', async (t) => {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Failure } from '../base/failure.js';
 import type { Held } from '../control/client.js';
@@ -27,6 +27,9 @@ const FORWARDED = [
   'SIGWINCH',
   'SIGCONT',
 ] as const;
+
+/** The terminal sends these to everybody in the foreground itself. */
+const FROM_TERMINAL: ReadonlySet<string> = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH', 'SIGCONT']);
 
 export const exec: Verb = (program, run) => {
   program
@@ -81,37 +84,52 @@ function split(words: readonly string[], argv: readonly string[]): { scopes: str
   const at = argv.indexOf('--');
   const command = at < 0 ? [] : argv.slice(at + 1);
   const scopes = words.slice(0, words.length - command.length);
-  if (command.length > 0 && scopes.length > 0) return { scopes, command };
+  // An option whose value is `--` would be taken for the end of ours: then the tail is not what commander saw there.
+  const same = command.every((word, i) => words[scopes.length + i] === word);
+  if (command.length > 0 && scopes.length > 0 && same) return { scopes, command };
   throw new Failure('usage', 'name the scopes, then -- and the command', {
     hint: 'scopefs exec users/alice --with file:key -- ls -l /mnt/data/users/alice',
   });
 }
 
-/** Runs a command in a process group of its own; signals that come to us go there. Its exit status, as a shell says it. */
+/**
+ * Runs a command; signals that come to us go to it. Off a terminal in a session of its own, so that they reach all that it
+ * starts; on one it stays in ours, to keep the terminal. Its exit status, as a shell says it.
+ */
 function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
+  const terminal = process.stdin.isTTY === true;
   return new Promise((resolve) => {
-    const child = spawn(file, args, { stdio: 'inherit', detached: true });
+    const failed = (error: NodeJS.ErrnoException): void => {
+      const missing = file === '' || error.code === 'ENOENT';
+      process.stderr.write(`scopefs: ${file}: ${missing ? 'command not found' : error.message}\n`);
+      resolve(missing ? NOT_FOUND : NOT_EXECUTABLE);
+    };
+    let child: ChildProcess;
+    try {
+      child = spawn(file, args, { stdio: 'inherit', detached: !terminal });
+    } catch (error) {
+      failed(error as NodeJS.ErrnoException);
+      return;
+    }
     const forward = (signal: NodeJS.Signals): void => {
-      if (child.pid === undefined) return;
+      if (child.pid === undefined || (terminal && FROM_TERMINAL.has(signal))) return;
       try {
-        process.kill(-child.pid, signal);
+        process.kill(terminal ? child.pid : -child.pid, signal);
       } catch {
         // It has just ended.
       }
     };
     for (const signal of FORWARDED) process.on(signal, forward);
-    const done = (status: number): void => {
+    const unhook = (): void => {
       for (const signal of FORWARDED) process.removeListener(signal, forward);
-      resolve(status);
     };
     child.once('error', (error: NodeJS.ErrnoException) => {
-      process.stderr.write(
-        `scopefs: ${file}: ${error.code === 'ENOENT' ? 'command not found' : error.message}\n`,
-      );
-      done(error.code === 'ENOENT' ? NOT_FOUND : NOT_EXECUTABLE);
+      unhook();
+      failed(error);
     });
     child.once('exit', (code, signal) => {
-      done(signal === null ? (code ?? FAILED) : SIGNALLED + constants.signals[signal]);
+      unhook();
+      resolve(signal === null ? (code ?? FAILED) : SIGNALLED + constants.signals[signal]);
     });
   });
 }

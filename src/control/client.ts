@@ -192,7 +192,10 @@ export class Client {
             clearTimeout(timer);
             const lease = leaseSchema.safeParse(JSON.parse(text.split('\n', 1)[0] as string));
             if (lease.success) resolve({ lease: lease.data, ended, release: () => outgoing.destroy() });
-            else reject(new Failure('unreachable', 'the daemon speaks another version of the interface'));
+            else
+              outgoing.destroy(
+                new Failure('unreachable', 'the daemon speaks another version of the interface'),
+              );
           });
           incoming.on('close', () => {
             over();

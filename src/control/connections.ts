@@ -14,6 +14,7 @@ interface Connection {
   readonly since: number;
   /** Its request is complete and the reply is not. */
   serving: boolean;
+  reply: ServerResponse | undefined;
 }
 
 /** SO_PEERCRED of a connection. Node has no call for it: the descriptor lies in the socket's handle. */
@@ -38,7 +39,7 @@ export function limitConnections(server: Server): void {
     const { uid } = peer;
     const own = connections.get(uid) ?? new Map<Socket, Connection>();
     connections.set(uid, own);
-    const connection = { socket, since: performance.now(), serving: false };
+    const connection = { socket, since: performance.now(), serving: false, reply: undefined };
     own.set(socket, connection);
     all.set(socket, connection);
     socket.once('close', () => {
@@ -57,6 +58,13 @@ export function limitConnections(server: Server): void {
   server.on('request', (incoming: IncomingMessage, reply: ServerResponse) => {
     const connection = all.get(incoming.socket);
     if (connection === undefined) return;
+    // Pipelined: replies would queue up behind this one until node stops reading the socket, and then nobody learns that
+    // the caller of a held lease is gone. No client of ours does it.
+    if (connection.reply?.writableEnded === false) {
+      incoming.socket.destroy();
+      return;
+    }
+    connection.reply = reply;
     incoming.once('end', () => {
       connection.serving = true;
     });

@@ -19,13 +19,15 @@ export async function heldLease(
   });
   const { lease, release } = await service.holdLease(request, secret, peer, end);
   // Gone while the scope was unlocked: then there is no close to wait for.
-  if (socket.destroyed) void release();
-  else socket.once('close', () => void release());
+  const closed = (): void => void release();
+  if (socket.destroyed) closed();
+  else socket.once('close', closed);
   const line = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
   const body = new ReadableStream<Uint8Array>({
     start(stream) {
       stream.enqueue(line(lease));
       void ended.then(() => {
+        socket.removeListener('close', closed);
         try {
           stream.enqueue(line({ ended: lease.id }));
           stream.close();
@@ -35,7 +37,7 @@ export async function heldLease(
       });
     },
     // The response was given up while its connection goes on.
-    cancel: () => void release(),
+    cancel: closed,
   });
   return new Response(body, { status: 201, headers: { 'content-type': 'application/x-ndjson' } });
 }

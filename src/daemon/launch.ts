@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { suites } from '../crypto/suites.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { canonicalMountPoint, mountAt } from '../fuse/mount-table.js';
+import { canonicalMountPoint } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
 import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
@@ -165,7 +165,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   // Interrupted while it starts: no half-made mount stays behind.
   let isMounted = false;
   const interrupted = (): never => {
-    if (isMounted) unmountOurs(mountPoint);
+    if (isMounted) unmountFuse(mountPoint, true);
     starting?.kill('SIGKILL');
     endProcess(130, 'scopefs: interrupted');
   };
@@ -174,8 +174,8 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   try {
     const { store, foreground, writeback, transport, suid, dev } = request;
     if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev });
-    // By the binding the server mounts; where it failed, nothing of ours is there.
-    isMounted = true;
+    // By the binding the server mounts, and takes its mount away where it fails later.
+    isMounted = !native;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
     const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
@@ -203,7 +203,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     };
   } catch (error) {
     // Not where mount(2) failed: then what is there belongs to somebody else.
-    if (isMounted) unmountOurs(mountPoint);
+    if (isMounted) unmountFuse(mountPoint, true);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
@@ -211,10 +211,6 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     close(device);
     close(lock);
   }
-}
-
-function unmountOurs(mountPoint: string): void {
-  if (mountAt(mountPoint)?.type === 'fuse.scopefs') unmountFuse(mountPoint, true);
 }
 
 const START_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

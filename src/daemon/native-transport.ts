@@ -1,5 +1,5 @@
 import type { CachePort } from '../filesystem/contract.js';
-import { mountAt } from '../fuse/mount-table.js';
+import { mountAt, mounts } from '../fuse/mount-table.js';
 import { loadBinding, mountNative } from '../fuse/native/binding.js';
 import { NativeOperations } from '../fuse/native/operations.js';
 import { Doorbell } from '../libc/doorbell.js';
@@ -81,13 +81,14 @@ export async function nativeTransport(
     }
   };
   let orders: Orders | undefined;
+  let gone = false;
   const cache: CachePort = {
     // Nothing is dirty in the kernel: direct_io has no shared mappings for writing.
     flush: (_node, done) => done(0),
     // libfuse numbers inodes upwards from 2, at most one for each time that attributes were asked for. The kernel's
     // number of ours it does not tell, so all are dropped.
     dropPages: (nodes, done) => {
-      if (orders === undefined || nodes.length === 0) {
+      if (orders === undefined || gone || nodes.length === 0) {
         done(0);
         return;
       }
@@ -139,7 +140,9 @@ export async function nativeTransport(
   const mounted = mountAt(mountPoint)?.deviceNumber;
   const ended = new Promise<void>((resolve) => {
     const look = setInterval(() => {
-      if (mountAt(mountPoint)?.deviceNumber === mounted) return;
+      // Not by its path: a directory above may be renamed, and something be mounted on it.
+      if (mounts().some(({ deviceNumber }) => deviceNumber === mounted)) return;
+      gone = true;
       clearInterval(look);
       enter(() => host.end(resolve));
     }, LOOK_MS);

@@ -61,6 +61,9 @@ function readRootSecret(memory: SecretMemory): Secret {
   return secret;
 }
 
+/** Set once the server mounted by itself (fuse-native): a start that fails later takes its mount away. */
+let mountedHere: (() => Promise<number>) | undefined;
+
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
@@ -123,6 +126,7 @@ async function main(): Promise<void> {
     argument.transport === 'kernel'
       ? kernelTransport(data, { device: fd.device, mountPoint, writeback }, happened)
       : await nativeTransport(data, mountPoint, happened);
+  if (argument.transport === 'fuse-native') mountedHere = () => transport.unmount(true);
   let lingered: () => void = () => {};
   const unmounted = Promise.race([
     transport.ended,
@@ -173,6 +177,7 @@ async function main(): Promise<void> {
     setTimeout(lingered, LINGER_MS);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
+  mountedHere = undefined;
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;
@@ -187,7 +192,8 @@ async function main(): Promise<void> {
   endProcess(0);
 }
 
-main().catch((error: unknown) => {
+main().catch(async (error: unknown) => {
+  await mountedHere?.();
   const failure =
     error instanceof Failure
       ? error

@@ -206,7 +206,17 @@ export class VolumeService implements ControlService {
         this.#context.log.error('a held lease could not be ended in order', { lease: lease.id, error });
       }
     };
+    this.#endInTime(lease.id as LeaseId, release);
     return { lease, release };
+  }
+
+  /** The core closes a scope with its last lease: a held one that others outlive is ended, and its holder told, here. */
+  #endInTime(id: LeaseId, release: () => Promise<void>): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined || lease.deadline === Number.POSITIVE_INFINITY) return;
+    const left = lease.deadline - systemClock.boottime();
+    if (left > 0) setTimeout(() => this.#endInTime(id, release), Math.min(left + 1, 60_000)).unref();
+    else if (this.#leases.of(lease.scope).length > 1) void release();
   }
 
   /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */

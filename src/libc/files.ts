@@ -69,6 +69,7 @@ const fremovexattrCall = libcFunction('fremovexattr', 'i', 'ip');
 const llistxattrCall = libcFunction('llistxattr', 'l', 'ppp');
 const flistxattrCall = libcFunction('flistxattr', 'l', 'ipp');
 const fstatfsCall = libcFunction('fstatfs', 'i', 'ip');
+const F_DUPFD_CLOEXEC = 1030;
 const fcntlCall = libcFunction('fcntl', 'i', 'iil');
 const flockCall = libcFunction('flock', 'i', 'ii');
 
@@ -142,6 +143,10 @@ export function write(fd: number, address: Address, length: number): number {
 }
 export function fsync(fd: number): number {
   return result(fsyncCall(fd));
+}
+/** Another descriptor of the same open file, or -errno: fcntl(2), F_DUPFD_CLOEXEC. */
+export function duplicate(fd: number): number {
+  return result(fcntlCall(fd, F_DUPFD_CLOEXEC, 3));
 }
 export function fdatasync(fd: number): number {
   return result(fdatasyncCall(fd));

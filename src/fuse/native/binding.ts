@@ -1,6 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Failure } from '../../base/failure.js';
+import { duplicate } from '../../libc/files.js';
 
 /**
  * The npm package fuse-native: libfuse 2 behind a prebuilt addon. Typed by what we use of it (its README, index.js).
@@ -148,7 +149,8 @@ export function mountNative(
   return new Promise((resolve, reject) => {
     fuse.mount((error) => {
       const device = [...devices()].find((fd) => !before.has(fd));
-      if (error === null && device !== undefined) resolve(device);
+      // libfuse closes its own when the mount goes, and the number may soon be another file's.
+      if (error === null && device !== undefined) resolve(duplicate(device));
       else
         reject(
           new Failure(

@@ -34,7 +34,7 @@ function rawOf(text: string): string | undefined {
   return text.includes(REPLACED) ? undefined : Buffer.from(text, 'utf8').toString('latin1');
 }
 
-const decoder = new TextDecoder('utf-8', { fatal: true });
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** As the binding takes it, or undefined: not UTF-8, or with the character that stands for what was not. */
 function textOf(raw: string): string | undefined {
   try {
@@ -141,6 +141,19 @@ export class NativeOperations {
   ): void {
     this.#at(path, done, (node, chain, name) => act(node, name, chain), true);
   }
+  /** The same, with a reference to what has that name, if anything: as the kernel holds one to what it takes away. */
+  #inHeld(
+    path: string,
+    done: (result: number) => void,
+    act: (node: NodeId, name: string, chain: readonly NodeId[]) => void,
+  ): void {
+    this.#in(path, done, (node, name, chain) => {
+      const reply = new NativeReply(({ node: found }) =>
+        act(node, name, found === undefined ? chain : [...chain, found]),
+      );
+      this.#core.namespace.lookup(node, name, this.#caller, reply);
+    });
+  }
   /** A reply that lets the path go, then says 0 or -errno. */
   #reply(
     chain: readonly NodeId[],
@@ -161,6 +174,7 @@ export class NativeOperations {
     };
   }
   #open(outcome: Outcome, chain: readonly NodeId[]): number {
+    while (this.#opened.has(this.#nextHandle)) this.#nextHandle = (this.#nextHandle % 0x7fff_ffff) + 1;
     const number = this.#nextHandle;
     this.#nextHandle = (number % 0x7fff_ffff) + 1;
     const node = chain.at(-1) as NodeId;
@@ -271,16 +285,16 @@ export class NativeOperations {
         }),
       ),
     unlink: (path, done) =>
-      this.#in(path, done, (node, name, chain) =>
+      this.#inHeld(path, done, (node, name, chain) =>
         this.#core.removal.unlink(node, name, this.#caller, this.#reply(chain, done)),
       ),
     rmdir: (path, done) =>
-      this.#in(path, done, (node, name, chain) =>
+      this.#inHeld(path, done, (node, name, chain) =>
         this.#core.removal.rmdir(node, name, this.#caller, this.#reply(chain, done)),
       ),
     rename: (path, to, done) =>
       this.#in(path, done, (node, name, chain) =>
-        this.#in(to, this.#orForget(chain, done), (parent, newName, also) => {
+        this.#inHeld(to, this.#orForget(chain, done), (parent, newName, also) => {
           const reply = this.#reply([...chain, ...also], done);
           this.#core.renaming.rename(node, name, parent, newName, 0, this.#caller, reply);
         }),
@@ -339,13 +353,14 @@ export class NativeOperations {
     read: (_path, number, to, length, offset, done) =>
       this.#on(number, done, ({ node, handle }) => {
         const buffer = this.#buffers.pop() ?? ioBuffer(MOST_BYTES);
+        const most = Math.min(length, MOST_BYTES);
         const reply = new NativeReply(({ error, count = 0 }) => {
           buffer.bytes.copy(to, 0, 0, count);
-          buffer.bytes.fill(0, 0, count);
+          // Also what a read that failed in the middle left.
+          buffer.bytes.fill(0, 0, most);
           this.#buffers.push(buffer);
           done(error === 0 ? count : -error);
         }, buffer);
-        const most = Math.min(length, MOST_BYTES);
         this.#core.files.read(node, handle, offset, most, this.#caller, reply);
       }),
     write: (_path, number, from, length, offset, done) =>
