@@ -72,7 +72,7 @@ test('a held lease: open while its connection is, locked when its caller dies', 
 test('a caller that dies at any moment of its request leaves no lease', async (t) => {
   const rig = await lockedRig(t);
   const body = readFileSync(rig.key('/a'));
-  const ROUNDS = 60;
+  const ROUNDS = 30;
   let began = 0;
   // As long as one takes here, twice over.
   const started = performance.now();

@@ -22,7 +22,7 @@ test('callers that are killed in the middle leave no handle, no hang and no stuc
   t.teardown(() => rig.remove());
   rig.createScope('/a');
   const random = new Random(4);
-  const KILLED = 60;
+  const KILLED = 36;
   for (let round = 0; round < KILLED / 6; round++) {
     const some = Array.from({ length: 6 }, () => spawn('perl', ['-e', WORK, rig.path('a')]));
     const gone = some.map((child) => new Promise((resolve) => child.on('close', resolve)));

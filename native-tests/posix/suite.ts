@@ -32,9 +32,10 @@ export function errorsIn(base: string, some: readonly ErrorRow[] = rows): string
 }
 
 /** What each scenario showed in a directory. */
-export function observationsIn(base: string): Record<string, unknown> {
+export function observationsIn(base: string, only?: readonly string[]): Record<string, unknown> {
   const seen: Record<string, unknown> = {};
   for (const [name, play] of Object.entries({ ...scenarios, ...kernelScenarios })) {
+    if (only !== undefined && !only.includes(name)) continue;
     const umask = sys.umask(0o022);
     try {
       seen[name] = inside(base, play);
