@@ -4,8 +4,8 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { type Test, test } from 'tap';
 import { SecretInput } from '../../src/libc/memory.js';
-import { cliPath, scopefs } from '../support/mounted.js';
-import { Rig, sleep } from '../support/probe.js';
+import { cliPath, run, scopefs } from '../support/mounted.js';
+import { Rig, sleep, within } from '../support/probe.js';
 
 /** Leases bound to a connection, and `scopefs exec`, which has one for as long as its command runs. */
 
@@ -130,6 +130,11 @@ test('a held lease that others outlive ends at its time, and its holder is told'
   input.wipe();
   await held.ended;
   t.equal((await rig.client.leases()).filter(({ path }) => path === '/a').length, 1);
+  const again = secretOf(rig);
+  const shortened = await rig.client.holdLease('/a', { ttl: '1h' }, again);
+  again.wipe();
+  await rig.client.changeLease(shortened.lease.id, { ttl: '1s' });
+  await within(5_000, 'the end of a shortened lease', shortened.ended);
   t.equal(await rig.state('/a'), 'unlocked');
 });
 
@@ -161,6 +166,11 @@ test('exec: the command reads, its status is ours, and the scope is locked after
   t.equal(arguments_.stdout, 'a b|--|--json|-x|', 'arguments are passed as they are');
   const piped = scopefs(execArgs(rig, 'cat'), { input: 'through standard input' });
   t.equal(piped.stdout, 'through standard input');
+  // On a terminal the command keeps it (a prompt of ssh or gpg needs that).
+  const onTerminal = execArgs(rig, 'sh', '-c', 'echo hello > /dev/tty').map((arg) => `'${arg}'`);
+  const terminal = run('script', ['-qec', `${cliPath} ${onTerminal.join(' ')}`, '/dev/null']);
+  t.equal(terminal.status, 0, terminal.stdout);
+  t.match(terminal.stdout, 'hello');
   t.ok(await becomes(rig, 'locked'));
 });
 

@@ -210,6 +210,12 @@ test("what the kernel would hold is held, and what is nobody else's is not touch
   t.teardown(() => other.remove());
   const second = ['mount', other.vault, vault.mount, '--with', `file:${other.keyFile}`, ...NATIVE];
   t.equal(scopefs(second).status, 7, 'busy');
+  // A start that fails once it has mounted takes its mount away: here its socket is another daemon's.
+  const taken = ['mount', other.vault, other.mount, '--with', `file:${other.keyFile}`, ...NATIVE];
+  t.equal(scopefs([...taken, '--host', `unix://${vault.socket}`]).status, 7, 'the socket is in use');
+  t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), other.mount);
+  const devices = run('sh', ['-c', `ls -l /proc/${vault.pid}/fd | grep -c /dev/fuse`]).stdout.trim();
+  t.equal(devices, '2', "a descriptor of our own beside libfuse's, which is gone with the mount");
   t.equal(readFileSync(vault.path('f'), 'utf8'), 'without');
 });
 

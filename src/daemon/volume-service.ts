@@ -19,6 +19,7 @@ import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import type { SlotType } from '../store/rows.js';
 import type { AuditedEvent } from './audit-log.js';
+import { HeldLeases } from './held-leases.js';
 import type { ScopeStatus } from './messages.js';
 import { refused } from './refusals.js';
 import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
@@ -26,6 +27,7 @@ import { ScopeSlots } from './scope-slots.js';
 import type { SlotServices } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { version } from './version.js';
+import { expiry, leaseView } from './views.js';
 
 /** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
 const LOCK_LIMIT_MS = 10_000;
@@ -41,6 +43,7 @@ export class VolumeService implements ControlService {
   readonly #core: CoreCalls;
   readonly slots: ScopeSlots;
   readonly #leases = new Leases(systemClock);
+  readonly #held: HeldLeases;
   readonly #scopes = new ScopePaths();
   readonly #unmount: () => Promise<void>;
   fuseMinor = 0;
@@ -55,6 +58,7 @@ export class VolumeService implements ControlService {
     this.#core = core;
     this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
     this.#unmount = unmount;
+    this.#held = new HeldLeases(this.#leases, (id, peer) => this.endLease(id, peer), context.log);
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
 
@@ -160,19 +164,10 @@ export class VolumeService implements ControlService {
   }
 
   leases(): LeaseView[] {
-    return this.#leases.all().map((lease) => this.#leaseView(lease));
+    return this.#leases.all().map((lease) => this.#show(lease));
   }
-  #leaseView(lease: Lease): LeaseView {
-    return {
-      id: lease.id,
-      scope: lease.scope,
-      path: this.#scopes.fullPath(lease.scope),
-      purpose: lease.purpose,
-      holder: { ...lease.holder },
-      bound_to: lease.bound ?? null,
-      created: lease.created.toISOString(),
-      ...expiry(lease.deadline),
-    };
+  #show(lease: Lease): LeaseView {
+    return leaseView(lease, this.#scopes.fullPath(lease.scope));
   }
 
   async createLease(
@@ -196,27 +191,7 @@ export class VolumeService implements ControlService {
     ended: () => void,
   ): Promise<HeldLease> {
     const lease = await this.createLease(request, input, peer, 'connection');
-    this.#leases.onEnd(lease.id as LeaseId, ended);
-    const release = async (): Promise<void> => {
-      // It may have ended before its connection.
-      if (this.#leases.get(lease.id as LeaseId) === undefined) return;
-      try {
-        await this.endLease(lease.id, peer);
-      } catch (error) {
-        this.#context.log.error('a held lease could not be ended in order', { lease: lease.id, error });
-      }
-    };
-    this.#endInTime(lease.id as LeaseId, release);
-    return { lease, release };
-  }
-
-  /** The core closes a scope with its last lease: a held one that others outlive is ended, and its holder told, here. */
-  #endInTime(id: LeaseId, release: () => Promise<void>): void {
-    const lease = this.#leases.get(id);
-    if (lease === undefined || lease.deadline === Number.POSITIVE_INFINITY) return;
-    const left = lease.deadline - systemClock.boottime();
-    if (left > 0) setTimeout(() => this.#endInTime(id, release), Math.min(left + 1, 60_000)).unref();
-    else if (this.#leases.of(lease.scope).length > 1) void release();
+    return { lease, release: this.#held.hold(lease.id as LeaseId, peer, ended) };
   }
 
   /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
@@ -248,7 +223,7 @@ export class VolumeService implements ControlService {
       }
       const holder = { uid: peer.uid, pid: peer.pid };
       const granted = this.#leases.add(id, ttl, purpose, holder, lease, bound);
-      if (await this.#plan(id)) return this.#leaseView(granted);
+      if (await this.#plan(id)) return this.#show(granted);
       // It was locked meanwhile.
       this.#leases.end(lease);
       throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
@@ -293,7 +268,8 @@ export class VolumeService implements ControlService {
         hint: 'unlock it again',
       });
     }
-    return this.#leaseView(changed);
+    this.#held.changed(id as LeaseId);
+    return this.#show(changed);
   }
 
   async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
@@ -419,14 +395,4 @@ export class VolumeService implements ControlService {
   unmount(): Promise<void> {
     return this.#unmount();
   }
-}
-
-/** A CLOCK_BOOTTIME moment as wall-clock time and seconds from now. */
-function expiry(deadline: number): { expires: string | null; expires_seconds: number | null } {
-  if (deadline === Number.POSITIVE_INFINITY) return { expires: null, expires_seconds: null };
-  const left = deadline - systemClock.boottime();
-  return {
-    expires: new Date(systemClock.wall() + left).toISOString(),
-    expires_seconds: Math.round(left) / 1000,
-  };
 }

@@ -148,9 +148,10 @@ export function mountNative(
   });
   return new Promise((resolve, reject) => {
     fuse.mount((error) => {
-      const device = [...devices()].find((fd) => !before.has(fd));
+      const theirs = [...devices()].find((fd) => !before.has(fd));
       // libfuse closes its own when the mount goes, and the number may soon be another file's.
-      if (error === null && device !== undefined) resolve(duplicate(device));
+      const device = theirs === undefined ? -1 : duplicate(theirs);
+      if (error === null && device >= 0) resolve(device);
       else
         reject(
           new Failure(
