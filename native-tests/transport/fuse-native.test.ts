@@ -214,6 +214,9 @@ test("what the kernel would hold is held, and what is nobody else's is not touch
   const taken = ['mount', other.vault, other.mount, '--with', `file:${other.keyFile}`, ...NATIVE];
   t.equal(scopefs([...taken, '--host', `unix://${vault.socket}`]).status, 7, 'the socket is in use');
   t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), other.mount);
+  // By the vault that /proc/mounts names, without --host.
+  t.equal(scopefs(taken).status, 0);
+  t.equal(scopefs(['unmount', other.mount]).status, 0);
   const devices = run('sh', ['-c', `ls -l /proc/${vault.pid}/fd | grep -c /dev/fuse`]).stdout.trim();
   t.equal(devices, '2', "a descriptor of our own beside libfuse's, which is gone with the mount");
   t.equal(readFileSync(vault.path('f'), 'utf8'), 'without');

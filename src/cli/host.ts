@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../base/failure.js';
 import { answers, Client } from '../control/client.js';
-import { RUN_DIRECTORY } from '../daemon/launch.js';
+import { RUN_DIRECTORY } from '../daemon/options.js';
 
 /** The path in `unix:///PATH`. */
 export function socketPath(host: string): string {

@@ -1,6 +1,5 @@
 import { Failure } from '../base/failure.js';
 import { defaultSuite, suiteNames } from '../crypto/suites.js';
-import { initVault } from '../daemon/vault.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
@@ -45,6 +44,7 @@ export const init: Verb = (program, run) => {
         const slot = context.slotType(source, options.slot);
         const input = await context.read(source, 'passphrase of the root scope', true);
         try {
+          const { initVault } = await import('../daemon/vault.js');
           const made = await initVault({ vault, input, slot, suite, chunkSize, store: options.store });
           context.output.result(
             {

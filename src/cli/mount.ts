@@ -1,6 +1,5 @@
 import { Failure } from '../base/failure.js';
-import { launch, transports } from '../daemon/launch.js';
-import { readVault } from '../daemon/vault.js';
+import { transports } from '../daemon/options.js';
 import { notifyManager } from '../libc/notify.js';
 import { socketPath } from './host.js';
 import type { Verb } from './verbs.js';
@@ -48,6 +47,8 @@ export const mount: Verb = (program, run) => {
             hint: 'run it with sudo, or from a systemd unit',
           });
         }
+        const { launch } = await import('../daemon/launch.js');
+        const { readVault } = await import('../daemon/vault.js');
         // Before anybody is asked for a secret.
         readVault(vault);
         const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);

@@ -16,6 +16,7 @@ import { endProcess } from '../libc/process-end.js';
 import { pipe, systemClock } from '../libc/system.js';
 import { Store } from '../store/store.js';
 import { ChildKem } from './kem.js';
+import { RUN_DIRECTORY, type TransportName } from './options.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
 
 /** Descriptors that the server inherits. */
@@ -37,10 +38,6 @@ export interface ServerArguments {
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
   readonly log: string | undefined;
 }
-
-/** Our own FUSE, or the npm binding fuse-native: less, and slower (fuse/README.md). */
-export const transports = ['kernel', 'fuse-native'] as const;
-export type TransportName = (typeof transports)[number];
 
 /** The one line that the server says about its start. */
 export type StartReport =
@@ -74,7 +71,6 @@ export interface Mounted {
 }
 
 const START_MS = 10_000;
-export const RUN_DIRECTORY = '/run/scopefs';
 
 /** The root scope's epoch secret, from whichever of its slots the input opens. */
 async function openRootSlot(

@@ -58,6 +58,7 @@ class Orders {
  */
 export async function nativeTransport(
   data: CoreData,
+  vault: string,
   mountPoint: string,
   happened: (event: CoreEvent) => void,
 ): Promise<Transport> {
@@ -136,7 +137,7 @@ export async function nativeTransport(
   };
 
   const operations: NativeOperations = new NativeOperations(host.core, enter);
-  orders = new Orders(await mountNative(Fuse, mountPoint, operations.table), mountPoint);
+  orders = new Orders(await mountNative(Fuse, vault, mountPoint, operations.table), mountPoint);
   const mounted = mountAt(mountPoint)?.deviceNumber;
   const ended = new Promise<void>((resolve) => {
     const look = setInterval(() => {

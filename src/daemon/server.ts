@@ -125,7 +125,7 @@ async function main(): Promise<void> {
   const transport =
     argument.transport === 'kernel'
       ? kernelTransport(data, { device: fd.device, mountPoint, writeback }, happened)
-      : await nativeTransport(data, mountPoint, happened);
+      : await nativeTransport(data, vault.path, mountPoint, happened);
   if (argument.transport === 'fuse-native') mountedHere = () => transport.unmount(true);
   let lingered: () => void = () => {};
   const unmounted = Promise.race([

@@ -123,9 +123,10 @@ function devices(): Set<number> {
   return open;
 }
 
-/** Mounts for the mounting user alone. Resolves with the descriptor of the device, by which caches can be told. */
+/** Mounts for the mounting user alone; `source` is shown in /proc/mounts. Resolves with the descriptor of the device, by which caches can be told. */
 export function mountNative(
   Fuse: Binding,
+  source: string,
   mountPoint: string,
   operations: NativeOperationTable,
 ): Promise<number> {
@@ -137,7 +138,8 @@ export function mountNative(
     // Options that the binding has no names for follow the first comma. direct_io: no page is cached but those of
     // private mappings, and nothing is dirty in the kernel. big_writes: 128 KiB instead of 4.
     subtype: 'scopefs,direct_io,big_writes,nonempty',
-    fsname: 'scopefs',
+    // A comma or a backslash would begin another option; then `unmount` must be told the socket.
+    fsname: /^[^,\\]{1,800}$/.test(source) ? source : 'scopefs',
     defaultPermissions: true,
     // Strings: it drops a number 0, and then the kernel would keep names and attributes for a second.
     entryTimeout: '0',

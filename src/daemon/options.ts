@@ -1,0 +1,8 @@
+/** What the command line must know of the daemon without loading it: each verb is a process of its own. */
+
+/** Our own FUSE, or the npm binding fuse-native: less, and slower (fuse/README.md). */
+export const transports = ['kernel', 'fuse-native'] as const;
+export type TransportName = (typeof transports)[number];
+
+/** Sockets and logs of daemons, by volume. */
+export const RUN_DIRECTORY = '/run/scopefs';
