@@ -83,7 +83,7 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const lease = leaseSchema.parse(unlocked.leases[0]);
   t.match(lease, { scope: made.id, path: '/a', holder: { uid: 0 } });
   t.ok(Math.abs((lease.expires_seconds ?? 0) - 3600) < 30);
-  t.match(json(['lease', 'list', ...host]), { leases: [{ path: '/' }, { path: '/a', bound_to: null }] });
+  t.match(json(['lease', 'list', ...host]), { leases: [{ path: '/' }, { path: '/a', bound_to: [] }] });
   t.match(json(['lease', 'show', lease.id, ...host]), { id: lease.id, purpose: '' });
   t.match(json(['lease', 'shorten', lease.id, '--ttl', '30m', ...host]), { id: lease.id });
   const renewed = leaseSchema.parse(json(['lease', 'renew', lease.id, '--ttl', '2h', ...host]));

@@ -44,7 +44,7 @@ test('a held lease: open while its connection is, locked when its caller dies', 
   const rig = await lockedRig(t);
   const input = secretOf(rig);
   const held = await rig.client.holdLease('/a', { purpose: 'request' }, input);
-  t.equal(held.lease.bound_to, 'connection');
+  t.same(held.lease.bound_to, ['connection']);
   t.equal(readFileSync(rig.path('a/file'), 'utf8'), 'content');
   // Two at once: the scope is open until the second goes.
   const other = await rig.client.holdLease('/a', {}, input);
@@ -147,7 +147,7 @@ test('exec: the command reads, its status is ours, and the scope is locked after
   const leases = scopefs(
     execArgs(rig, cliPath, 'lease', 'list', '--json', '--host', `unix://${rig.vault.socket}`),
   );
-  t.match(leases.stdout, '"bound_to": "connection"');
+  t.match(leases.stdout, /"bound_to": \[\s*"connection",\s*"process"\s*\]/);
   t.match(leases.stdout, `"purpose": "exec ${cliPath}"`);
   for (const [command, status] of [
     [['sh', '-c', 'exit 42'], 42],

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '../../src/base/failure.js';
-import { Client } from '../../src/control/client.js';
+import { Client, type LeaseOptions } from '../../src/control/client.js';
+import type { LeaseView } from '../../src/control/schemas.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { Board } from './board.js';
 import { type Receipt, run, Vault, type VaultOptions } from './mounted.js';
@@ -142,10 +143,13 @@ export class Rig {
     return this.#keys.get(path) as string;
   }
   async unlock(path: string, ttl?: string): Promise<void> {
+    await this.lease(path, { ttl });
+  }
+  async lease(path: string, options: LeaseOptions): Promise<LeaseView> {
     const input = new SecretInput();
     input.append(readFileSync(this.key(path)));
     try {
-      await this.client.createLease(path, { ttl }, input);
+      return await this.client.createLease(path, options, input);
     } finally {
       input.wipe();
     }

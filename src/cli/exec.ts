@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Failure } from '../base/failure.js';
 import type { Held } from '../control/client.js';
+import { adoptOrphans } from '../libc/system.js';
+import { type LeaseFlags, leaseFlags, leaseOptions } from './lease-options.js';
 import type { Verb } from './verbs.js';
 
-interface Options {
+interface Options extends LeaseFlags {
   with?: string;
-  ttl?: string;
-  purpose?: string;
 }
 
 /** As of env(1), nohup(1) and sh: scopefs failed, the command can't be executed, is not there, died of a signal. */
@@ -32,18 +32,18 @@ const FORWARDED = [
 const FROM_TERMINAL: ReadonlySet<string> = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH', 'SIGCONT']);
 
 export const exec: Verb = (program, run) => {
-  program
+  const exec = program
     .command('exec')
     .argument('<scope...>', 'paths inside the mount, or ids; then -- and the command')
     .usage('<scope...> --with <src> -- <command> [argument...]')
     .description('run a command with scopes unlocked as long as it runs')
-    .option('--with <src>', 'where the secret comes from')
-    .option('--ttl <duration>', 'lock after this time at the latest: 30s, 15m, 2h, 1d')
-    .option('--purpose <text>', 'what for: leases and the audit show it (default: the command)')
+    .option('--with <src>', 'where the secret comes from');
+  leaseFlags(exec)
+    .option('--visible-to <callers>', 'others than the command and what it starts: as unlock has it')
     .addHelpText(
       'after',
       `
-The leases end with the command, with scopefs, and by themselves where either is killed.
+The scopes are visible to the command and what it starts alone, its orphans included. The leases end with the command, with scopefs, and by themselves where either is killed.
 Exit status: the command's; 125 scopefs failed, 126 not executable, 127 not found, 128+N died of signal N.
 
 Example:
@@ -53,15 +53,20 @@ Example:
       run(async (context, words: string[], options: Options) => {
         context.failureStatus = FAILED;
         const { scopes, command } = split(words, process.argv);
+        // What the command leaves behind stays below us, where it is still of the tree.
+        adoptOrphans();
         const client = await context.client();
         const input = await context.read(context.source(options.with), 'passphrase');
         const held: Held[] = [];
         let running = true;
         try {
-          const purpose = options.purpose ?? `exec ${command[0]}`.slice(0, 200);
+          const asked = {
+            ...leaseOptions(options),
+            purpose: options.purpose ?? `exec ${command[0]}`.slice(0, 200),
+            visible_to: options.visibleTo ?? `tree:${process.pid}`,
+          };
           try {
-            for (const scope of scopes)
-              held.push(await client.holdLease(scope, { ttl: options.ttl, purpose }, input));
+            for (const scope of scopes) held.push(await client.holdLease(scope, asked, input));
           } finally {
             input.wipe();
           }

@@ -4,14 +4,25 @@ import type { LeaseView } from '../control/schemas.js';
 import type { CommandContext } from './context.js';
 import type { Verb } from './verbs.js';
 
+const endsWith = ({ bound_to: bound, idle_seconds: idle, budget }: LeaseView): string =>
+  [
+    ...bound,
+    ...(idle === null ? [] : [`${idle} s idle`]),
+    ...(budget?.over === 'lock' ? ['its budget'] : []),
+  ].join(', ') || '-';
+
+const holder = ({ holder: { uid, pid, command, unit } }: LeaseView): string =>
+  `${command ?? '?'} (uid ${uid}, pid ${pid}${unit === null ? '' : `, ${unit}`})`;
+
 function table(context: CommandContext, leases: readonly LeaseView[]): string {
   return context.output.table(
-    ['SCOPE', 'UNTIL', 'BOUND TO', 'HOLDER', 'PURPOSE', 'ID'],
+    ['SCOPE', 'UNTIL', 'ENDS WITH', 'VISIBLE TO', 'HOLDER', 'PURPOSE', 'ID'],
     leases.map((lease) => [
       lease.path,
       lease.expires ?? '-',
-      lease.bound_to ?? '-',
-      `uid ${lease.holder.uid}, pid ${lease.holder.pid}`,
+      endsWith(lease),
+      `${lease.visible_to}${lease.read_only ? ', read-only' : ''}`,
+      holder(lease),
       lease.purpose,
       lease.id,
     ]),

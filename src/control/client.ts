@@ -41,6 +41,19 @@ export interface Held {
   release(): void;
 }
 
+/** Query parameters of a lease (API.md), as text. */
+export interface LeaseOptions {
+  readonly ttl?: string | undefined;
+  readonly max_ttl?: string | undefined;
+  readonly idle?: string | undefined;
+  readonly until?: string | undefined;
+  readonly pid?: string | undefined;
+  readonly visible_to?: string | undefined;
+  readonly ro?: '1' | undefined;
+  readonly budget?: string | undefined;
+  readonly purpose?: string | undefined;
+}
+
 interface Call {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
@@ -150,11 +163,7 @@ export class Client {
   async leases() {
     return (await this.#call({ method: 'GET', path: '/v1/leases' }, leasesSchema)).leases;
   }
-  createLease(
-    scope: string,
-    options: { ttl?: string | undefined; purpose?: string | undefined },
-    secret: SecretInput,
-  ) {
+  createLease(scope: string, options: LeaseOptions, secret: SecretInput) {
     const query = { scope, ...options };
     return this.#call({ method: 'POST', path: '/v1/leases', query, secret }, leaseSchema);
   }
@@ -162,11 +171,7 @@ export class Client {
     return this.#call({ method: 'GET', path: `/v1/leases/${encode(id)}` }, leaseSchema);
   }
   /** A lease bound to this connection. `ended` resolves when it is over, whoever ended it. */
-  holdLease(
-    scope: string,
-    options: { ttl?: string | undefined; purpose?: string | undefined },
-    secret: SecretInput,
-  ): Promise<Held> {
+  holdLease(scope: string, options: LeaseOptions, secret: SecretInput): Promise<Held> {
     const query = new URLSearchParams({ scope, hold: '1' });
     for (const [key, value] of Object.entries(options)) if (value !== undefined) query.set(key, value);
     return new Promise((resolve, reject) => {

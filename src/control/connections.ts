@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { duplicate } from '../libc/files.js';
 import { peerCredentials } from '../libc/system.js';
 
 /** Connections of one uid that may be idle for longer than {@link GRACE_MS}. */
@@ -17,10 +18,19 @@ interface Connection {
   reply: ServerResponse | undefined;
 }
 
-/** SO_PEERCRED of a connection. Node has no call for it: the descriptor lies in the socket's handle. */
+/** Node has no call that gives it: it lies in the socket's handle. -1: the socket is closed. */
+function descriptorOf(socket: Socket): number {
+  return (socket as Socket & { _handle?: { fd?: number } })._handle?.fd ?? -1;
+}
+
+/** SO_PEERCRED of a connection. */
 export function credentialsOf(socket: Socket): ReturnType<typeof peerCredentials> {
-  const handle = (socket as Socket & { _handle?: { fd?: number } })._handle;
-  return peerCredentials(handle?.fd ?? -1);
+  return peerCredentials(descriptorOf(socket));
+}
+
+/** Another descriptor of a connection, or -errno. Whoever has it is told when the peer hangs up. */
+export function duplicateOf(socket: Socket): number {
+  return duplicate(descriptorOf(socket));
 }
 
 /**

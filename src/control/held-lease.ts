@@ -1,14 +1,15 @@
 import type { Socket } from 'node:net';
 import type { SecretInput } from '../libc/memory.js';
-import type { ControlService, Peer } from './service.js';
+import { duplicateOf } from './connections.js';
+import type { ControlService, LeaseRequest, Peer } from './service.js';
 
 /**
  * A lease that lives as long as its response: NDJSON, a line when it begins and one when it ends by itself. Whoever dies
- * closes its socket, so nothing else has to be watched.
+ * closes its socket: the core's thread has a descriptor of it and sees that, whatever this one does.
  */
 export async function heldLease(
   service: ControlService,
-  request: { scope: string; ttl: number | undefined; purpose: string },
+  request: LeaseRequest,
   secret: SecretInput,
   peer: Peer,
   socket: Socket,
@@ -17,17 +18,12 @@ export async function heldLease(
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  const { lease, release } = await service.holdLease(request, secret, peer, end);
-  // Gone while the scope was unlocked: then there is no close to wait for.
-  const closed = (): void => void release();
-  if (socket.destroyed) closed();
-  else socket.once('close', closed);
+  const { lease, release } = await service.holdLease(request, secret, peer, () => duplicateOf(socket), end);
   const line = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
   const body = new ReadableStream<Uint8Array>({
     start(stream) {
       stream.enqueue(line(lease));
       void ended.then(() => {
-        socket.removeListener('close', closed);
         try {
           stream.enqueue(line({ ended: lease.id }));
           stream.close();
@@ -36,8 +32,8 @@ export async function heldLease(
         }
       });
     },
-    // The response was given up while its connection goes on.
-    cancel: closed,
+    // The response was given up, maybe while its connection goes on.
+    cancel: () => void release(),
   });
   return new Response(body, { status: 201, headers: { 'content-type': 'application/x-ndjson' } });
 }

@@ -20,6 +20,9 @@ export const scopeSchema = z.object({
   /** When the last lease ends by itself; null: not while it is held, or locked. */
   expires: z.string().nullable(),
   expires_seconds: z.number().nullable(),
+  /** The callers for whom it is unlocked: as `visible_to` of its leases. */
+  visible_to: z.string(),
+  read_only: z.boolean(),
   open_handles: z.number().int(),
   slots: z.number().int(),
   created: z.string(),
@@ -31,9 +34,27 @@ export const leaseSchema = z.object({
   scope: z.string(),
   path: z.string(),
   purpose: z.string(),
-  holder: z.object({ uid: z.number().int(), pid: z.number().int() }),
-  /** `connection`: it ends with the response that it came by, at the latest. */
-  bound_to: z.enum(['connection']).nullable(),
+  holder: z.object({
+    uid: z.number().int(),
+    pid: z.number().int(),
+    command: z.string().nullable(),
+    unit: z.string().nullable(),
+  }),
+  /** It ends with the response that it came by; with a process, its own or the root of a tree that it is visible to. */
+  bound_to: z.array(z.enum(['connection', 'process'])),
+  visible_to: z.string(),
+  read_only: z.boolean(),
+  idle_seconds: z.number().nullable(),
+  budget: z
+    .object({
+      bytes: z.number().int().nullable(),
+      files: z.number().int().nullable(),
+      per: z.enum(['lease', 'hour']),
+      over: z.enum(['deny', 'lock']),
+      used_bytes: z.number().int(),
+      used_files: z.number().int(),
+    })
+    .nullable(),
   created: z.string(),
   expires: z.string().nullable(),
   expires_seconds: z.number().nullable(),
@@ -146,6 +167,19 @@ export const queries = {
   createLease: z.strictObject({
     scope: z.string().min(1).max(4096),
     ttl: duration.optional(),
+    /** However often it is renewed. */
+    max_ttl: duration.optional(),
+    /** End it after so long without an open handle or an operation (at most an eighth later). */
+    idle: duration.optional(),
+    until: z.iso.datetime({ offset: true }).optional(),
+    /** End it with that process. */
+    pid: z.coerce.number().int().min(1).max(4_194_304).optional(),
+    /** `any`, or some of `uid:N gid:N tree:PID cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
+    visible_to: z.string().max(4096).optional(),
+    /** Read-only. All leases of a scope have the same. */
+    ro: z.literal('1').optional(),
+    /** For example `bytes:500M,files:20,per:hour,over:deny`. */
+    budget: z.string().max(200).optional(),
     purpose: reason.optional(),
     /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
     hold: z.literal('1').optional(),

@@ -20,6 +20,8 @@ const scope: ScopeView = {
   leases: 1,
   expires: null,
   expires_seconds: null,
+  visible_to: 'any',
+  read_only: false,
   open_handles: 0,
   slots: 1,
   created: new Date(0).toISOString(),
@@ -29,8 +31,12 @@ const lease: LeaseView = {
   scope: scope.id,
   path: scope.path,
   purpose: 'test',
-  holder: { uid: 0, pid: 1 },
-  bound_to: null,
+  holder: { uid: 0, pid: 1, command: null, unit: null },
+  bound_to: [],
+  visible_to: 'any',
+  read_only: false,
+  idle_seconds: null,
+  budget: null,
   created: scope.created,
   expires: null,
   expires_seconds: null,
@@ -97,8 +103,12 @@ class FakeService implements ControlService {
     this.asked.push([path, slot, Buffer.from(secret.view).toString('latin1')]);
     return scope;
   }
-  leases(): LeaseView[] {
+  async leases(): Promise<LeaseView[]> {
     return [lease];
+  }
+  async lease(id: string): Promise<LeaseView> {
+    if (id !== lease.id) throw new Failure('not_found', `no ${id}`);
+    return lease;
   }
   async createLease(wanted: unknown, secret: SecretInput, peer: unknown): Promise<LeaseView> {
     this.secrets.push(secret);
@@ -108,14 +118,17 @@ class FakeService implements ControlService {
   /** How held leases ended: released by their connection, or told by {@link endHeld}. */
   readonly released: string[] = [];
   endHeld: () => void = () => {};
+  connection = -1;
   async holdLease(
     wanted: unknown,
     secret: SecretInput,
     peer: unknown,
+    connection: () => number,
     ended: () => void,
   ): Promise<HeldLease> {
     this.endHeld = ended;
-    const held = { ...(await this.createLease(wanted, secret, peer)), bound_to: 'connection' } as const;
+    this.connection = connection();
+    const held = { ...(await this.createLease(wanted, secret, peer)), bound_to: ['connection' as const] };
     return {
       lease: held,
       release: async () => {
@@ -165,6 +178,19 @@ class FakeService implements ControlService {
   }
   async unmount(): Promise<void> {}
 }
+
+const plainRequest = {
+  scope: 'users/alice',
+  purpose: '',
+  ttl: undefined,
+  maxTtl: undefined,
+  idle: undefined,
+  until: undefined,
+  pid: undefined,
+  visibility: [],
+  readOnly: false,
+  budget: undefined,
+};
 
 async function serve(t: {
   teardown(fn: () => Promise<void>): void;
@@ -310,9 +336,9 @@ test('a held lease lives as long as its connection', async (t) => {
   const input = new SecretInput();
   input.append(Buffer.from('secret'));
   const first = await client.holdLease('users/alice', { purpose: 'p' }, input);
-  t.equal(first.lease.bound_to, 'connection');
+  t.same(first.lease.bound_to, ['connection']);
   t.same(service.asked.at(-1), [
-    { scope: 'users/alice', ttl: undefined, purpose: 'p' },
+    { ...plainRequest, purpose: 'p' },
     { uid: process.getuid?.(), gid: process.getgid?.(), pid: process.pid },
   ]);
   t.same(service.released, []);

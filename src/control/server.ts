@@ -9,6 +9,8 @@ import type { z } from 'zod';
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import { type Log, silent } from '../base/log.js';
+import { parseBudget } from '../keyring/budgets.js';
+import { ANY, parseVisibility } from '../keyring/visibility.js';
 import { SecretInput } from '../libc/memory.js';
 import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
@@ -16,7 +18,7 @@ import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
 import { type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
 import type { Problem } from './schemas.js';
-import type { ControlService, Peer } from './service.js';
+import type { ControlService, LeaseRequest, Peer } from './service.js';
 
 /** A body is a secret of at most 4,096 bytes and perhaps a newline. */
 const BODY_LIMIT = 4097;
@@ -122,6 +124,13 @@ async function withSecret<Q extends z.ZodType, T>(
 const milliseconds = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
+/** A moment that is still to come, as milliseconds since 1970. */
+function future(text: string): number {
+  const moment = Date.parse(text);
+  if (moment > Date.now()) return moment;
+  throw new Failure('usage', `until: ${text} is over`, { hint: 'name a moment that is still to come' });
+}
+
 /** What a handler gets beside its validated query: the names in the path and who asks. */
 interface Asked {
   parameter(name: string): string;
@@ -152,19 +161,38 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   lockAll: async (service, { reason, wait }) => ({
     receipts: await service.lockAll(reason ?? 'asked', milliseconds(wait)),
   }),
-  leases: (service) => ({ leases: service.leases() }),
-  createLease: (service, { scope, ttl, purpose, hold }, { peer, socket }, secret) => {
-    const request = { scope, ttl: milliseconds(ttl), purpose: purpose ?? '' };
+  leases: async (service) => ({ leases: await service.leases() }),
+  createLease: (service, asked, { peer, socket }, secret) => {
+    const {
+      scope,
+      purpose,
+      ttl,
+      max_ttl: maxTtl,
+      idle,
+      until,
+      pid,
+      visible_to: to,
+      ro,
+      budget,
+      hold,
+    } = asked;
+    const request: LeaseRequest = {
+      scope,
+      purpose: purpose ?? '',
+      ttl: milliseconds(ttl),
+      maxTtl: milliseconds(maxTtl),
+      idle: milliseconds(idle),
+      until: until === undefined ? undefined : future(until),
+      pid,
+      visibility: to === undefined ? ANY : parseVisibility(to),
+      readOnly: ro !== undefined,
+      budget: budget === undefined ? undefined : parseBudget(budget),
+    };
     return hold === undefined
       ? service.createLease(request, secret, peer)
       : heldLease(service, request, secret, peer, socket);
   },
-  lease: (service, _query, { parameter }) => {
-    const id = parameter('lease');
-    const lease = service.leases().find((one) => one.id === id);
-    if (lease === undefined) throw new Failure('not_found', `there is no lease ${id}`);
-    return lease;
-  },
+  lease: (service, _query, { parameter }) => service.lease(parameter('lease')),
   changeLease: (service, { ttl }, { parameter, peer }) =>
     service.changeLease(parameter('lease'), parseDuration(ttl), peer),
   endLease: async (service, _query, { parameter, peer }) => ({

@@ -1,3 +1,5 @@
+import type { BudgetTerms } from '../keyring/budgets.js';
+import type { Visibility } from '../keyring/visibility.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import type {
@@ -16,6 +18,23 @@ export interface Peer {
   readonly pid: number;
 }
 
+/** What a lease is asked for. Durations in milliseconds. */
+export interface LeaseRequest {
+  /** Path or id. */
+  readonly scope: string;
+  readonly purpose: string;
+  readonly ttl: number | undefined;
+  readonly maxTtl: number | undefined;
+  readonly idle: number | undefined;
+  /** Milliseconds since 1970. */
+  readonly until: number | undefined;
+  /** It ends with that process. */
+  readonly pid: number | undefined;
+  readonly visibility: Visibility;
+  readonly readOnly: boolean;
+  readonly budget: BudgetTerms | undefined;
+}
+
 export interface HeldLease {
   readonly lease: LeaseView;
   release(): Promise<void>;
@@ -27,17 +46,18 @@ export interface ControlService {
   scopes(): Promise<ScopeView[]>;
   scope(reference: string): Promise<ScopeView>;
   createScope(path: string, slot: SlotType, secret: SecretInput, peer: Peer): Promise<ScopeView>;
-  leases(): LeaseView[];
-  createLease(
-    request: { scope: string; ttl: number | undefined; purpose: string },
-    secret: SecretInput,
-    peer: Peer,
-  ): Promise<LeaseView>;
-  /** As createLease, bound to a connection: whoever has it calls `release` when that is gone. `ended`: it ended by itself. */
+  leases(): Promise<LeaseView[]>;
+  lease(id: string): Promise<LeaseView>;
+  createLease(request: LeaseRequest, secret: SecretInput, peer: Peer): Promise<LeaseView>;
+  /**
+   * As createLease, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it
+   * before that. `ended`: it has ended.
+   */
   holdLease(
-    request: { scope: string; ttl: number | undefined; purpose: string },
+    request: LeaseRequest,
     secret: SecretInput,
     peer: Peer,
+    connection: () => number,
     ended: () => void,
   ): Promise<HeldLease>;
   changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
 import type { Peer } from '../control/service.js';
+import { commandOf } from '../libc/processes.js';
 import { systemClock } from '../libc/system.js';
 import type { AuditEntry, AuditRow } from '../store/audit.js';
 import type { SlotServices } from './slot-services.js';
@@ -44,17 +43,5 @@ export class AuditLog {
           : this.#services.storeKey.openNote(scope, noteKey, note);
       return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
     });
-  }
-}
-
-/** What people call that process: a script by its own name, not its interpreter's. */
-function commandOf(pid: number): string | undefined {
-  try {
-    const comm = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-    if (comm !== 'node') return comm;
-    const [, script] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    return script === undefined || script === '' ? comm : basename(script);
-  } catch {
-    return undefined;
   }
 }

@@ -8,7 +8,9 @@ import { LibcBacking } from '../filesystem/libc-backing.js';
 import { open, openPath } from '../libc/files.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
+import { Drains } from './drains.js';
+import { LeaseKeeper } from './lease-keeper.js';
+import type { CommandMessage, CoreData, Granted, Results, WorkerMessage } from './messages.js';
 
 const INODES = InodeTable.maximum;
 /** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
@@ -32,6 +34,8 @@ export interface Surroundings<E extends Executor> {
 export class CoreHost<E extends Executor> {
   readonly core: Core;
   readonly executor: E;
+  readonly keeper: LeaseKeeper;
+  readonly #drains: Drains;
   readonly #around: Surroundings<E>;
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   readonly #memory = new SecretMemory(65_536);
@@ -65,12 +69,15 @@ export class CoreHost<E extends Executor> {
         expired: (receipts) => tell({ kind: 'expired', receipts }),
         recovered: (scope, path, before, after) => tell({ kind: 'recovered', scope, path, before, after }),
         writeBackFailed: (scope, path, error) => tell({ kind: 'writeBackFailed', scope, path, error }),
-        wiped: () => {
+        wiped: (scope) => {
           around.wiped();
           this.#tellBehind();
+          return this.keeper.locked(scope);
         },
       },
     );
+    this.keeper = new LeaseKeeper(this.core, tell);
+    this.#drains = new Drains(this.core);
   }
 
   #tellBehind(): void {
@@ -86,11 +93,13 @@ export class CoreHost<E extends Executor> {
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
   get due(): number {
-    const { due } = this.core.locks;
+    const due = Math.min(this.core.locks.due, this.keeper.due, this.#drains.due);
     return this.#queued.size === 0 ? due : Math.min(due, this.#lookedAt + LOOK_AGAIN_MS);
   }
   tick(now: number): void {
     this.core.locks.tick(now);
+    this.keeper.tick(now);
+    this.#drains.tick(now);
     this.#lookedAt = now;
     for (const command of [...this.#queued.keys()]) this.perform(command);
   }
@@ -100,21 +109,20 @@ export class CoreHost<E extends Executor> {
     const answer = (result: Results[keyof Results]): void =>
       this.#around.tell({ kind: 'answer', id: command.id, answer: result });
     switch (command.op) {
-      case 'unlock': {
-        const { scope, oldest, stored } = command;
-        const secrets = command.secrets.map((address) => this.#adopt(address));
-        const result = core.access.unlock(scope, oldest, secrets, stored);
-        const isOpen = core.scope(scope)?.isOpen === true;
-        if (!result.ok && result.errno === errno.EBUSY && !isOpen) {
-          const now = systemClock.boottime();
-          const until = this.#queued.get(command) ?? now + UNLOCK_WAIT_MS;
-          this.#queued.set(command, until);
-          if (now < until) return;
-        }
-        this.#queued.delete(command);
-        answer({ result });
+      case 'grant': {
+        const granted = this.#grant(command);
+        if (granted !== undefined) answer({ granted });
         return;
       }
+      case 'changeLease':
+        answer({ lease: this.keeper.change(command.lease, command.ttl) });
+        return;
+      case 'endLease':
+        this.keeper.end(command.lease, 'revoked', (receipts) => answer({ receipts }));
+        return;
+      case 'leases':
+        answer({ leases: this.keeper.leases.all() });
+        return;
       case 'advance': {
         const { scope, epoch, secret } = command;
         answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
@@ -133,37 +141,85 @@ export class CoreHost<E extends Executor> {
           command.epoch,
           this.#adopt(command.secret),
           command.owner,
-          (result, parent, path) =>
+          (result, parent, path) => {
+            const scope = core.scope(command.scope);
+            // Somebody may have locked everything meanwhile.
+            if (scope?.isOpen === true) this.keeper.add(command.lease, scope, command.terms);
             answer({
               result,
               ...(parent === undefined ? {} : { parent }),
               ...(path === undefined ? {} : { path }),
-            }),
+            });
+          },
         );
         return;
-      case 'deadline':
-        answer({ held: core.locks.setDeadline(command.scope, command.lockAt, command.deadline) });
+      case 'lock': {
+        const { scopes, reason, drain, limit } = command;
+        this.#drains.start(scopes, drain, () => {
+          const deadline = systemClock.boottime() + limit;
+          core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
+          // Panic: not even what is quick is waited for.
+          if (limit === 0) core.locks.tick(deadline);
+        });
         return;
-      case 'lock':
-        core.locks.lock(command.scopes, command.reason, command.deadline, (receipts) => answer({ receipts }));
-        return;
+      }
       case 'line':
         this.#around.addLine(command.memory);
         answer({});
         return;
       case 'status':
         answer({
-          scopes: core.volume.scopes.map((scope) => ({
+          scopes: (command.scope === undefined
+            ? core.volume.scopes
+            : core.volume.scopes.filter(({ id }) => id === command.scope)
+          ).map((scope) => ({
             id: scope.id,
             state: core.locks.stateOf(scope),
             generation: scope.generation,
-            openHandles: core.openHandles(scope),
+            openHandles: scope.handles,
+            ...this.keeper.statusOf(scope.id),
           })),
           inodes: core.volume.table.used,
           ...this.#around.statistics(),
           secretMemory: this.#memory.backing,
         });
     }
+  }
+
+  /** Undefined: it waits for a lock of its scope. */
+  #grant(command: Extract<CommandMessage, { op: 'grant' }>): Granted | undefined {
+    const { core, keeper } = this;
+    const { scope: id, lease, terms, pid, connection } = command;
+    if (!this.#queued.has(command)) {
+      const gone = keeper.bind(lease, terms, pid, connection);
+      if (gone !== undefined) return { ok: false, gone };
+    }
+    const done = (granted: Granted): Granted => {
+      this.#queued.delete(command);
+      if (!granted.ok) keeper.unbind(lease);
+      return granted;
+    };
+    const scope = core.scope(id);
+    if (scope?.isOpen === true) {
+      const conflict = keeper.conflict(id, terms);
+      if (conflict !== undefined) return done({ ok: false, conflict });
+      if (this.#drains.has(scope)) return done({ ok: false, refusal: { ok: false, errno: errno.EBUSY } });
+      return done({ ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false });
+    }
+    const secrets = command.secrets.map((address) => this.#adopt(address));
+    const result = core.access.unlock(id, command.oldest, secrets, command.stored, keeper.termsOf(terms));
+    if (!result.ok && result.errno === errno.EBUSY) {
+      const now = systemClock.boottime();
+      const until = this.#queued.get(command) ?? now + UNLOCK_WAIT_MS;
+      this.#queued.set(command, until);
+      if (now < until) return undefined;
+    }
+    if (!result.ok || scope === undefined) return done({ ok: false, refusal: result as never });
+    return done({
+      ok: true,
+      lease: keeper.add(lease, scope, terms),
+      copyBehind: result.copyBehind === true,
+    });
   }
 
   /** Unmounted, nobody can reach a file any more: writes back what is open and wipes every key. */

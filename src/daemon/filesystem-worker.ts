@@ -70,6 +70,8 @@ function readMail(): void {
 
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
+  watched: host.keeper.fd,
+  hangups: () => host.keeper.collect(),
   slice: () => executor.slice(),
   due: () => host.due,
   tick: (now) => host.tick(now),

@@ -1,15 +1,30 @@
-import type { ScopeId } from '../base/ids.js';
+import type { LeaseId, ScopeId } from '../base/ids.js';
 import type { SuiteName } from '../crypto/suites.js';
 import type { CachedName } from '../filesystem/contract.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 import type { ControlResult } from '../filesystem/scope-access.js';
 import type { KnownScope } from '../filesystem/volume.js';
 import type { SlotVersion } from '../format/slot-copy.js';
+import type { EndReason, Lease, LeaseTerms } from '../keyring/leases.js';
 import type { DoorbellParts } from '../libc/doorbell.js';
 
 /** What the main thread asks of the filesystem worker. A secret travels as the address of 32 bytes of secret memory. */
 export type Command =
-  | { op: 'unlock'; scope: ScopeId; oldest: number; secrets: readonly number[]; stored: SlotVersion }
+  /** A lease; its scope is unlocked for it where it is locked. The descriptor of `connection` is the core's from now on. */
+  | {
+      op: 'grant';
+      scope: ScopeId;
+      lease: LeaseId;
+      terms: LeaseTerms;
+      pid: number | undefined;
+      connection: number | undefined;
+      oldest: number;
+      secrets: readonly number[];
+      stored: SlotVersion;
+    }
+  | { op: 'changeLease'; lease: LeaseId; ttl: number }
+  | { op: 'endLease'; lease: LeaseId }
+  | { op: 'leases' }
   | { op: 'advance'; scope: ScopeId; epoch: number; secret: number }
   /** The current epoch's secret, to 32 bytes of the caller's secret memory. */
   | { op: 'lend'; scope: ScopeId; to: number }
@@ -21,10 +36,13 @@ export type Command =
       epoch: number;
       secret: number;
       owner: { uid: number; gid: number; mode: number };
+      lease: LeaseId;
+      terms: LeaseTerms;
     }
-  | { op: 'deadline'; scope: ScopeId; lockAt: number; deadline: number }
-  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; deadline: number }
-  | { op: 'status' }
+  /** `drain`: first waits so long (ms) for their handles to be closed; no lease is given meanwhile. */
+  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; drain: number; limit: number }
+  /** Of one scope, or of all. */
+  | { op: 'status'; scope?: ScopeId }
   /** One more I/O worker takes jobs. */
   | { op: 'line'; memory: SharedArrayBuffer };
 
@@ -33,17 +51,34 @@ export interface ScopeStatus {
   readonly state: 'locked' | 'open' | 'locking';
   readonly generation: number;
   readonly openHandles: number;
+  readonly leases: number;
+  /** When its last lease ends by itself (CLOCK_BOOTTIME, ms). */
+  readonly deadline: number;
+  /** As visibilityText gives it. */
+  readonly visibleTo: string;
+  readonly readOnly: boolean;
 }
 
+/** Why a lease was not given: the core's refusal, what the scope is open for instead, the process that is not there. */
+export type Granted =
+  | { readonly ok: true; readonly lease: Lease; readonly copyBehind: boolean }
+  | {
+      readonly ok: false;
+      readonly refusal?: Extract<ControlResult, { ok: false }>;
+      readonly conflict?: { readonly visibility: string; readonly readOnly: boolean };
+      readonly gone?: number;
+    };
+
 export interface Results {
-  unlock: { result: ControlResult };
+  grant: { granted: Granted };
+  changeLease: { lease: Lease | undefined };
+  endLease: { receipts: readonly LockReceipt[] };
+  leases: { leases: readonly Lease[] };
   advance: { advanced: boolean };
   /** The epoch, or -ENOKEY. */
   lend: { epoch: number };
   slotCopy: { result: number };
   create: { result: ControlResult; parent?: ScopeId; path?: string };
-  /** False: the scope is not unlocked (any more), so no lease can hold it. */
-  deadline: { held: boolean };
   line: object;
   lock: { receipts: readonly LockReceipt[] };
   status: {
@@ -64,6 +99,15 @@ export type WorkerMessage =
   | { kind: 'ready'; minor: number }
   | { kind: 'moved'; scope: ScopeId; path: string }
   | { kind: 'expired'; receipts: readonly LockReceipt[] }
+  | { kind: 'leaseEnded'; lease: Lease; reason: EndReason }
+  /** A budget refused something, for the first time since there was room. */
+  | {
+      kind: 'spent';
+      scope: ScopeId;
+      lease: LeaseId;
+      over: 'deny' | 'lock';
+      used: { readonly bytes: number; readonly files: number };
+    }
   | { kind: 'recovered'; scope: ScopeId; path: string; before: number; after: number }
   | { kind: 'writeBackFailed'; scope: ScopeId; path: string; error: number }
   /** All I/O workers are busy. */

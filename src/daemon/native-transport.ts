@@ -22,6 +22,7 @@ import type { Transport } from './transport.js';
 const LIBFUSE_MINOR = 19;
 /** How often the mount is looked for: nothing tells that it was taken away. */
 const LOOK_MS = 500;
+const HANGUPS_MS = 100;
 /** A timer may sleep through a suspend: deadlines are looked at this often at least. */
 const TICK_MS = 1000;
 
@@ -140,11 +141,14 @@ export async function nativeTransport(
   orders = new Orders(await mountNative(Fuse, vault, mountPoint, operations.table), mountPoint);
   const mounted = mountAt(mountPoint)?.deviceNumber;
   const ended = new Promise<void>((resolve) => {
+    // Nothing wakes this loop when the holder of a lease is gone.
+    const hangups = setInterval(() => enter(() => host.keeper.collect()), HANGUPS_MS);
     const look = setInterval(() => {
       // Not by its path: a directory above may be renamed, and something be mounted on it.
       if (mounts().some(({ deviceNumber }) => deviceNumber === mounted)) return;
       gone = true;
       clearInterval(look);
+      clearInterval(hangups);
       enter(() => host.end(resolve));
     }, LOOK_MS);
   });

@@ -99,6 +99,9 @@ async function main(): Promise<void> {
   let behind = false;
   const happened = (message: CoreEvent): void => {
     if (message.kind === 'moved') service.moved(message.scope, message.path);
+    else if (message.kind === 'leaseEnded') service.leaseEnded(message.lease, message.reason);
+    else if (message.kind === 'spent')
+      service.budgetSpent(message.scope, message.lease, message.over, message.used);
     else if (message.kind === 'behind') behind = message.behind;
     else if (message.kind === 'expired') {
       void service.locked(message.receipts).then((receipts) => {
@@ -145,12 +148,13 @@ async function main(): Promise<void> {
     if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', mountPoint);
     // Another mount namespace may hold a copy of the mount: then lock everything and go.
     const detached = setTimeout(() => {
-      void service.lockAll('unmounted', undefined).then(lingered);
+      void service.closeAll('unmounted').then(lingered);
     }, LINGER_MS);
     await unmounted;
     clearTimeout(detached);
   };
-  const context = { vault, mountPoint, store, storeKey, suite, memory, log };
+  const knowsCallers = argument.transport === 'kernel';
+  const context = { knowsCallers, vault, mountPoint, store, storeKey, suite, memory, log };
   const service = new VolumeService(context, transport.core, known, unmount);
 
   for (const scope of damagedLabels) {
@@ -170,7 +174,7 @@ async function main(): Promise<void> {
   const stop = async (): Promise<void> => {
     if (stopping) return;
     stopping = true;
-    await service.lockAll('daemon stopped', undefined);
+    await service.closeAll('daemon stopped');
     if ((await transport.unmount(false)) >= 0) return;
     await transport.unmount(true);
     // Whoever still stands in the mount keeps it alive: everything is locked and written, so we go.

@@ -10,29 +10,27 @@ import type {
   SlotView,
   VersionView,
 } from '../control/schemas.js';
-import type { ControlService, HeldLease, Peer } from '../control/service.js';
+import type { ControlService, HeldLease, LeaseRequest, Peer } from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
-import { type Bound, type Lease, Leases } from '../keyring/leases.js';
-import type { OpenedScope } from '../keyring/scope-secrets.js';
+import type { EndReason, Lease } from '../keyring/leases.js';
 import { Slots } from '../keyring/slots.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
-import { systemClock } from '../libc/system.js';
 import type { SlotType } from '../store/rows.js';
-import type { AuditedEvent } from './audit-log.js';
-import { HeldLeases } from './held-leases.js';
+import { LOCK_LIMIT_MS } from './lease-keeper.js';
+import { LeaseService, plainTerms } from './lease-service.js';
 import type { ScopeStatus } from './messages.js';
+import { Receipts } from './receipts.js';
 import { refused } from './refusals.js';
 import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
 import { ScopeSlots } from './scope-slots.js';
 import type { SlotServices } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { version } from './version.js';
-import { expiry, leaseView } from './views.js';
-
-/** A lock that nobody gave a limit ends after so long, whatever is still to be written. */
-const LOCK_LIMIT_MS = 10_000;
+import { expiry } from './views.js';
 
 export interface ServiceContext extends SlotServices {
+  /** Whether requests say who asks. */
+  readonly knowsCallers: boolean;
   readonly mountPoint: string;
   readonly log: Log;
 }
@@ -42,9 +40,9 @@ export class VolumeService implements ControlService {
   readonly #context: ServiceContext;
   readonly #core: CoreCalls;
   readonly slots: ScopeSlots;
-  readonly #leases = new Leases(systemClock);
-  readonly #held: HeldLeases;
   readonly #scopes = new ScopePaths();
+  readonly #receipts: Receipts;
+  readonly #leases: LeaseService;
   readonly #unmount: () => Promise<void>;
   fuseMinor = 0;
 
@@ -58,7 +56,8 @@ export class VolumeService implements ControlService {
     this.#core = core;
     this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
     this.#unmount = unmount;
-    this.#held = new HeldLeases(this.#leases, (id, peer) => this.endLease(id, peer), context.log);
+    this.#receipts = new Receipts(this.#scopes, context.log, this.slots.audit);
+    this.#leases = new LeaseService(core, this.slots, this.#scopes, this.#receipts);
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
 
@@ -79,8 +78,6 @@ export class VolumeService implements ControlService {
   }
 
   #view(scope: KnownScopeRecord, status: ScopeStatus | undefined): ScopeView {
-    const leases = this.#leases.of(scope.id);
-    const { deadline } = this.#leases.deadline(scope.id);
     const state = status?.state ?? 'locked';
     return {
       id: scope.id,
@@ -88,8 +85,10 @@ export class VolumeService implements ControlService {
       parent: scope.parent ?? null,
       state: state === 'open' ? 'unlocked' : state,
       generation: status?.generation ?? 0,
-      leases: leases.length,
-      ...expiry(leases.length === 0 ? Number.POSITIVE_INFINITY : deadline),
+      leases: status?.leases ?? 0,
+      ...expiry(status?.deadline ?? Number.POSITIVE_INFINITY),
+      visible_to: status?.visibleTo ?? 'any',
+      read_only: status?.readOnly ?? false,
       open_handles: status?.openHandles ?? 0,
       slots: this.#context.store.countSlots(scope.id),
       created: new Date(scope.created * 1000).toISOString(),
@@ -105,11 +104,8 @@ export class VolumeService implements ControlService {
   }
   async scope(reference: string): Promise<ScopeView> {
     const scope = this.#scopes.resolve(reference);
-    const { scopes } = await this.#core.call({ op: 'status' });
-    return this.#view(
-      scope,
-      scopes.find((state) => state.id === scope.id),
-    );
+    const { scopes } = await this.#core.call({ op: 'status', scope: scope.id });
+    return this.#view(scope, scopes[0]);
   }
 
   async createScope(path: string, type: SlotType, input: SecretInput, peer: Peer): Promise<ScopeView> {
@@ -134,6 +130,8 @@ export class VolumeService implements ControlService {
         epoch: 1,
         secret: secret.address,
         owner: { uid: peer.uid, gid: peer.gid, mode: 0o700 },
+        lease: freshId<LeaseId>(),
+        terms: plainTerms('created', peer),
       });
       if (!made.result.ok) {
         const failure = refused(made.result, path, this.#scopes);
@@ -153,9 +151,6 @@ export class VolumeService implements ControlService {
       }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
-      this.#leases.add(id, undefined, 'created', { uid: peer.uid, pid: peer.pid });
-      // Somebody may have locked everything meanwhile: a lease on a locked scope would outlive the next unlock's.
-      if (!(await this.#plan(id))) this.#leases.endAll(id);
       await this.slots.inTurn(id, () => this.slots.writeCopy(id));
       return await this.scope(id);
     } finally {
@@ -163,175 +158,85 @@ export class VolumeService implements ControlService {
     }
   }
 
-  leases(): LeaseView[] {
-    return this.#leases.all().map((lease) => this.#show(lease));
+  leases(): Promise<LeaseView[]> {
+    return this.#leases.all();
   }
-  #show(lease: Lease): LeaseView {
-    return leaseView(lease, this.#scopes.fullPath(lease.scope));
+  lease(id: string): Promise<LeaseView> {
+    return this.#leases.one(id);
   }
-
-  async createLease(
-    request: { scope: string; ttl: number | undefined; purpose: string },
-    input: SecretInput,
-    peer: Peer,
-    bound?: Bound,
-  ): Promise<LeaseView> {
-    const { id } = this.#scopes.resolve(request.scope);
-    // One unlock of a scope after another: two at once would both find it locked.
-    return this.slots.inTurn(id, async () => {
-      const opened = await this.slots.open(id, input, peer, 'unlock');
-      return this.#grant(id, opened, { ...request, bound }, peer, opened.slot.number);
-    });
+  async createLease(request: LeaseRequest, input: SecretInput, peer: Peer): Promise<LeaseView> {
+    this.#refuseStrangers(request);
+    return this.#leases.create(request, input, peer);
   }
-
   async holdLease(
-    request: { scope: string; ttl: number | undefined; purpose: string },
+    request: LeaseRequest,
     input: SecretInput,
     peer: Peer,
+    connection: () => number,
     ended: () => void,
   ): Promise<HeldLease> {
-    const lease = await this.createLease(request, input, peer, 'connection');
-    return { lease, release: this.#held.hold(lease.id as LeaseId, peer, ended) };
+    this.#refuseStrangers(request);
+    return this.#leases.hold(request, input, peer, connection, ended);
+  }
+  /** Some transports can't tell who calls. */
+  #refuseStrangers({ visibility }: LeaseRequest): void {
+    if (visibility.length === 0 || this.#context.knowsCallers) return;
+    throw new Failure(
+      'usage',
+      'this transport does not know who calls: a scope is open for all or for nobody',
+      {
+        hint: 'mount with --transport kernel',
+      },
+    );
+  }
+  changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
+    return this.#leases.change(id, ttl, peer);
+  }
+  endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
+    return this.#leases.end(id, peer);
+  }
+  unlockRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
+    return this.#leases.openRoot(root, secret, mounter);
   }
 
-  /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
-  async #grant(
-    id: ScopeId,
-    opened: OpenedScope,
-    request: { ttl: number | undefined; purpose: string; bound?: Bound | undefined },
-    peer: Peer,
-    slot: number | undefined,
-  ): Promise<LeaseView> {
-    const path = this.#scopes.fullPath(id);
-    const { ttl, purpose, bound } = request;
-    const lease = freshId<LeaseId>();
-    const entry = { event: 'unlock', scope: id, slot, lease, purpose } as const;
-    try {
-      await this.slots.audit.write({ ...entry, result: 'ok' }, peer);
-      const status = await this.#core.call({ op: 'status' });
-      const state = status.scopes.find((candidate) => candidate.id === id)?.state;
-      if (state !== 'open') {
-        const { result } = await this.#core.call({
-          op: 'unlock',
-          scope: id,
-          oldest: opened.oldest,
-          secrets: opened.secrets.map((secret) => secret.address),
-          stored: { epoch: opened.epoch, list: opened.listVersion },
-        });
-        if (!result.ok) throw refused(result, path, this.#scopes);
-        if (result.copyBehind === true) await this.slots.writeCopy(id);
-      }
-      const holder = { uid: peer.uid, pid: peer.pid };
-      const granted = this.#leases.add(id, ttl, purpose, holder, lease, bound);
-      if (await this.#plan(id)) return this.#show(granted);
-      // It was locked meanwhile.
-      this.#leases.end(lease);
-      throw new Failure('busy', `${path} is being locked`, { hint: 'try again in a moment' });
-    } catch (error) {
-      const code = error instanceof Failure ? error.code : 'internal';
-      await this.slots.audit.write({ ...entry, result: code }, peer);
-      throw error;
-    } finally {
-      for (const secret of opened.secrets) secret.wipe();
-    }
+  /** Something happened in the core. */
+  leaseEnded(lease: Lease, reason: EndReason): void {
+    this.#leases.ended(lease, reason);
+  }
+  budgetSpent(scope: ScopeId, lease: LeaseId, over: string, used: { bytes: number; files: number }): void {
+    this.#leases.spent(scope, lease, over, used);
+  }
+  locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
+    return this.#receipts.of(receipts);
   }
 
-  /** The root scope at mount: its key was verified already. Takes the secret over. */
-  async unlockRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
-    const opened = this.slots.unchainRoot(root, secret);
-    await this.slots.noteDamaged(root, opened.damaged, mounter);
-    await this.#grant(root, opened, { ttl: undefined, purpose: 'mount' }, mounter, undefined);
-  }
-
-  /** Tells the core when a scope's last lease ends. False: the scope is not unlocked any more. */
-  async #plan(scope: ScopeId): Promise<boolean> {
-    const answer = await this.#core.call({ op: 'deadline', scope, ...this.#leases.deadline(scope) });
-    return answer.held;
-  }
-
-  #lease(id: string): Lease {
-    const lease = this.#leases.all().find((candidate) => candidate.id === id);
-    if (lease !== undefined) return lease;
-    throw new Failure('not_found', `there is no lease ${id}`, {
-      hint: 'it may have ended: list those there are with GET /v1/leases',
+  /** `wait`: so long for open handles to be closed, and then as long at most to write back; without it `limit` for that. */
+  async #lock(
+    scopes: readonly ScopeId[],
+    reason: string,
+    wait: number | undefined,
+    limit: number,
+  ): Promise<ReceiptView[]> {
+    const { receipts } = await this.#core.call({
+      op: 'lock',
+      scopes,
+      reason,
+      drain: wait ?? 0,
+      limit: wait === undefined ? limit : Math.min(wait, LOCK_LIMIT_MS),
     });
+    return this.#receipts.of(receipts);
   }
-
-  /** The row is durable before the key may stay longer. */
-  async changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
-    const { scope, purpose } = this.#lease(id);
-    const entry = { event: 'lease_change', scope, purpose, detail: `ttl ${ttl / 1000} s` } as const;
-    await this.slots.audit.write({ ...entry, lease: id, result: 'ok' }, peer);
-    const changed = this.#leases.change(id as LeaseId, ttl);
-    if (changed === undefined || !(await this.#plan(scope))) {
-      throw new Failure('busy', `${this.#scopes.fullPath(scope)} is being locked`, {
-        hint: 'unlock it again',
-      });
-    }
-    this.#held.changed(id as LeaseId);
-    return this.#show(changed);
-  }
-
-  async endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
-    const lease = this.#lease(id);
-    if (this.#leases.of(lease.scope).length === 1) {
-      return this.#lock([lease.scope], 'lease ended', undefined);
-    }
-    this.#leases.end(lease.id);
-    // First what closes: a row that can't be written must not keep a scope open.
-    await this.#plan(lease.scope);
-    await this.#auditEnd({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
-    return [];
-  }
-
-  async #lock(scopes: readonly ScopeId[], reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    const deadline = systemClock.boottime() + (wait ?? LOCK_LIMIT_MS);
-    const { receipts } = await this.#core.call({ op: 'lock', scopes, reason, deadline });
-    return this.locked(receipts);
-  }
-
-  /** Scopes were locked: their leases end. */
-  async locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
-    const views = receipts.map((receipt) => ({
-      scope: receipt.scope,
-      path: this.#scopes.fullPath(receipt.scope),
-      generation: receipt.generation,
-      reason: receipt.reason,
-      leases_ended: this.#leases.endAll(receipt.scope),
-      handles_cut: receipt.handlesCut,
-      inodes_invalidated: receipt.inodesInvalidated,
-      bytes_flushed: receipt.bytesFlushed,
-      errors: receipt.errors.map(({ file, error }) => ({ file: shown(file), error })),
-      locked_at: new Date(systemClock.wall()).toISOString(),
-      seconds: receipt.seconds,
-    }));
-    await Promise.all(receipts.map((receipt) => this.#auditLock(receipt)));
-    return views;
-  }
-
-  /** The lock happened: a row that can't be written does not undo it. */
-  async #auditLock(receipt: LockReceipt): Promise<void> {
-    const { scope, reason, errors } = receipt;
-    const result = errors.length === 0 ? 'ok' : 'io';
-    await this.#auditEnd({ event: 'lock', result, scope, detail: reason }, undefined);
-  }
-  async #auditEnd(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
-    try {
-      await this.slots.audit.write(entry, peer);
-    } catch (error) {
-      this.#context.log.error('an end could not be audited', {
-        event: entry.event,
-        scope: entry.scope,
-        error,
-      });
-    }
-  }
-
   async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([this.#scopes.resolve(reference).id], reason, wait);
+    return this.#lock([this.#scopes.resolve(reference).id], reason, wait, LOCK_LIMIT_MS);
   }
+  /** Panic, unless it may wait: keys go first, and what was not written is named. */
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([...this.#scopes.keys()], reason, wait);
+    return this.#lock([...this.#scopes.keys()], reason, wait, 0);
+  }
+
+  /** All that is open, in order: the daemon is about to end. */
+  closeAll(reason: string): Promise<ReceiptView[]> {
+    return this.#lock([...this.#scopes.keys()], reason, undefined, LOCK_LIMIT_MS);
   }
 
   slotsOf(reference: string): Promise<SlotView[]> {

@@ -46,6 +46,7 @@ export class Attribution {
   accessed(file: OpenFile): void {
     const { table, backing, clock } = this.#volume;
     const { slot } = file;
+    if (file.scope.readOnly) return;
     const now = this.#nodes.attributes(slot);
     if (typeof now === 'number') return;
     const since = (seconds: number, nanoseconds: number): boolean =>
@@ -78,11 +79,15 @@ export class Attribution {
       return;
     }
     // While locking, a writer that holds the file must notice: else it goes on dirtying whole pages (FACTS.md).
-    const locking = this.#volume.scopeOf(slot).state === 'locking';
-    if (table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted)) {
+    const scope = this.#volume.scopeOf(slot);
+    const locking = scope.state === 'locking';
+    const refused = table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted);
+    if (refused || !this.#nodes.passes(slot, caller)) {
       reply.error(errno.ENOKEY);
       return;
     }
+    // Who looks at a scope from outside does not use it.
+    if (slot !== scope.root && !caller.trusted) scope.operations++;
     table.set(slot, flag.RECENT);
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') reply.error(-attributes);
@@ -105,8 +110,12 @@ export class Attribution {
       change.mode === undefined &&
       change.uid === undefined &&
       change.gid === undefined;
-    // Times alone may come from a kernel thread that writes an inode back: never judged by caller.
-    const slot = this.#nodes.usable(node, caller, timesOnly ? 'drain' : 'use');
+    // A file's times alone may come from a kernel thread that writes its inode back: never judged by caller.
+    const isFile = this.#volume.table.isRegular(this.#volume.table.slot(node));
+    const access = timesOnly && isFile ? 'drain' : change.handle === undefined ? 'change' : 'handle';
+    const usable = this.#nodes.usable(node, caller, access);
+    // No page is dirty in a scope opened for reading: times are set by people alone.
+    const slot = usable > 0 && this.#volume.scopeOf(usable).readOnly ? -errno.EROFS : usable;
     if (slot < 0) {
       reply.error(-slot);
       return;

@@ -19,6 +19,25 @@ export interface Caller {
   readonly trusted: boolean;
 }
 
+/** Who of all callers a restricted scope is open for. */
+export interface Gate {
+  admits(caller: Caller): boolean;
+}
+
+/** What a scope's budgets still allow: 0, or -errno of the refusal. */
+export interface Meter {
+  open(): number;
+  /** `bytes`: what a READ is about to decrypt. */
+  read(bytes: number): number;
+}
+
+/** What one generation of a scope is open for: the same for all its leases, so that no cache serves two kinds of callers. */
+export interface Terms {
+  /** Undefined: for any caller. */
+  readonly gate: Gate | undefined;
+  readonly readOnly: boolean;
+}
+
 /** stat(2) of a node. Filled by the core and read by the reply at once; not kept. */
 export interface Attributes {
   ino: number;

@@ -83,14 +83,11 @@ export class Core {
   scope(id: ScopeId): Scope | undefined {
     return this.volume.scope(id);
   }
-  openHandles(scope: Scope): number {
-    return this.#handles.count(scope);
-  }
 
   // Directories and the volume as a whole.
 
   opendir(node: NodeId, caller: Caller, reply: Reply): void {
-    const directory = this.nodes.directory(node, caller);
+    const directory = this.nodes.directory(node, caller, 'use');
     if (typeof directory === 'number') {
       reply.error(-directory);
       return;
@@ -120,7 +117,7 @@ export class Core {
     reply: Reply,
   ): void {
     const handle = this.#handles.get(number);
-    const slot = handle?.dead === true ? -errno.ENOKEY : this.nodes.usable(node, caller, 'use');
+    const slot = handle?.dead === true ? -errno.ENOKEY : this.nodes.usable(node, caller, 'handle');
     if (slot < 0 || handle?.listing === undefined) reply.error(slot < 0 ? -slot : errno.EBADF);
     else handle.listing.fill(offset, sink, reply);
   }

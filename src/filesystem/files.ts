@@ -146,8 +146,10 @@ export class Files {
   }
 
   open(node: NodeId, request: OpenRequest, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
-    const file = slot < 0 ? slot : this.hold(slot);
+    const access = request.write || request.truncate ? 'change' : 'use';
+    const slot = this.#nodes.usable(node, caller, access);
+    const spent = slot < 0 || caller.trusted ? 0 : (this.#volume.scopeOf(slot).meter?.open() ?? 0);
+    const file = slot < 0 ? slot : spent < 0 ? spent : this.hold(slot);
     if (typeof file === 'number') {
       reply.error(-file);
       return;
@@ -238,7 +240,7 @@ export class Files {
   }
 
   read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
-    const file = this.fileOf(node, number, caller, 'use', reply);
+    const file = this.fileOf(node, number, caller, 'handle', reply);
     if (file === undefined) return;
     const claim = file.claim(offset, length, false);
     this.inside(
@@ -247,6 +249,12 @@ export class Files {
       reply,
       { load: true },
       ({ io, leave }) => {
+        const spent = file.scope.meter?.read(Math.max(0, Math.min(length, file.size - offset))) ?? 0;
+        if (spent < 0) {
+          leave();
+          reply.error(-spent);
+          return;
+        }
         const { buffer, at } = reply.data(length);
         readFile(file, io, offset, length, buffer, at, (result) => {
           if (result > 0) this.attributes.accessed(file);
@@ -270,7 +278,7 @@ export class Files {
     caller: Caller,
     reply: Reply,
   ): void {
-    const file = this.fileOf(node, number, caller, options.fromCache ? 'drain' : 'use', reply);
+    const file = this.fileOf(node, number, caller, options.fromCache ? 'drain' : 'handle', reply);
     if (file === undefined) return;
     const claim = (): Claim => (file.stores(offset, length) ? file.claim(offset, length, true) : WHOLE);
     this.inside(file, claim, reply, { load: true }, ({ io, leave }) => {

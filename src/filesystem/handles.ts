@@ -22,6 +22,7 @@ export class Handles {
   add(handle: OpenHandle): number {
     const number = this.#free.pop() ?? this.#open.length;
     this.#open[number] = handle;
+    if (!handle.own) handle.scope.handles++;
     return number;
   }
   get(number: number): OpenHandle | undefined {
@@ -31,6 +32,7 @@ export class Handles {
     const handle = this.#open[number];
     if (handle === undefined) return;
     handle.listing?.close();
+    if (!handle.own && !handle.dead) handle.scope.handles--;
     this.#open[number] = undefined;
     this.#free.push(number);
   }
@@ -45,9 +47,7 @@ export class Handles {
         if (!handle.own) cut++;
       }
     }
+    scope.handles = 0;
     return cut;
-  }
-  count(scope: Scope): number {
-    return this.#open.filter((handle) => handle?.scope === scope && !handle.dead && !handle.own).length;
   }
 }

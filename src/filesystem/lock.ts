@@ -15,6 +15,7 @@ export interface LockReceipt {
   readonly scope: ScopeId;
   readonly generation: number;
   readonly reason: string;
+  readonly leasesEnded: number;
   /** Handles that were open and answer ENOKEY from now on. */
   readonly handlesCut: number;
   /** Inodes whose cached pages, names and attributes the kernel was told to drop. */
@@ -45,7 +46,7 @@ export class LockRun {
   readonly #started: number;
   readonly #bytesBefore: number;
   readonly #errors: { file: string; error: string }[] = [];
-  readonly #onWiped: () => void;
+  readonly #onWiped: (scope: ScopeId) => number;
   #phase: Phase = 'waiting';
   #receipt: LockReceipt | undefined;
   #done: (receipt: LockReceipt) => void = () => {};
@@ -54,6 +55,7 @@ export class LockRun {
   /** Files on which a job of this generation is still under way. */
   #jobs = 0;
   #cut = 0;
+  #leasesEnded = 0;
   #flushed = 0;
   /** Slots whose dirty pages were asked for and have not been confirmed. */
   #unconfirmed = new Set<Slot>();
@@ -66,7 +68,7 @@ export class LockRun {
     files: Files,
     scope: Scope,
     reason: string,
-    onWiped: () => void,
+    onWiped: (scope: ScopeId) => number,
   ) {
     this.#volume = volume;
     this.#handles = handles;
@@ -260,12 +262,13 @@ export class LockRun {
     scope.keys?.close();
     scope.keys = undefined;
     scope.state = 'locked';
+    scope.end();
     scope.lockAt = Number.POSITIVE_INFINITY;
     scope.deadline = Number.POSITIVE_INFINITY;
     suite.forget();
     io.wipe();
     directories.wipe();
-    this.#onWiped();
+    this.#leasesEnded = this.#onWiped(scope.id);
   }
 
   /** What came into the kernel's cache in the meantime goes too. The receipt waits for pages, an unlock for names. */
@@ -280,6 +283,7 @@ export class LockRun {
         scope: this.scope.id,
         generation: this.scope.generation,
         reason: this.#reason,
+        leasesEnded: this.#leasesEnded,
         handlesCut: this.#cut,
         inodesInvalidated: this.#nodes.length,
         bytesFlushed: this.#flushed,

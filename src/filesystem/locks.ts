@@ -16,8 +16,11 @@ interface TreeLock {
 export interface LockEvents {
   /** A lock that nobody asked for: a lease ended. Children first. */
   expired(receipts: readonly LockReceipt[]): void;
-  /** Keys are gone: buffers outside the core that held plaintext must go too. */
-  wiped(): void;
+  /**
+   * A scope's keys are gone: buffers outside the core that held plaintext must go too, and so must its leases. How many
+   * these were.
+   */
+  wiped(scope: ScopeId): number;
 }
 
 /** Locks of scopes with all below them, and the moments at which leases end. */
@@ -79,7 +82,7 @@ export class Locks {
     const running = this.#locks.filter(({ runs }) => runs.some((run) => inside(run.scope)));
     // Parents stand before children in the list, so its reverse is the order of locking.
     const scopes = this.#volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
-    const wiped = (): void => this.#events.wiped();
+    const wiped = (scope: ScopeId): number => this.#events.wiped(scope);
     // All are `locking` from now on, so the deadline holds also for those that wait for their turn.
     const runs = scopes.map(
       (scope) => new LockRun(this.#volume, this.#handles, this.#files, scope, reason, wiped),

@@ -84,7 +84,7 @@ export class Making {
 
   /** Creates a regular file without a name (O_TMPFILE); link(2) may give it one. */
   createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller): { slot: Slot; handle: Handle } | number {
-    const directory = this.#nodes.directory(parent, caller);
+    const directory = this.#nodes.directory(parent, caller, 'change');
     if (typeof directory === 'number') return directory;
     const { backing, directories, table, stat } = this.#volume;
     const handle = directories.handle(directory.slot);

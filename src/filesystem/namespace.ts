@@ -24,7 +24,7 @@ export class Namespace {
   }
 
   lookup(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const directory = this.#nodes.directory(parent, caller);
+    const directory = this.#nodes.directory(parent, caller, 'handle');
     if (typeof directory === 'number') {
       reply.error(-directory);
       return;
@@ -81,7 +81,7 @@ export class Namespace {
   }
 
   link(node: NodeId, parent: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
+    const slot = this.#nodes.usable(node, caller, 'change');
     const target = slot < 0 ? slot : this.#nodes.target(parent, name, caller);
     if (typeof target === 'number') {
       reply.error(-target);

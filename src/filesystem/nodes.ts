@@ -12,12 +12,16 @@ import { flag, NO_SLOT, ROOT_SLOT, type Slot, UNKNOWN_NODE } from './inode-table
 import type { Scope } from './scope.js';
 import type { Volume } from './volume.js';
 
-/** What a request does to a node of a scope that is being locked. */
+/** What a request does to a node: whether a lock under way, its caller or a read-only lease refuses it. */
 export type Access =
-  /** Serves dirty pages or gives something back: allowed until the wipe. */
+  /** Serves dirty pages or gives something back: allowed until the wipe, for all. */
   | 'drain'
-  /** Everything else. */
-  | 'use';
+  /** By an open handle, whoever has it now; or a LOOKUP, whose refusal would take the name from others (README.md). */
+  | 'handle'
+  /** By a name: refused to callers who may not see the scope. */
+  | 'use'
+  /** As `use`, and it changes something. */
+  | 'change';
 
 /** Larger than any record, and than what is left of a target. */
 const value = Buffer.alloc(2048);
@@ -63,22 +67,34 @@ export class Nodes {
     if (slot === NO_SLOT) return -UNKNOWN_NODE;
     if (table.has(slot, flag.DEAD)) return -errno.ENOKEY;
     table.set(slot, flag.RECENT);
-    const { state } = this.volume.scopeOf(slot);
-    if (state === 'open') return slot;
-    if (state === 'locking' && (access === 'drain' || caller.trusted)) return slot;
+    const scope = this.volume.scopeOf(slot);
+    if (scope.state === 'open') {
+      if (access === 'use' || access === 'change') {
+        if (!scope.admits(caller)) return -errno.ENOKEY;
+        if (access === 'change' && scope.readOnly) return -errno.EROFS;
+      }
+      if (!caller.trusted) scope.operations++;
+      return slot;
+    }
+    if (scope.state === 'locking' && (access === 'drain' || caller.trusted)) return slot;
     return -errno.ENOKEY;
   }
 
+  /** Whether a caller may see and move an object as a name in its parent: a restricted scope's root only who is let in. */
+  passes(slot: Slot, caller: Caller): boolean {
+    return !this.volume.table.has(slot, flag.SCOPE_ROOT) || this.volume.scopeOf(slot).admits(caller);
+  }
+
   /** The directory behind a node, usable; or -errno. */
-  directory(node: NodeId, caller: Caller): Directory | number {
-    const slot = this.usable(node, caller, 'use');
+  directory(node: NodeId, caller: Caller, access: Access): Directory | number {
+    const slot = this.usable(node, caller, access);
     if (slot < 0) return slot;
     return this.volume.directories.get(slot) ?? -errno.ENOTDIR;
   }
 
-  /** A name in a usable directory, ready for a call of the backing; or -errno. */
+  /** A name to be changed in a usable directory, ready for a call of the backing; or -errno. */
   target(parent: NodeId, name: string, caller: Caller): Target | number {
-    const directory = this.directory(parent, caller);
+    const directory = this.directory(parent, caller, 'change');
     if (typeof directory === 'number') return directory;
     if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
     const handle = this.volume.directories.handle(directory.slot);
@@ -126,7 +142,9 @@ export class Nodes {
     shown.mtimeNs = table.mtimeNs[slot] as number;
     shown.ctime = table.ctime[slot] as number;
     shown.ctimeNs = table.ctimeNs[slot] as number;
-    shown.cacheable = scope.state !== 'locking';
+    // The door: each walk into a restricted scope asks for its root's attributes, and is refused there by caller. Also
+    // while it is locked, so that nothing of before is valid when it opens.
+    shown.cacheable = scope.state === 'open' && !(scope.restricted && slot === scope.root);
     return shown;
   }
 

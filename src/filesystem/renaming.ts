@@ -57,8 +57,8 @@ export class Renaming {
   ): number {
     if (!FLAGS.includes(flags)) return -errno.EINVAL;
     const { table, backing, directories } = this.#volume;
-    const from = this.#nodes.directory(parent, caller);
-    const to = this.#nodes.directory(newParent, caller);
+    const from = this.#nodes.directory(parent, caller, 'change');
+    const to = this.#nodes.directory(newParent, caller, 'change');
     if (typeof from === 'number') return from;
     if (typeof to === 'number') return to;
     if (from.scope !== to.scope) return -errno.EXDEV;
@@ -67,6 +67,8 @@ export class Renaming {
     if (slot < 0) return slot;
     const replaced = this.#nodes.find(to, newName);
     if (replaced < 0 && replaced !== -errno.ENOENT) return replaced;
+    if (!this.#nodes.passes(slot, caller)) return -errno.ENOKEY;
+    if (replaced > 0 && !this.#nodes.passes(replaced, caller)) return -errno.ENOKEY;
     if ((flags & RENAME_EXCHANGE) !== 0 && replaced < 0) return replaced;
     if (replaced === slot) return 0;
     if (replaced > 0 && (flags & RENAME_NOREPLACE) !== 0) return -errno.EEXIST;

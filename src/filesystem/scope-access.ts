@@ -4,6 +4,7 @@ import { ScopeKeys } from '../format/scope-keys.js';
 import { peekSlotCopy, SLOT_COPY, SLOT_COPY_HEAD, type SlotVersion } from '../format/slot-copy.js';
 import type { Address } from '../libc/ffi.js';
 import { pinned, type Secret } from '../libc/memory.js';
+import type { Terms } from './contract.js';
 import { NO_SLOT, type Slot } from './inode-table.js';
 import type { Locks } from './locks.js';
 import type { Nodes } from './nodes.js';
@@ -17,6 +18,9 @@ export type ControlResult =
   | { readonly ok: false; readonly errno: number; readonly at?: string; readonly lockedScope?: ScopeId };
 
 export const OK: ControlResult = { ok: true };
+
+/** For any caller, to read and write. */
+export const FOR_ANY: Terms = { gate: undefined, readOnly: false };
 
 /** From locked to open: secrets of scopes come in, change and are lent; their slots' copies in the tree. */
 export class ScopeAccess {
@@ -36,6 +40,7 @@ export class ScopeAccess {
     oldest: number,
     secrets: readonly Secret[],
     stored: SlotVersion = { epoch: oldest + secrets.length - 1, list: 1 },
+    terms = FOR_ANY,
   ): ControlResult {
     const refuse = (result: ControlResult): ControlResult => {
       for (const secret of secrets) secret.wipe();
@@ -49,6 +54,7 @@ export class ScopeAccess {
       return refuse({ ok: false, errno: errno.ENOKEY, lockedScope: scope.parent.id });
     }
     const { suite, memory } = this.#volume;
+    scope.begin(terms);
     scope.keys = new ScopeKeys(suite, memory, scope.id, oldest, secrets);
     scope.state = 'open';
     scope.lockAt = Number.POSITIVE_INFINITY;
@@ -64,6 +70,7 @@ export class ScopeAccess {
     scope.keys.close();
     scope.keys = undefined;
     scope.state = 'locked';
+    scope.end();
     // Who was removed may have put back a store from before: the vault remembers.
     return opened.ok ? { ok: false, errno: errno.ESTALE } : opened;
   }

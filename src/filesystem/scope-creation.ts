@@ -54,6 +54,8 @@ export class ScopeCreation {
     const directory = this.#volume.directories.get(above);
     if (!home.isOpen) {
       refuse({ ok: false, errno: errno.ENOKEY, lockedScope: home.id });
+    } else if (home.readOnly) {
+      refuse({ ok: false, errno: errno.EROFS, lockedScope: home.id });
     } else if (directory === undefined) {
       refuse({ ok: false, errno: errno.ENOTDIR, at: names.at(-2) ?? '/' });
     } else if (/^\.{0,2}$|\0/.test(name) || name.length > NAME_MAX) {

@@ -1,5 +1,6 @@
 import type { ScopeId } from '../base/ids.js';
 import type { ScopeKeys } from '../format/scope-keys.js';
+import type { Caller, Gate, Meter, Terms } from './contract.js';
 import { NO_SLOT, type Slot } from './inode-table.js';
 
 /**
@@ -24,12 +25,37 @@ export class Scope {
   /** CLOCK_BOOTTIME in ms: when an orderly lock begins, and when it must be locked whatever happens. */
   lockAt = Number.POSITIVE_INFINITY;
   deadline = Number.POSITIVE_INFINITY;
+  #gate: Gate | undefined;
+  readOnly = false;
+  meter: Meter | undefined;
+  /** Requests that used it, by callers who may: an idle lease looks whether it grew. */
+  operations = 0;
+  /** Handles that are open, our notifiers' excepted. */
+  handles = 0;
 
   constructor(index: number, id: ScopeId, parent: Scope | undefined, path: string) {
     this.index = index;
     this.id = id;
     this.parent = parent;
     this.path = path;
+  }
+
+  /** Of a new generation, before it has keys. */
+  begin({ gate, readOnly }: Terms): void {
+    this.#gate = gate;
+    this.readOnly = readOnly;
+  }
+  /** Locked: its root is open to all again, as far as a locked one is. */
+  end(): void {
+    this.#gate = undefined;
+    this.readOnly = false;
+    this.meter = undefined;
+  }
+  get restricted(): boolean {
+    return this.#gate !== undefined;
+  }
+  admits(caller: Caller): boolean {
+    return this.#gate === undefined || caller.trusted || this.#gate.admits(caller);
   }
 
   get isOpen(): boolean {

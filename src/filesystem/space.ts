@@ -16,7 +16,7 @@ export class Space {
   }
 
   fallocate(node: NodeId, number: number, what: Allocation, caller: Caller, reply: Reply): void {
-    const file = this.#files.fileOf(node, number, caller, 'use', reply);
+    const file = this.#files.fileOf(node, number, caller, 'handle', reply);
     if (file === undefined) return;
     this.#files.inside(
       file,
@@ -45,7 +45,7 @@ export class Space {
     caller: Caller,
     reply: Reply,
   ): void {
-    const file = this.#files.fileOf(node, number, caller, 'use', reply);
+    const file = this.#files.fileOf(node, number, caller, 'handle', reply);
     if (file === undefined) return;
     const all = { ...WHOLE, exclusive: false };
     this.#files.inside(

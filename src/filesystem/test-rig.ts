@@ -100,7 +100,10 @@ export class Rig {
         expired: (receipts) => this.expired.push(...receipts),
         recovered: (_scope, path, before, after) => this.recovered.push([path, before, after]),
         writeBackFailed: (_scope, path, error) => this.failed.push([path, errnoName(error)]),
-        wiped: () => this.wipes++,
+        wiped: () => {
+          this.wipes++;
+          return 0;
+        },
       },
     );
     this.core.access.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));

@@ -115,7 +115,7 @@ export class Xattrs {
   }
 
   set(node: NodeId, change: XattrChange, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
+    const slot = this.#nodes.usable(node, caller, 'change');
     const done = slot < 0 ? slot : this.#set(slot, change);
     forgetXattr();
     if (done < 0) reply.error(-done);
@@ -174,7 +174,7 @@ export class Xattrs {
   }
 
   remove(node: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
+    const slot = this.#nodes.usable(node, caller, 'change');
     const done = slot < 0 ? slot : this.#remove(slot, name);
     forgetXattr();
     if (done < 0) reply.error(-done);

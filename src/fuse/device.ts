@@ -10,6 +10,11 @@ import type { Session } from './session.js';
  */
 const SPIN_MS = 0.04;
 
+/** A busy device keeps the thread out of poll(2): so often (ms) it looks all the same. */
+const LOOK_MS = 100;
+/** Its place among the polled. */
+const WATCHED = 1 << 2;
+
 export interface LoopHooks {
   /** Milliseconds (CLOCK_BOOTTIME) of the next deadline. */
   due(): number;
@@ -18,14 +23,19 @@ export interface LoopHooks {
   commands(): void;
   /** Jobs are done. */
   completions(): void;
+  /** Readable when {@link hangups} has something to do. */
+  readonly watched: number;
+  /** Somebody whose end matters is gone. */
+  hangups(): void;
   /** Goes on with a long computation for a moment; false: there is none. */
   slice(): boolean;
 }
 
 /** Reads requests until the filesystem is unmounted. */
 export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: LoopHooks): void {
-  const poll = new Poll([fd, doorbell.bell]);
+  const poll = new Poll([fd, doorbell.bell, hooks.watched]);
   let busyUntil = 0;
+  let lookAt = 0;
   for (;;) {
     if (doorbell.take(word.JOBS)) hooks.completions();
     if (doorbell.take(word.MAIL)) hooks.commands();
@@ -39,6 +49,10 @@ export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: L
     if (length > 0) {
       session.handle(length);
       hooks.slice();
+      if (session.lastAt > lookAt) {
+        hooks.hangups();
+        lookAt = session.lastAt + LOOK_MS;
+      }
       busyUntil = -1;
       continue;
     }
@@ -54,6 +68,6 @@ export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: L
     const next = hooks.due();
     const wait =
       next === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(next - systemClock.boottime()));
-    doorbell.sleep(poll, 1, Math.min(wait, 60_000));
+    if ((doorbell.sleep(poll, 1, Math.min(wait, 60_000)) & WATCHED) !== 0) hooks.hangups();
   }
 }

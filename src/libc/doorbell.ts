@@ -42,12 +42,13 @@ export class Doorbell {
     return Atomics.load(this.#words, word.MAIL) !== 0 || Atomics.load(this.#words, word.JOBS) !== 0;
   }
 
-  /** Sleeps in `poll`, whose descriptor number `index` is the bell, for at most `timeout` ms (-1: for ever). */
-  sleep(poll: Poll, index: number, timeout: number): void {
+  /** Sleeps in `poll`, whose descriptor number `index` is the bell, for at most `timeout` ms (-1: for ever). What is ready. */
+  sleep(poll: Poll, index: number, timeout: number): number {
     Atomics.store(this.#words, word.SLEEPING, 1);
     const ready = this.#rung ? 0 : poll.wait(timeout);
     Atomics.store(this.#words, word.SLEEPING, 0);
     if (ready > 0 && (ready & (1 << index)) !== 0) unring(this.bell);
+    return Math.max(0, ready);
   }
   /** Sleeps until it is rung. */
   wait(): void {

@@ -20,6 +20,7 @@ const CLOCK_REALTIME = 0;
 const CLOCK_BOOTTIME = 7;
 const CLONE_FS = 0x200;
 const PR_SET_DUMPABLE = 4;
+const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_IO_FLUSHER = 57;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
@@ -57,6 +58,10 @@ export function forbidDumps(): number {
 /** Memory reclaim in this thread must not wait for our own mount's writeback: prctl(2), PR_SET_IO_FLUSHER. */
 export function becomeIoFlusher(): number {
   return result(prctlCall(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
+}
+/** Orphans among our descendants become our children, not init's: prctl(2), PR_SET_CHILD_SUBREAPER. */
+export function adoptOrphans(): number {
+  return result(prctlCall(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 }
 export function eventfd(): number {
   // EFD_CLOEXEC | EFD_NONBLOCK

@@ -8,6 +8,7 @@ export const auditEvents = [
   'lock',
   'lease_change',
   'lease_end',
+  'budget',
   'slot_add',
   'slot_remove',
   'slot_rotate',

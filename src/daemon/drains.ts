@@ -1,0 +1,51 @@
+import type { ScopeId } from '../base/ids.js';
+import type { Core } from '../filesystem/core.js';
+import type { Scope } from '../filesystem/scope.js';
+import { systemClock } from '../libc/system.js';
+
+const LOOK_MS = 20;
+
+interface Drain {
+  readonly ids: ReadonlySet<ScopeId>;
+  readonly until: number;
+  readonly then: () => void;
+}
+
+/** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
+export class Drains {
+  readonly #core: Core;
+  #drains: Drain[] = [];
+  /** CLOCK_BOOTTIME, ms. */
+  due = Number.POSITIVE_INFINITY;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  #covers({ ids }: Drain, scope: Scope): boolean {
+    for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) if (ids.has(at.id)) return true;
+    return false;
+  }
+  has(scope: Scope): boolean {
+    return this.#drains.some((drain) => this.#covers(drain, scope));
+  }
+
+  /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds`. */
+  start(ids: readonly ScopeId[], milliseconds: number, then: () => void): void {
+    const now = systemClock.boottime();
+    this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
+    this.tick(now);
+  }
+
+  tick(now: number): void {
+    if (this.#drains.length === 0) return;
+    const over = this.#drains.filter(
+      (drain) =>
+        drain.until <= now ||
+        this.#core.volume.scopes.every((scope) => scope.handles === 0 || !this.#covers(drain, scope)),
+    );
+    this.#drains = this.#drains.filter((drain) => !over.includes(drain));
+    this.due = this.#drains.length === 0 ? Number.POSITIVE_INFINITY : now + LOOK_MS;
+    for (const { then } of over) then();
+  }
+}

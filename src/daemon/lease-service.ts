@@ -1,0 +1,238 @@
+import { Failure } from '../base/failure.js';
+import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
+import type { LeaseView, ReceiptView } from '../control/schemas.js';
+import type { HeldLease, LeaseRequest, Peer } from '../control/service.js';
+import type { EndReason, Holder, Lease, LeaseTerms } from '../keyring/leases.js';
+import type { OpenedScope } from '../keyring/scope-secrets.js';
+import { ANY, visibilityText } from '../keyring/visibility.js';
+import type { Secret, SecretInput } from '../libc/memory.js';
+import { cgroupOf, commandOf, unitIn } from '../libc/processes.js';
+import type { AuditedEvent } from './audit-log.js';
+import type { Granted } from './messages.js';
+import type { Receipts } from './receipts.js';
+import { refused } from './refusals.js';
+import type { ScopePaths } from './scope-paths.js';
+import type { ScopeSlots } from './scope-slots.js';
+import type { CoreCalls } from './transport.js';
+import { leaseView } from './views.js';
+
+function holderOf({ uid, pid }: Peer): Holder {
+  return { uid, pid, command: commandOf(pid), unit: unitIn(cgroupOf(pid)) };
+}
+
+/** A lease that asks for nothing but its scope. */
+export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
+  return {
+    purpose,
+    holder: holderOf(peer),
+    bound: [],
+    ttl: undefined,
+    maxTtl: undefined,
+    idle: undefined,
+    until: undefined,
+    visibility: ANY,
+    readOnly: false,
+    budget: undefined,
+  };
+}
+
+/** What a lease is asked for, but for its secret. */
+interface Wanted {
+  readonly terms: LeaseTerms;
+  readonly pid?: number | undefined;
+  /** A descriptor of the connection that it lives as long as, for the core to keep; or -errno. */
+  readonly connection?: (() => number) | undefined;
+  readonly ended?: (() => void) | undefined;
+}
+
+/** Leases as callers ask for them. The core's thread keeps them (lease-keeper.ts): here they are opened and written down. */
+export class LeaseService {
+  readonly #core: CoreCalls;
+  readonly #slots: ScopeSlots;
+  readonly #scopes: ScopePaths;
+  readonly #receipts: Receipts;
+  readonly #watchers = new Map<LeaseId, () => void>();
+
+  constructor(core: CoreCalls, slots: ScopeSlots, scopes: ScopePaths, receipts: Receipts) {
+    this.#core = core;
+    this.#slots = slots;
+    this.#scopes = scopes;
+    this.#receipts = receipts;
+  }
+
+  #show(lease: Lease): LeaseView {
+    return leaseView(lease, this.#scopes.fullPath(lease.scope));
+  }
+  async all(): Promise<LeaseView[]> {
+    const { leases } = await this.#core.call({ op: 'leases' });
+    return leases.map((lease) => this.#show(lease));
+  }
+  async #find(id: string): Promise<Lease> {
+    const { leases } = await this.#core.call({ op: 'leases' });
+    const lease = leases.find((candidate) => candidate.id === id);
+    if (lease !== undefined) return lease;
+    throw new Failure('not_found', `there is no lease ${id}`, {
+      hint: 'it may have ended: scopefs lease list shows those there are',
+    });
+  }
+  async one(id: string): Promise<LeaseView> {
+    return this.#show(await this.#find(id));
+  }
+
+  async create(request: LeaseRequest, input: SecretInput, peer: Peer): Promise<LeaseView> {
+    return this.#show(await this.#open(request, input, peer, {}));
+  }
+
+  async hold(
+    request: LeaseRequest,
+    input: SecretInput,
+    peer: Peer,
+    connection: () => number,
+    ended: () => void,
+  ): Promise<HeldLease> {
+    const lease = await this.#open(request, input, peer, { connection, ended });
+    return {
+      lease: this.#show(lease),
+      release: async () => {
+        // The core has seen the connection's end by itself, unless the response was given up while it goes on.
+        await this.#core
+          .call({ op: 'endLease', lease: lease.id })
+          .then(({ receipts }) => this.#receipts.of(receipts));
+      },
+    };
+  }
+
+  async #open(
+    request: LeaseRequest,
+    input: SecretInput,
+    peer: Peer,
+    held: Pick<Wanted, 'connection' | 'ended'>,
+  ): Promise<Lease> {
+    const { scope, pid, ...asked } = request;
+    const { id } = this.#scopes.resolve(scope);
+    const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
+    const terms: LeaseTerms = {
+      ...asked,
+      holder: holderOf(peer),
+      bound: [
+        ...(held.connection === undefined ? [] : (['connection'] as const)),
+        ...(processes ? (['process'] as const) : []),
+      ],
+    };
+    // One unlock of a scope after another: each takes its key through a throttle.
+    return this.#slots.inTurn(id, async () => {
+      const opened = await this.#slots.open(id, input, peer, 'unlock');
+      return this.#grant(id, opened, { terms, pid, ...held }, peer, opened.slot.number);
+    });
+  }
+
+  /** The root scope at mount: its key was verified already. Takes the secret over. */
+  async openRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
+    const opened = this.#slots.unchainRoot(root, secret);
+    await this.#slots.noteDamaged(root, opened.damaged, mounter);
+    await this.#grant(root, opened, { terms: plainTerms('mount', mounter) }, mounter, undefined);
+  }
+
+  /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
+  async #grant(
+    id: ScopeId,
+    opened: OpenedScope,
+    { terms, pid, connection, ended }: Wanted,
+    peer: Peer,
+    slot: number | undefined,
+  ): Promise<Lease> {
+    const lease = freshId<LeaseId>();
+    const { visibility, readOnly, purpose } = terms;
+    const kinds = [
+      ...(visibility.length === 0 ? [] : [`visible to ${visibilityText(visibility)}`]),
+      ...(readOnly ? ['read-only'] : []),
+    ];
+    const detail = kinds.length === 0 ? {} : { detail: kinds.join(', ') };
+    const entry = { event: 'unlock', scope: id, slot, lease, purpose, ...detail } as const;
+    try {
+      await this.#slots.audit.write({ ...entry, result: 'ok' }, peer);
+      const fd = connection?.();
+      if (fd !== undefined && fd < 0) throw new Failure('unreachable', 'the connection is gone');
+      // Before the core is asked: its end may be told as soon as it began.
+      if (ended !== undefined) this.#watchers.set(lease, ended);
+      const { granted } = await this.#core.call({
+        op: 'grant',
+        scope: id,
+        lease,
+        terms,
+        pid,
+        connection: fd,
+        oldest: opened.oldest,
+        secrets: opened.secrets.map((secret) => secret.address),
+        stored: { epoch: opened.epoch, list: opened.listVersion },
+      });
+      if (!granted.ok) throw this.#notGranted(granted, this.#scopes.fullPath(id));
+      if (granted.copyBehind) await this.#slots.writeCopy(id);
+      return granted.lease;
+    } catch (error) {
+      this.#watchers.delete(lease);
+      const code = error instanceof Failure ? error.code : 'internal';
+      await this.#slots.audit.write({ ...entry, result: code }, peer);
+      throw error;
+    } finally {
+      for (const secret of opened.secrets) secret.wipe();
+    }
+  }
+
+  #notGranted({ refusal, conflict, gone }: Extract<Granted, { ok: false }>, path: string): Failure {
+    if (gone !== undefined) {
+      return new Failure('not_found', `there is no process ${gone}`, { hint: 'it may have ended: see ps' });
+    }
+    if (conflict !== undefined) {
+      const { visibility, readOnly } = conflict;
+      return new Failure(
+        'conflict',
+        `${path} is unlocked for ${visibility}${readOnly ? ', to be read only' : ''}`,
+        {
+          hint: 'ask for the same, or wait until its leases have ended: scopefs lease list',
+          details: { visible_to: visibility, read_only: readOnly },
+        },
+      );
+    }
+    return refused(refusal ?? { ok: false, errno: 0 }, path, this.#scopes);
+  }
+
+  /** The row is durable before the key may stay longer. */
+  async change(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
+    const { scope, purpose } = await this.#find(id);
+    const entry = { event: 'lease_change', scope, purpose, detail: `ttl ${ttl / 1000} s` } as const;
+    await this.#slots.audit.write({ ...entry, lease: id, result: 'ok' }, peer);
+    const { lease } = await this.#core.call({ op: 'changeLease', lease: id as LeaseId, ttl });
+    if (lease !== undefined) return this.#show(lease);
+    throw new Failure('busy', `${this.#scopes.fullPath(scope)} is being locked`, { hint: 'unlock it again' });
+  }
+
+  async end(id: string, peer: Peer): Promise<ReceiptView[]> {
+    const lease = await this.#find(id);
+    // First what closes: a row that can't be written must not keep a scope open.
+    const { receipts } = await this.#core.call({ op: 'endLease', lease: lease.id });
+    if (receipts.length > 0) return this.#receipts.of(receipts);
+    await this.#audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
+    return [];
+  }
+
+  /** The core says that one is over. */
+  ended(lease: Lease, reason: EndReason): void {
+    this.#watchers.get(lease.id)?.();
+    this.#watchers.delete(lease.id);
+    // With its scope: the row of that lock says it. Revoked: whoever did it writes it down, by name.
+    if (reason === 'locked' || reason === 'revoked') return;
+    const { id, scope, purpose } = lease;
+    void this.#audit(
+      { event: 'lease_end', result: 'ok', scope, lease: id, purpose, detail: reason },
+      undefined,
+    );
+  }
+  spent(scope: ScopeId, lease: LeaseId, over: string, used: { bytes: number; files: number }): void {
+    const detail = `${over}: ${used.bytes} bytes, ${used.files} files`;
+    void this.#audit({ event: 'budget', result: 'forbidden', scope, lease, detail }, undefined);
+  }
+  #audit(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
+    return this.#receipts.audit(entry, peer);
+  }
+}

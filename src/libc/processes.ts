@@ -1,0 +1,70 @@
+import { basename } from 'node:path';
+import { close, open, openPath, read } from './files.js';
+import { pinned } from './memory.js';
+
+/** What proc(5) says of a process or thread. Cheap enough to ask at each request: no allocation but the text. */
+
+const buffer = pinned(16_384);
+
+function readProc(pid: number, file: string): string | undefined {
+  const fd = openPath(`/proc/${pid}/${file}`, open.O_RDONLY);
+  if (fd < 0) return undefined;
+  let length = 0;
+  for (;;) {
+    const got = read(fd, buffer.address + length, buffer.bytes.length - length);
+    if (got <= 0) break;
+    length += got;
+  }
+  close(fd);
+  return length === 0 ? undefined : buffer.bytes.toString('utf8', 0, length);
+}
+
+export interface Ancestry {
+  readonly parent: number;
+  /** In clock ticks since boot: with the pid it names one process for good. */
+  readonly started: number;
+}
+
+/** Undefined: there is no such process any more. */
+export function ancestry(pid: number): Ancestry | undefined {
+  const text = readProc(pid, 'stat');
+  if (text === undefined) return undefined;
+  // The command may hold spaces and parentheses: the last `)` ends it (proc_pid_stat(5)).
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { parent: Number(fields[1]), started: Number(fields[19]) };
+}
+
+/** The process that a thread belongs to. */
+export function processOf(tid: number): number | undefined {
+  const match = /^Tgid:\s(\d+)$/m.exec(readProc(tid, 'status') ?? '');
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Supplementary groups. */
+export function groupsOf(pid: number): number[] {
+  const match = /^Groups:\s(.*)$/m.exec(readProc(pid, 'status') ?? '');
+  return (match?.[1] ?? '').split(' ').filter(Boolean).map(Number);
+}
+
+export function userOf(pid: number): number | undefined {
+  const match = /^Uid:\s\d+\s(\d+)/m.exec(readProc(pid, 'status') ?? '');
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Its control group of version 2, from the hierarchy's root. */
+export function cgroupOf(pid: number): string | undefined {
+  return /^0::(.*)$/m.exec(readProc(pid, 'cgroup') ?? '')?.[1];
+}
+
+/** The unit of systemd in a control group's path: its last component that names one. */
+export function unitIn(cgroup: string | undefined): string | undefined {
+  return cgroup?.split('/').findLast((part) => /\.(service|scope)$/.test(part));
+}
+
+/** What people call that process: a script by its own name, not its interpreter's. */
+export function commandOf(pid: number): string | undefined {
+  const comm = readProc(pid, 'comm')?.trim();
+  if (comm !== 'node') return comm;
+  const [, script] = readProc(pid, 'cmdline')?.split('\0') ?? [];
+  return script === undefined || script === '' ? comm : basename(script);
+}
