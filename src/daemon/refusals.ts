@@ -18,6 +18,12 @@ export function refused(
         details: { scope: parent },
       });
     }
+    case errno.EROFS: {
+      const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
+      return new Failure('conflict', `${parent} is unlocked to be read only`, {
+        hint: 'lock it, and unlock it without --ro',
+      });
+    }
     case errno.EBUSY:
       return new Failure('busy', `${what} is being locked`, { hint: 'try again in a moment' });
     case errno.ENOENT:
