@@ -138,7 +138,7 @@ test('a lease that is shortened ends then, one that is prolonged lasts, and the 
     await sleep(50);
   t.equal(await rig.state('/a'), 'locked', 'it ends a second later');
   t.equal(await leaseOf(), undefined);
-  await t.rejects(rig.client.changeLease(id, { ttl: '1h' }), { code: 'not_found', hint: /leases/ });
+  await t.rejects(rig.client.changeLease(id, { ttl: '1h' }), { code: 'not_found', hint: /lease list/ });
   const changes = (await rig.client.audit(20)).filter(({ event }) => event === 'lease_change');
   t.match(changes, [
     { lease: id, detail: 'ttl 7200 s' },

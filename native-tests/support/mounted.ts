@@ -186,5 +186,6 @@ export interface Receipt {
   inodes_invalidated: number;
   bytes_flushed: number;
   errors: { file: string; error: string }[];
+  holders: { pid: number; command: string; files: string[] }[];
   seconds: number;
 }

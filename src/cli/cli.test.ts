@@ -151,6 +151,7 @@ test('tables align, receipts read as sentences', async (t) => {
     handles_cut: 3,
     inodes_invalidated: 4,
     bytes_flushed: 2048,
+    holders: [],
     errors: [{ file: 'a', error: 'EIO' }],
     locked_at: '',
     seconds: 0.0123,

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import type { Failure } from '../base/failure.js';
-import type { ReceiptView } from '../control/schemas.js';
+import type { HolderView, ReceiptView } from '../control/schemas.js';
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -38,13 +38,16 @@ export class Output {
     const colour = process.stderr.isTTY === true && process.env.NO_COLOR === undefined;
     const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
     process.stderr.write(`${label} ${failure.message}\n`);
-    const holders = failure.details?.holders as
-      | { pid: number; command: string; files: string[] }[]
-      | undefined;
-    for (const holder of holders ?? []) {
-      process.stderr.write(`  pid ${holder.pid} (${holder.command}): ${holder.files.join(', ')}\n`);
-    }
+    this.holders((failure.details?.holders ?? []) as HolderView[]);
     process.stderr.write(`  hint: ${failure.hint}\n`);
+  }
+
+  /** Who uses something, for people. */
+  holders(holders: readonly HolderView[]): void {
+    for (const { pid, uid, command, unit, files } of holders) {
+      const from = unit === null || unit === undefined ? '' : `, ${unit}`;
+      this.note(`  ${command} (pid ${pid}, uid ${uid}${from}): ${files.join(', ')}`);
+    }
   }
 
   /** Columns as wide as their widest cell. */
@@ -67,6 +70,10 @@ export class Output {
         : receipts.map((receipt) => this.#receipt(receipt)).join('\n'),
     );
     for (const receipt of receipts) {
+      if (!this.json && receipt.holders.length > 0) {
+        this.note(`scopefs: ${receipt.path} was still used by:`);
+        this.holders(receipt.holders);
+      }
       for (const { file, error } of receipt.errors) {
         process.stderr.write(`scopefs: ${receipt.path}: ${file} could not be written (${error})\n`);
       }

@@ -26,10 +26,12 @@ export const status: Verb = (program, run) => {
           return;
         }
         const scope = await client.scope(reference);
-        context.output.result(scope, () => {
+        const holders = scope.open_handles > 0 ? await client.holders(reference) : [];
+        context.output.result({ ...scope, holders }, () => {
           const until = scope.expires === null ? '' : ` until ${scope.expires}`;
           return `${scope.path} ${scope.state}${until}, ${scope.leases} leases, ${scope.open_handles} open handles`;
         });
+        if (!context.output.json) context.output.holders(holders);
         if (scope.state !== 'unlocked') context.exitStatus = LOCKED;
       }),
     );

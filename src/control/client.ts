@@ -1,10 +1,12 @@
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import type { z } from 'zod';
+import { parseDuration } from '../base/duration.js';
 import { Failure, isFailureCode } from '../base/failure.js';
 import type { SecretInput } from '../libc/memory.js';
 import {
   auditsSchema,
+  holdersSchema,
   type LeaseView,
   leaseSchema,
   leasesSchema,
@@ -59,6 +61,8 @@ interface Call {
   readonly path: string;
   readonly query?: Record<string, string | undefined>;
   readonly secret?: SecretInput;
+  /** The daemon is asked to wait so long (ms): then it has its time yet. */
+  readonly wait?: number;
 }
 
 /** The typed client of the daemon's Unix socket. Every failure is a `Failure` with the daemon's code and hint. */
@@ -106,9 +110,12 @@ export class Client {
           incoming.on('error', reject);
         },
       );
-      const timer = setTimeout(() => {
-        outgoing.destroy(this.#late());
-      }, this.#timeout);
+      const timer = setTimeout(
+        () => {
+          outgoing.destroy(this.#late());
+        },
+        this.#timeout + (call.wait ?? 0),
+      );
       outgoing.on('close', () => clearTimeout(timer));
       outgoing.on('error', (error: NodeJS.ErrnoException) =>
         reject(error instanceof Failure ? error : this.#unreachable(error)),
@@ -218,13 +225,17 @@ export class Client {
       outgoing.end(secret.view);
     });
   }
+  async holders(reference: string) {
+    const path = `/v1/scopes/${encode(reference)}/holders`;
+    return (await this.#call({ method: 'GET', path }, holdersSchema)).holders;
+  }
   async lock(reference: string, options: { reason?: string | undefined; wait?: string | undefined }) {
     const path = `/v1/scopes/${encode(reference)}/lock`;
-    const call = { method: 'POST', path, query: options } as const;
+    const call = { method: 'POST', path, query: options, wait: waitOf(options) } as const;
     return (await this.#call(call, receiptsSchema)).receipts;
   }
   async lockAll(options: { reason?: string | undefined; wait?: string | undefined }) {
-    const call = { method: 'POST', path: '/v1/lock', query: options } as const;
+    const call = { method: 'POST', path: '/v1/lock', query: options, wait: waitOf(options) } as const;
     return (await this.#call(call, receiptsSchema)).receipts;
   }
   changeLease(id: string, options: { ttl: string }) {
@@ -262,6 +273,10 @@ export class Client {
     return this.#call({ method: 'POST', path: '/v1/unmount' }, unmountSchema);
   }
 }
+
+/** Twice: until nothing is open, and until all is written. */
+const waitOf = ({ wait }: { wait?: string | undefined }): number =>
+  wait === undefined ? 0 : 2 * parseDuration(wait);
 
 const encode = (reference: string): string => encodeURIComponent(reference);
 

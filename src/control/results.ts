@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   auditsSchema,
+  holderSchema,
   leaseSchema,
   leasesSchema,
   receiptsSchema,
@@ -47,7 +48,7 @@ export const results = {
   'lease shorten': leaseSchema,
   'lease revoke': receiptsSchema,
   status: versionSchema.extend({ scopes: z.number().int(), unlocked: z.number().int() }),
-  'status SCOPE': scopeSchema,
+  'status SCOPE': scopeSchema.extend({ holders: z.array(holderSchema) }),
   ls: scopesSchema,
   'slot list': slotsSchema,
   'slot add': slotSchema,

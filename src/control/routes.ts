@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   auditsSchema,
+  holdersSchema,
   leaseSchema,
   leasesSchema,
   queries,
@@ -69,6 +70,14 @@ export const routes = {
     status: 200,
     response: scopeSchema,
   },
+  holders: {
+    method: 'get',
+    path: '/v1/scopes/{scope}/holders',
+    summary: 'Processes that use a scope, and with what',
+    query: queries.none,
+    status: 200,
+    response: holdersSchema,
+  },
   lock: {
     method: 'post',
     path: '/v1/scopes/{scope}/lock',
@@ -80,7 +89,8 @@ export const routes = {
   lockAll: {
     method: 'post',
     path: '/v1/lock',
-    summary: 'Lock everything, the root scope included',
+    summary:
+      'Lock everything, the root scope included. Without `wait` at once: keys go before anything is written back',
     query: queries.lock,
     status: 200,
     response: receiptsSchema,

@@ -61,6 +61,17 @@ export const leaseSchema = z.object({
 });
 export type LeaseView = z.infer<typeof leaseSchema>;
 
+/** A process that uses a scope: open files, working directory, mappings. */
+export const holderSchema = z.object({
+  pid: z.number().int(),
+  uid: z.number().int(),
+  command: z.string(),
+  unit: z.string().nullable(),
+  files: z.array(z.string()),
+});
+export type HolderView = z.infer<typeof holderSchema>;
+export const holdersSchema = z.object({ holders: z.array(holderSchema) });
+
 export const receiptSchema = z.object({
   scope: z.string(),
   path: z.string(),
@@ -71,6 +82,8 @@ export const receiptSchema = z.object({
   inodes_invalidated: z.number().int(),
   bytes_flushed: z.number().int(),
   errors: z.array(z.object({ file: z.string(), error: z.string() })),
+  /** Who still used it when the time to wait for them was over. */
+  holders: z.array(holderSchema),
   locked_at: z.string(),
   seconds: z.number(),
 });
@@ -185,5 +198,9 @@ export const queries = {
     hold: z.literal('1').optional(),
   }),
   changeLease: z.strictObject({ ttl: duration }),
-  lock: z.strictObject({ reason: reason.optional(), wait: duration.optional() }),
+  lock: z.strictObject({
+    reason: reason.optional(),
+    /** Give no more leases, and wait so long at most until nothing is open. */
+    wait: duration.optional(),
+  }),
 };

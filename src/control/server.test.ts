@@ -169,6 +169,9 @@ class FakeService implements ControlService {
   async endLease(): Promise<never[]> {
     throw new Error('a bug with details in it');
   }
+  holders(): never[] {
+    return [];
+  }
   async lock(reference: string, reason: string, wait: number | undefined): Promise<never[]> {
     this.asked.push([reference, reason, wait]);
     return [];

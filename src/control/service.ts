@@ -4,6 +4,7 @@ import type { SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import type {
   AuditView,
+  HolderView,
   LeaseView,
   ReceiptView,
   ScopeView,
@@ -74,6 +75,7 @@ export interface ControlService {
   rotateSlot(scope: string, slot: string, secret: SecretInput, peer: Peer): Promise<SlotChangeView>;
   /** The last rows of the audit, the oldest first. */
   audit(count: number): AuditView[];
+  holders(scope: string): HolderView[];
   lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;
   /** Resolves once the mount is gone; the daemon ends soon after. */

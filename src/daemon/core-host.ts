@@ -153,14 +153,15 @@ export class CoreHost<E extends Executor> {
           },
         );
         return;
+      case 'drain':
+        this.#drains.start(command.scopes, command.wait, (drained) => answer({ drained }));
+        return;
       case 'lock': {
-        const { scopes, reason, drain, limit } = command;
-        this.#drains.start(scopes, drain, () => {
-          const deadline = systemClock.boottime() + limit;
-          core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
-          // Panic: not even what is quick is waited for.
-          if (limit === 0) core.locks.tick(deadline);
-        });
+        const { scopes, reason, limit } = command;
+        const deadline = systemClock.boottime() + limit;
+        core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
+        // Panic: not even what is quick is waited for.
+        if (limit === 0) core.locks.tick(deadline);
         return;
       }
       case 'line':

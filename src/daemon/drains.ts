@@ -8,7 +8,7 @@ const LOOK_MS = 20;
 interface Drain {
   readonly ids: ReadonlySet<ScopeId>;
   readonly until: number;
-  readonly then: () => void;
+  readonly then: (drained: boolean) => void;
 }
 
 /** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
@@ -30,8 +30,8 @@ export class Drains {
     return this.#drains.some((drain) => this.#covers(drain, scope));
   }
 
-  /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds`. */
-  start(ids: readonly ScopeId[], milliseconds: number, then: () => void): void {
+  /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
+  start(ids: readonly ScopeId[], milliseconds: number, then: (drained: boolean) => void): void {
     const now = systemClock.boottime();
     this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
     this.tick(now);
@@ -39,13 +39,15 @@ export class Drains {
 
   tick(now: number): void {
     if (this.#drains.length === 0) return;
-    const over = this.#drains.filter(
-      (drain) =>
-        drain.until <= now ||
-        this.#core.volume.scopes.every((scope) => scope.handles === 0 || !this.#covers(drain, scope)),
-    );
-    this.#drains = this.#drains.filter((drain) => !over.includes(drain));
+    const over: [Drain, boolean][] = [];
+    this.#drains = this.#drains.filter((drain) => {
+      const drained = this.#core.volume.scopes.every(
+        (scope) => scope.handles === 0 || !this.#covers(drain, scope),
+      );
+      if (drained || drain.until <= now) over.push([drain, drained]);
+      return !drained && drain.until > now;
+    });
     this.due = this.#drains.length === 0 ? Number.POSITIVE_INFINITY : now + LOOK_MS;
-    for (const { then } of over) then();
+    for (const [{ then }, drained] of over) then(drained);
   }
 }

@@ -1,15 +1,14 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
+import type { HolderView } from '../control/schemas.js';
+import { cgroupOf, commandOf, unitIn, userOf } from '../libc/processes.js';
 
-export interface Holder {
-  readonly pid: number;
-  readonly command: string;
-  readonly files: string[];
-}
+/** Enough to recognize what a process is doing. */
+const MOST_FILES = 10;
 
-/** Processes that use something below a mount point: open files, working directory, root, mappings (proc(5)). */
-export function holdersOf(mountPoint: string): Holder[] {
-  const below = (path: string): boolean => path === mountPoint || path.startsWith(`${mountPoint}/`);
-  const holders: Holder[] = [];
+/** Processes that use something below a path: open files, working directory, root, mappings (proc(5)). */
+export function holdersOf(path: string): HolderView[] {
+  const below = (file: string): boolean => file === path || file.startsWith(`${path}/`);
+  const holders: HolderView[] = [];
   for (const entry of readdirSync('/proc')) {
     const pid = Number(entry);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
@@ -26,22 +25,20 @@ export function holdersOf(mountPoint: string): Holder[] {
     look(`/proc/${pid}/root`);
     for (const directory of ['fd', 'map_files']) {
       try {
-        for (const name of readdirSync(`/proc/${pid}/${directory}`)) {
+        for (const name of readdirSync(`/proc/${pid}/${directory}`))
           look(`/proc/${pid}/${directory}/${name}`);
-        }
       } catch {
         // As above.
       }
     }
-    if (files.size > 0) holders.push({ pid, command: commandOf(pid), files: [...files].slice(0, 10) });
+    if (files.size === 0) continue;
+    holders.push({
+      pid,
+      uid: userOf(pid) ?? -1,
+      command: commandOf(pid) ?? '?',
+      unit: unitIn(cgroupOf(pid)) ?? null,
+      files: [...files].slice(0, MOST_FILES),
+    });
   }
   return holders;
-}
-
-function commandOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-  } catch {
-    return '?';
-  }
 }

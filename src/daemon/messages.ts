@@ -39,8 +39,10 @@ export type Command =
       lease: LeaseId;
       terms: LeaseTerms;
     }
-  /** `drain`: first waits so long (ms) for their handles to be closed; no lease is given meanwhile. */
-  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; drain: number; limit: number }
+  /** Waits so long (ms) at most for the scopes' handles to be closed; no lease is given meanwhile. */
+  | { op: 'drain'; scopes: readonly ScopeId[]; wait: number }
+  /** `limit` (ms): then they are locked whatever is still to be written. */
+  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; limit: number }
   /** Of one scope, or of all. */
   | { op: 'status'; scope?: ScopeId }
   /** One more I/O worker takes jobs. */
@@ -80,6 +82,7 @@ export interface Results {
   slotCopy: { result: number };
   create: { result: ControlResult; parent?: ScopeId; path?: string };
   line: object;
+  drain: { drained: boolean };
   lock: { receipts: readonly LockReceipt[] };
   status: {
     scopes: readonly ScopeStatus[];

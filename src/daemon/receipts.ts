@@ -1,5 +1,5 @@
 import type { Log } from '../base/log.js';
-import type { ReceiptView } from '../control/schemas.js';
+import type { HolderView, ReceiptView } from '../control/schemas.js';
 import type { Peer } from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 import { systemClock } from '../libc/system.js';
@@ -9,16 +9,19 @@ import { type ScopePaths, shown } from './scope-paths.js';
 /** Receipts of locks for people, each written down. */
 export class Receipts {
   readonly #scopes: ScopePaths;
+  readonly #mountPoint: string;
   readonly #log: Log;
   readonly #auditLog: AuditLog;
 
-  constructor(scopes: ScopePaths, log: Log, auditLog: AuditLog) {
+  constructor(scopes: ScopePaths, mountPoint: string, log: Log, auditLog: AuditLog) {
+    this.#mountPoint = mountPoint;
     this.#scopes = scopes;
     this.#log = log;
     this.#auditLog = auditLog;
   }
 
-  async of(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
+  /** `holders`: who used them until the end. Each is named where it was: in the deepest of the scopes. */
+  async of(receipts: readonly LockReceipt[], holders: readonly HolderView[] = []): Promise<ReceiptView[]> {
     const views = receipts.map((receipt) => ({
       scope: receipt.scope,
       path: this.#scopes.fullPath(receipt.scope),
@@ -29,11 +32,24 @@ export class Receipts {
       inodes_invalidated: receipt.inodesInvalidated,
       bytes_flushed: receipt.bytesFlushed,
       errors: receipt.errors.map(({ file, error }) => ({ file: shown(file), error })),
+      holders: [] as HolderView[],
       locked_at: new Date(systemClock.wall()).toISOString(),
       seconds: receipt.seconds,
     }));
+    for (const holder of holders) this.#place(holder, views);
     await Promise.all(receipts.map((receipt) => this.#auditLock(receipt)));
     return views;
+  }
+
+  /** Children come first: a file belongs to the first scope that it lies in. */
+  #place(holder: HolderView, views: readonly ReceiptView[]): void {
+    const left = new Set(holder.files);
+    for (const { path, holders } of views) {
+      const root = this.#mountPoint + (path === '/' ? '' : path);
+      const files = [...left].filter((file) => file === root || file.startsWith(`${root}/`));
+      for (const file of files) left.delete(file);
+      if (files.length > 0) holders.push({ ...holder, files });
+    }
   }
 
   #auditLock({ scope, reason, errors }: LockReceipt): Promise<void> {

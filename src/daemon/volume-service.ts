@@ -3,6 +3,7 @@ import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type {
   AuditView,
+  HolderView,
   LeaseView,
   ReceiptView,
   ScopeView,
@@ -16,6 +17,7 @@ import type { EndReason, Lease } from '../keyring/leases.js';
 import { Slots } from '../keyring/slots.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
+import { holdersOf } from './holders.js';
 import { LOCK_LIMIT_MS } from './lease-keeper.js';
 import { LeaseService, plainTerms } from './lease-service.js';
 import type { ScopeStatus } from './messages.js';
@@ -56,7 +58,7 @@ export class VolumeService implements ControlService {
     this.#core = core;
     this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
     this.#unmount = unmount;
-    this.#receipts = new Receipts(this.#scopes, context.log, this.slots.audit);
+    this.#receipts = new Receipts(this.#scopes, context.mountPoint, context.log, this.slots.audit);
     this.#leases = new LeaseService(core, this.slots, this.#scopes, this.#receipts);
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
@@ -217,14 +219,18 @@ export class VolumeService implements ControlService {
     wait: number | undefined,
     limit: number,
   ): Promise<ReceiptView[]> {
-    const { receipts } = await this.#core.call({
-      op: 'lock',
-      scopes,
-      reason,
-      drain: wait ?? 0,
-      limit: wait === undefined ? limit : Math.min(wait, LOCK_LIMIT_MS),
-    });
-    return this.#receipts.of(receipts);
+    let holders: HolderView[] = [];
+    if (wait !== undefined) {
+      const { drained } = await this.#core.call({ op: 'drain', scopes, wait });
+      if (!drained) holders = holdersOf(this.#context.mountPoint);
+    }
+    const call = { op: 'lock', scopes, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
+    const { receipts } = await this.#core.call(call);
+    return this.#receipts.of(receipts, holders);
+  }
+  holders(reference: string): HolderView[] {
+    const path = this.#scopes.fullPath(this.#scopes.resolve(reference).id);
+    return holdersOf(this.#context.mountPoint + (path === '/' ? '' : path));
   }
   async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
     return this.#lock([this.#scopes.resolve(reference).id], reason, wait, LOCK_LIMIT_MS);
