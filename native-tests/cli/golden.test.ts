@@ -78,6 +78,14 @@ test('a session, word for word', async (t) => {
   say('slot', 'rm', 'alice', 'desktop');
   say('slot', 'rm', 'alice', '0');
   say('slot', 'rm', 'alice', 'laptop');
+  say('unlock', 'alice', '--with', file('new'), '--visible-to', 'uid:1000', '--idle', '10m', '--ro');
+  say('lock', 'alice');
+  say('unlock', 'alice', '--with', file('new'), '--visible-to', 'uid:1000', '--idle', '10m', '--ro');
+  say('lease', 'list');
+  say('rm', 'alice');
+  say('rm', 'alice', '--shred');
+  say('rm', 'alice', '--shred', '--yes=alice');
+  say('ls');
   say('lock', '-a');
   say('lock', '-a');
   say('unmount', mount);

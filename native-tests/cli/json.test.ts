@@ -113,6 +113,11 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   t.match(json(['slot', 'list', 'a', ...host]), { slots: [{ number: 1, status: 'ok' }] });
   const { entries } = json(['audit', 'tail', ...host]) as { entries: { event: string }[] };
   t.equal(entries.at(-1)?.event, 'slot_remove');
+  json(['create', 'gone', '--with', key, ...host]);
+  t.match(json(['rm', 'gone', '--shred', '--yes=gone', ...host]), {
+    path: '/gone',
+    receipts: [{ path: '/gone' }],
+  });
   const all = receiptsSchema.parse(json(['lock', '-a', ...host])).receipts;
   t.same(
     all.map((receipt) => receipt.path),

@@ -83,7 +83,7 @@ test('a restricted lease is exclusive; the same kind joins, and the last one loc
   await t.rejects(rig.lease('/a', { visible_to: first.visible_to, ro: '1' }), { code: 'conflict' });
   const refused = rig.vault.cli('unlock', '/a', '--with', `file:${rig.key('/a')}`);
   t.equal(refused.status, 8);
-  t.match(refused.stderr, /unlocked for uid:41001,uid:41002/);
+  t.match(refused.stderr, /unlocked for uid:41001,uid:41002, to read and write/);
   t.match(rig.vault.cli('lease', 'list').stdout, /uid:41001,uid:41002/);
   t.match(await rig.client.scope('/a'), { leases: 2, visible_to: 'uid:41001,uid:41002' });
   // A descriptor of one generation is dead in the next, whoever that is for.

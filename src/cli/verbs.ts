@@ -8,6 +8,7 @@ import { lease } from './lease.js';
 import { lock } from './lock.js';
 import { ls } from './ls.js';
 import { mount } from './mount.js';
+import { rm } from './rm.js';
 import { schema } from './schema.js';
 import { slot } from './slot.js';
 import { status } from './status.js';
@@ -35,6 +36,7 @@ export const verbs: readonly Verb[] = [
   lease,
   status,
   ls,
+  rm,
   slot,
   audit,
   schema,

@@ -14,6 +14,7 @@ import {
   receiptsSchema,
   scopeSchema,
   scopesSchema,
+  shredSchema,
   slotChangeSchema,
   slotSchema,
   slotsSchema,
@@ -35,6 +36,9 @@ export function answers(path: string): Promise<boolean> {
 
 /** Nobody needs a reply longer than a listing of many scopes. */
 const REPLY_LIMIT = 64 << 20;
+
+/** Millions of files are unlinked one by one. */
+const SHRED_MS = 24 * 3_600_000;
 
 /** A lease that lives as long as its connection. */
 export interface Held {
@@ -224,6 +228,11 @@ export class Client {
       );
       outgoing.end(secret.view);
     });
+  }
+  shred(reference: string, yes: string) {
+    const query = { shred: '1', yes };
+    const path = `/v1/scopes/${encode(reference)}`;
+    return this.#call({ method: 'DELETE', path, query, wait: SHRED_MS }, shredSchema);
   }
   async holders(reference: string) {
     const path = `/v1/scopes/${encode(reference)}/holders`;

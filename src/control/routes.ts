@@ -8,6 +8,7 @@ import {
   receiptsSchema,
   scopeSchema,
   scopesSchema,
+  shredSchema,
   slotChangeSchema,
   slotSchema,
   slotsSchema,
@@ -69,6 +70,14 @@ export const routes = {
     query: queries.none,
     status: 200,
     response: scopeSchema,
+  },
+  shred: {
+    method: 'delete',
+    path: '/v1/scopes/{scope}',
+    summary: 'Destroy a scope: its slots here, then its data. It may be locked; its parent must be unlocked',
+    query: queries.shred,
+    status: 200,
+    response: shredSchema,
   },
   holders: {
     method: 'get',

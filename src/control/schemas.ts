@@ -89,6 +89,36 @@ export const receiptSchema = z.object({
 });
 export type ReceiptView = z.infer<typeof receiptSchema>;
 
+export const slotSchema = z.object({
+  number: z.number().int(),
+  type: z.enum(slotTypes).nullable(),
+  label: z.string().nullable(),
+  created: z.string().nullable(),
+  /**
+   * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
+   * scope's list has it, the store has not.
+   */
+  status: z.enum(['ok', 'damaged', 'missing', 'unverified']),
+});
+export type SlotView = z.infer<typeof slotSchema>;
+
+/** A scope was destroyed. */
+export const shredSchema = z.object({
+  scope: z.string(),
+  path: z.string(),
+  /** As they were: their secrets open older copies. */
+  slots: z.array(slotSchema),
+  epochs: z.number().int(),
+  files_unlinked: z.number().int(),
+  bytes_unlinked: z.number().int(),
+  /** What can still be read, where, and with what. */
+  still_opens: z.array(z.string()),
+  /** Of its lock, where it was unlocked. */
+  receipts: z.array(receiptSchema),
+  shredded_at: z.string(),
+});
+export type ShredView = z.infer<typeof shredSchema>;
+
 export const versionSchema = z.object({
   version: z.string(),
   volume: z.string(),
@@ -105,18 +135,6 @@ export const versionSchema = z.object({
 });
 export type VersionView = z.infer<typeof versionSchema>;
 
-export const slotSchema = z.object({
-  number: z.number().int(),
-  type: z.enum(slotTypes).nullable(),
-  label: z.string().nullable(),
-  created: z.string().nullable(),
-  /**
-   * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
-   * scope's list has it, the store has not.
-   */
-  status: z.enum(['ok', 'damaged', 'missing', 'unverified']),
-});
-export type SlotView = z.infer<typeof slotSchema>;
 export const slotsSchema = z.object({ slots: z.array(slotSchema) });
 
 /** A slot was removed or made anew: a new epoch began. */
@@ -198,6 +216,11 @@ export const queries = {
     hold: z.literal('1').optional(),
   }),
   changeLease: z.strictObject({ ttl: duration }),
+  shred: z.strictObject({
+    shred: z.literal('1'),
+    /** Its path again, against a slip. */
+    yes: z.string().min(1).max(4096),
+  }),
   lock: z.strictObject({
     reason: reason.optional(),
     /** Give no more leases, and wait so long at most until nothing is open. */

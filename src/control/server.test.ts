@@ -169,6 +169,9 @@ class FakeService implements ControlService {
   async endLease(): Promise<never[]> {
     throw new Error('a bug with details in it');
   }
+  async shred(): Promise<never> {
+    throw new Failure('conflict', 'not here');
+  }
   holders(): never[] {
     return [];
   }

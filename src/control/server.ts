@@ -155,6 +155,7 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   scopes: async (service) => ({ scopes: await service.scopes() }),
   createScope: (service, { path, slot }, { peer }, secret) => service.createScope(path, slot, secret, peer),
   scope: (service, _query, { parameter }) => service.scope(parameter('scope')),
+  shred: (service, { yes }, { parameter, peer }) => service.shred(parameter('scope'), yes, peer),
   holders: (service, _query, { parameter }) => ({ holders: service.holders(parameter('scope')) }),
   lock: async (service, { reason, wait }, { parameter }) => ({
     receipts: await service.lock(parameter('scope'), reason ?? 'asked', milliseconds(wait)),

@@ -8,6 +8,7 @@ import type {
   LeaseView,
   ReceiptView,
   ScopeView,
+  ShredView,
   SlotChangeView,
   SlotView,
   VersionView,
@@ -75,6 +76,8 @@ export interface ControlService {
   rotateSlot(scope: string, slot: string, secret: SecretInput, peer: Peer): Promise<SlotChangeView>;
   /** The last rows of the audit, the oldest first. */
   audit(count: number): AuditView[];
+  /** `yes`: its path, as whoever asks has repeated it. */
+  shred(scope: string, yes: string, peer: Peer): Promise<ShredView>;
   holders(scope: string): HolderView[];
   lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;

@@ -153,6 +153,11 @@ export class CoreHost<E extends Executor> {
           },
         );
         return;
+      case 'removeScope':
+        core.scopeRemoval.remove(command.scope, (result, aside) =>
+          answer({ result, ...(aside === undefined ? {} : { aside }) }),
+        );
+        return;
       case 'drain':
         this.#drains.start(command.scopes, command.wait, (drained) => answer({ drained }));
         return;
@@ -171,7 +176,7 @@ export class CoreHost<E extends Executor> {
       case 'status':
         answer({
           scopes: (command.scope === undefined
-            ? core.volume.scopes
+            ? core.volume.scopes.filter(({ gone }) => !gone)
             : core.volume.scopes.filter(({ id }) => id === command.scope)
           ).map((scope) => ({
             id: scope.id,

@@ -187,7 +187,7 @@ export class LeaseService {
       const { visibility, readOnly } = conflict;
       return new Failure(
         'conflict',
-        `${path} is unlocked for ${visibility}${readOnly ? ', to be read only' : ''}`,
+        `${path} is unlocked for ${visibility === 'any' ? 'any caller' : visibility}, ${readOnly ? 'to be read only' : 'to read and write'}`,
         {
           hint: 'ask for the same, or wait until its leases have ended: scopefs lease list',
           details: { visible_to: visibility, read_only: readOnly },

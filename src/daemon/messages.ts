@@ -39,6 +39,8 @@ export type Command =
       lease: LeaseId;
       terms: LeaseTerms;
     }
+  /** Takes a locked scope out of the tree: its backing directory is aside then. */
+  | { op: 'removeScope'; scope: ScopeId }
   /** Waits so long (ms) at most for the scopes' handles to be closed; no lease is given meanwhile. */
   | { op: 'drain'; scopes: readonly ScopeId[]; wait: number }
   /** `limit` (ms): then they are locked whatever is still to be written. */
@@ -82,6 +84,7 @@ export interface Results {
   slotCopy: { result: number };
   create: { result: ControlResult; parent?: ScopeId; path?: string };
   line: object;
+  removeScope: { result: ControlResult; aside?: string };
   drain: { drained: boolean };
   lock: { receipts: readonly LockReceipt[] };
   status: {

@@ -20,6 +20,7 @@ import { openLog } from './log.js';
 import type { CoreData, CoreEvent } from './messages.js';
 import { nativeTransport } from './native-transport.js';
 import { knownScopes } from './scope-paths.js';
+import { leftovers, unlinkAside } from './shredder.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { VolumeService } from './volume-service.js';
 
@@ -182,6 +183,11 @@ async function main(): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
   mountedHere = undefined;
+  // Before anybody can destroy another.
+  const left = await leftovers(data.tree);
+  Promise.all(left.map((name) => unlinkAside(data.tree, name))).catch((error: unknown) => {
+    log.error('what is left of destroyed scopes could not be unlinked', { error });
+  });
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;

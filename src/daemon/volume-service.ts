@@ -7,6 +7,7 @@ import type {
   LeaseView,
   ReceiptView,
   ScopeView,
+  ShredView,
   SlotChangeView,
   SlotView,
   VersionView,
@@ -25,6 +26,7 @@ import { Receipts } from './receipts.js';
 import { refused } from './refusals.js';
 import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
 import { ScopeSlots } from './scope-slots.js';
+import { shred } from './shredding.js';
 import type { SlotServices } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { version } from './version.js';
@@ -227,6 +229,17 @@ export class VolumeService implements ControlService {
     const call = { op: 'lock', scopes, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
     const { receipts } = await this.#core.call(call);
     return this.#receipts.of(receipts, holders);
+  }
+  shred(reference: string, yes: string, peer: Peer): Promise<ShredView> {
+    const parts = {
+      services: this.#context,
+      core: this.#core,
+      scopes: this.#scopes,
+      slots: this.slots,
+      // Nothing of it is worth writing back.
+      lock: ({ id }: KnownScopeRecord) => this.#lock([id], 'shred', undefined, 0),
+    };
+    return shred(parts, this.#scopes.resolve(reference), yes, peer);
   }
   holders(reference: string): HolderView[] {
     const path = this.#scopes.fullPath(this.#scopes.resolve(reference).id);

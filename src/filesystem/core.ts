@@ -15,6 +15,7 @@ import { Renaming } from './renaming.js';
 import type { Scope } from './scope.js';
 import { ScopeAccess } from './scope-access.js';
 import { ScopeCreation } from './scope-creation.js';
+import { ScopeRemoval } from './scope-removal.js';
 import { Space } from './space.js';
 import { type KnownScope, Volume, type VolumeOptions } from './volume.js';
 import { Xattrs } from './xattrs.js';
@@ -46,6 +47,7 @@ export class Core {
   readonly locks: Locks;
   readonly access: ScopeAccess;
   readonly creation: ScopeCreation;
+  readonly scopeRemoval: ScopeRemoval;
 
   constructor(options: VolumeOptions, scopes: readonly KnownScope[], events: CoreEvents) {
     this.volume = new Volume(options);
@@ -61,6 +63,7 @@ export class Core {
     this.locks = new Locks(this.volume, this.#handles, this.files, events);
     this.access = new ScopeAccess(this.volume, this.nodes, this.locks);
     this.creation = new ScopeCreation(this.volume, this.nodes, this.making, this.access);
+    this.scopeRemoval = new ScopeRemoval(this.volume, this.access, this.locks);
     this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
     const pathOf = (at: Slot): string => this.volume.directories.pathInScope(at) ?? '?';
     this.volume.onRecovered = (at, before, after) =>

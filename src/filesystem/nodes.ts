@@ -246,7 +246,7 @@ export class Nodes {
   }
 
   #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
-    const { table, backing, directories, scopes } = this.volume;
+    const { table, backing, directories } = this.volume;
     const length = backing.getxattr(handle, stored, XATTR, value);
     const place = { directory: parent.id, name };
     const keys = parent.scope.live;
@@ -257,7 +257,7 @@ export class Nodes {
       return this.addDirectory(parent, name, record.id, record.epoch, stat);
     }
     const id = scopeId(record.id.toString('hex'));
-    const scope = scopes.find((candidate) => candidate.id === id);
+    const scope = this.volume.scope(id);
     if (scope === undefined) return -errno.EIO;
     let slot = scope.root;
     if (slot === NO_SLOT) {

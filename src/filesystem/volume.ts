@@ -131,7 +131,7 @@ export class Volume {
     return scope;
   }
   scope(id: ScopeId): Scope | undefined {
-    return this.scopes.find((scope) => scope.id === id);
+    return this.scopes.find((scope) => scope.id === id && !scope.gone);
   }
 
   /** A name of the vault's own for something under way. */

@@ -9,6 +9,9 @@ import { openRecord, sealRecord } from './sealed-record.js';
 const MAGIC = Buffer.from('SCOPEFSF');
 const VERSION = 1;
 const CLEAR = 64;
+/** Where a header has its file's tag, in clear. */
+export const TAG_AT = 32;
+export const TAG_BYTES = 16;
 const SEALED = HEADER_BYTES - CLEAR - 40;
 
 /** The facts of one file. `fileId` and `tag` have 16 bytes. */

@@ -12,8 +12,9 @@ export const MAP_INLINE = 2048;
 export const MAP_RANGES = 400_000;
 
 /** Name in the tree's root of a larger map: by the file's tag, so that renames and links do not touch it. */
+export const MAP_PREFIX = '+M';
 export function mapFileName(tag: Buffer): string {
-  return `+M${tag.toString('base64url')}`;
+  return MAP_PREFIX + tag.toString('base64url');
 }
 
 const MAGIC = Buffer.from('SCOPEFSM');

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { SivKey } from '../crypto/siv.js';
 import { pinned } from '../libc/memory.js';
 
@@ -10,6 +10,14 @@ const IV = 16;
 const INLINE = 176;
 export const LONG_PREFIX = '+L';
 export const SIDE_PREFIX = '+N';
+const ASIDE_PREFIX = '+G';
+/** A fresh name in the tree's root for what is to be unlinked: a scope that was destroyed, and directories out of it. */
+export function asideName(): string {
+  return ASIDE_PREFIX + randomBytes(16).toString('base64url');
+}
+export function isAside(name: string): boolean {
+  return name.startsWith(ASIDE_PREFIX);
+}
 /** Bytes of the largest side file. */
 export const SIDE_BYTES = IV + 256;
 

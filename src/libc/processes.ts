@@ -65,6 +65,9 @@ export function unitIn(cgroup: string | undefined): string | undefined {
 export function commandOf(pid: number): string | undefined {
   const comm = readProc(pid, 'comm')?.trim();
   if (comm !== 'node') return comm;
-  const [, script] = readProc(pid, 'cmdline')?.split('\0') ?? [];
+  const script = readProc(pid, 'cmdline')
+    ?.split('\0')
+    .slice(1)
+    .find((argument) => !argument.startsWith('-'));
   return script === undefined || script === '' ? comm : basename(script);
 }

@@ -9,6 +9,7 @@ export const auditEvents = [
   'lease_change',
   'lease_end',
   'budget',
+  'shred',
   'slot_add',
   'slot_remove',
   'slot_rotate',
