@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import { type IncomingMessage, request, type Server } from 'node:http';
+import { Agent, type IncomingMessage, request, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
@@ -87,18 +87,22 @@ const PARSER_BUFFER = 65_536;
  * a request to ourselves with as many zeros. Failing is no reason to fail the caller; the next key body tries again.
  */
 function overwriteParser(socket: string): Promise<void> {
-  return new Promise((resolve) => {
-    const outgoing = request(
-      { socketPath: socket, method: 'POST', path: OVERWRITE, agent: false },
-      (incoming) => {
+  const send = (agent: Agent | false): Promise<boolean> =>
+    new Promise((resolve) => {
+      const outgoing = request({ socketPath: socket, method: 'POST', path: OVERWRITE, agent }, (incoming) => {
         incoming.resume();
-        incoming.on('close', () => resolve());
-      },
-    );
-    outgoing.on('error', () => resolve());
-    outgoing.end(Buffer.alloc(2 * PARSER_BUFFER));
+        incoming.on('close', () => resolve(true));
+      });
+      outgoing.on('error', () => resolve(false));
+      outgoing.end(filler);
+    });
+  // The kept connection may have been closed for a newer caller's.
+  return send(toOurselves).then(async (done) => {
+    if (!done) await send(false);
   });
 }
+const toOurselves = new Agent({ keepAlive: true, maxSockets: 1 });
+const filler = Buffer.alloc(2 * PARSER_BUFFER);
 const OVERWRITE = '/internal/overwrite';
 
 async function withSecret<Q extends z.ZodType, T>(
@@ -108,16 +112,19 @@ async function withSecret<Q extends z.ZodType, T>(
   use: (parameters: z.infer<Q>, secret: SecretInput) => Promise<T>,
 ): Promise<T> {
   let secret: SecretInput | undefined;
+  let overwritten: Promise<void> | undefined;
   try {
     // What is refused may be a key all the same.
     secret = await readSecret(c.env.incoming);
+    // The body has passed: beside what it is for.
+    overwritten = overwriteParser(socket);
     if (c.req.header('content-type') !== 'application/octet-stream') {
       throw new Failure('usage', 'a secret is sent as application/octet-stream');
     }
     return await use(query(c, schema), secret);
   } finally {
     secret?.wipe();
-    await overwriteParser(socket);
+    await (overwritten ?? overwriteParser(socket));
   }
 }
 

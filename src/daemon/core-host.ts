@@ -177,7 +177,7 @@ export class CoreHost<E extends Executor> {
         answer({
           scopes: (command.scope === undefined
             ? core.volume.scopes.filter(({ gone }) => !gone)
-            : core.volume.scopes.filter(({ id }) => id === command.scope)
+            : [core.scope(command.scope)].filter((scope) => scope !== undefined)
           ).map((scope) => ({
             id: scope.id,
             state: core.locks.stateOf(scope),

@@ -37,6 +37,28 @@ export function knownScopes(
 
 /** The scopes of a mounted vault by id and by path. */
 export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
+  /** By full path, until a scope moves: then it is made anew. Of several with one path the first. */
+  #byPath: Map<string, ScopeId> | undefined;
+
+  override set(id: ScopeId, record: KnownScopeRecord): this {
+    super.set(id, record);
+    const path = this.fullPath(id);
+    if (this.#byPath?.has(path) === false) this.#byPath.set(path, id);
+    return this;
+  }
+  override delete(id: ScopeId): boolean {
+    this.#byPath = undefined;
+    return super.delete(id);
+  }
+  /** A scope's root has another path below its parent scope, and so have all below it. */
+  move(id: ScopeId, path: string): boolean {
+    const record = this.get(id);
+    if (record === undefined) return false;
+    record.path = path;
+    this.#byPath = undefined;
+    return true;
+  }
+
   fullPath(id: ScopeId): string {
     const names: string[] = [];
     for (let at: ScopeId | undefined = id; at !== undefined; ) {
@@ -48,19 +70,23 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     return `/${names.join('/')}`;
   }
 
+  at(path: string): KnownScopeRecord | undefined {
+    if (this.#byPath === undefined) {
+      this.#byPath = new Map();
+      for (const id of this.keys()) {
+        const full = this.fullPath(id);
+        if (!this.#byPath.has(full)) this.#byPath.set(full, id);
+      }
+    }
+    const id = this.#byPath.get(path);
+    return id === undefined ? undefined : this.get(id);
+  }
+
   /** A scope by id or by path from the mount's root. */
   resolve(reference: string): KnownScopeRecord {
-    if (isId(reference)) {
-      const byId = this.get(scopeId(reference));
-      if (byId !== undefined) return byId;
-    }
-    const path = `/${reference
-      .split('/')
-      .filter((part) => part !== '')
-      .join('/')}`;
-    for (const scope of this.values()) {
-      if (this.fullPath(scope.id) === path) return scope;
-    }
+    const byId = isId(reference) ? this.get(scopeId(reference)) : undefined;
+    const found = byId ?? this.at(`/${pathParts(reference).join('/')}`);
+    if (found !== undefined) return found;
     throw new Failure('not_found', `there is no scope ${reference}`, {
       hint: 'list them with: scopefs ls',
     });
@@ -68,17 +94,9 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
 
   /** The deepest scope whose root is at or above a path. */
   containing(names: readonly string[]): KnownScopeRecord {
-    const path = `/${names.join('/')}`;
-    let best: KnownScopeRecord | undefined;
-    let length = -1;
-    for (const scope of this.values()) {
-      const root = this.fullPath(scope.id);
-      const inside = root === '/' || path === root || path.startsWith(`${root}/`);
-      if (inside && root.length > length) {
-        best = scope;
-        length = root.length;
-      }
+    for (let length = names.length; ; length--) {
+      const found = this.at(`/${names.slice(0, length).join('/')}`);
+      if (found !== undefined || length === 0) return found as KnownScopeRecord;
     }
-    return best as KnownScopeRecord;
   }
 }

@@ -149,9 +149,9 @@ export class VolumeService implements ControlService {
       this.#scopes.set(id, record);
       // A scope whose directory was never made (the daemon was killed) or is gone must not answer to this path.
       const here = this.#scopes.fullPath(id);
-      for (const other of [...this.#scopes.values()]) {
-        if (other.id !== id && this.#scopes.fullPath(other.id) === here)
-          this.moved(other.id, `lost-${other.id}`);
+      for (let other = this.#scopes.at(here); other !== undefined && other.id !== id; ) {
+        this.moved(other.id, `lost-${other.id}`);
+        other = this.#scopes.at(here);
       }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
@@ -304,9 +304,7 @@ export class VolumeService implements ControlService {
 
   /** A scope's root got another path below its parent scope: its label follows. */
   moved(id: ScopeId, path: string): void {
-    const scope = this.#scopes.get(id);
-    if (scope === undefined) return;
-    scope.path = path;
+    if (!this.#scopes.move(id, path)) return;
     const { store, storeKey, log } = this.#context;
     store
       .commit(() => store.setPath(id, storeKey.sealPath(id, path)))

@@ -69,6 +69,7 @@ export class Volume {
   readonly io: IoPool;
   readonly chunks: ChunkCache;
   readonly scopes: Scope[] = [];
+  readonly #byId = new Map<ScopeId, Scope>();
   /** Open files by slot. */
   readonly files = new Map<number, OpenFile>();
   readonly hardLinks: HardLinks;
@@ -125,13 +126,15 @@ export class Volume {
   }
 
   addScope(known: KnownScope): Scope {
-    const parent = this.scopes.find((scope) => scope.id === known.parent);
+    const parent = known.parent === undefined ? undefined : this.#byId.get(known.parent);
     const scope = new Scope(this.scopes.length, known.id, parent, known.path);
     this.scopes.push(scope);
+    this.#byId.set(known.id, scope);
     return scope;
   }
   scope(id: ScopeId): Scope | undefined {
-    return this.scopes.find((scope) => scope.id === id && !scope.gone);
+    const scope = this.#byId.get(id);
+    return scope?.gone === true ? undefined : scope;
   }
 
   /** A name of the vault's own for something under way. */
