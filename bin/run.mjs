@@ -96,7 +96,12 @@ if (what === 'demo') {
   run('node', ['dist/native-tests/demo/demo.js', ...rest]);
 } else if (what === 'bench') {
   run('node', ['dist/native-tests/bench/bench.js', ...rest]);
-} else if (what === 'bench:control' || what === 'bench:latency' || what === 'bench:memory' || what === 'bench:scopes') {
+} else if (
+  what === 'bench:control' ||
+  what === 'bench:latency' ||
+  what === 'bench:memory' ||
+  what === 'bench:scopes'
+) {
   run('node', [`dist/native-tests/bench/${what.slice(6)}.js`, ...rest]);
 } else if (what === 'test:long') {
   run('node', ['dist/native-tests/support/run-tests.js', 'native-tests', '--long', ...rest]);

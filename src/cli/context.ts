@@ -39,12 +39,45 @@ export class CommandContext {
   source(text: string | undefined): SecretSource {
     if (text !== undefined) return secretSource(text);
     throw new Failure('input_required', 'a secret is needed', {
-      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH or -',
+      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH, age:FILE, cmd:/PROGRAM, parent or -',
     });
   }
 
   read(source: SecretSource, what: string, confirm = false): Promise<SecretInput> {
     return source.read({ confirm, what, allowPrompt: this.options.input !== false });
+  }
+  /**
+   * Calls `use` for each scope with its secret, which is read once, but where a source has another for each scope; `how`
+   * goes with it to the daemon. Wiped afterwards.
+   */
+  async withSecret<T>(
+    client: Client,
+    source: SecretSource,
+    scopes: readonly string[],
+    what: string,
+    use: (scope: string, input: SecretInput, how: { with?: 'parent' }) => Promise<T>,
+  ): Promise<T[]> {
+    const how = source.impliedSlot === 'parent' ? ({ with: 'parent' } as const) : {};
+    const done: T[] = [];
+    let input: SecretInput | undefined;
+    try {
+      for (const scope of scopes) {
+        if (source.impliedSlot === 'age') {
+          input?.wipe();
+          const sealed = (await client.slots(scope)).flatMap((slot) => slot.sealed ?? []);
+          input = await source.read({ confirm: false, what, allowPrompt: false, sealed });
+        }
+        input ??= await this.read(source, what);
+        done.push(await use(scope, input, how));
+      }
+      return done;
+    } finally {
+      input?.wipe();
+    }
+  }
+  /** A new slot's secret. */
+  async newSecret(source: SecretSource, what: string): Promise<{ input: SecretInput; sealed?: string }> {
+    return source.make?.() ?? { input: await this.read(source, what, true) };
   }
 
   /** The slot type of a new secret. */

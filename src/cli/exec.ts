@@ -56,7 +56,7 @@ Example:
         // What the command leaves behind stays below us, where it is still of the tree.
         adoptOrphans();
         const client = await context.client();
-        const input = await context.read(context.source(options.with), 'passphrase');
+        const source = context.source(options.with);
         const held: Held[] = [];
         let running = true;
         try {
@@ -65,11 +65,9 @@ Example:
             purpose: options.purpose ?? `exec ${command[0]}`.slice(0, 200),
             visible_to: options.visibleTo ?? `tree:${process.pid}`,
           };
-          try {
-            for (const scope of scopes) held.push(await client.holdLease(scope, asked, input));
-          } finally {
-            input.wipe();
-          }
+          await context.withSecret(client, source, scopes, 'passphrase', async (scope, input, how) => {
+            held.push(await client.holdLease(scope, { ...asked, ...how }, input));
+          });
           for (const { lease, ended } of held) {
             void ended.then(() => {
               if (running) context.output.note(`${lease.path} was locked: the command goes on without it`);

@@ -1,5 +1,6 @@
 import { Failure } from '../base/failure.js';
 import { defaultSuite, suiteNames } from '../crypto/suites.js';
+import { rootSource } from './root-source.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
@@ -40,7 +41,7 @@ export const init: Verb = (program, run) => {
           });
         }
         const chunkSize = parseSize(options.chunkSize);
-        const source = context.source(options.with);
+        const source = rootSource(context, options.with);
         const slot = context.slotType(source, options.slot);
         const input = await context.read(source, 'passphrase of the root scope', true);
         try {

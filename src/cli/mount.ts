@@ -2,6 +2,7 @@ import { Failure } from '../base/failure.js';
 import { transports } from '../daemon/options.js';
 import { notifyManager } from '../libc/notify.js';
 import { socketPath } from './host.js';
+import { rootSource } from './root-source.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
@@ -52,7 +53,7 @@ export const mount: Verb = (program, run) => {
         // Before anybody is asked for a secret.
         readVault(vault);
         const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
-        const input = await context.read(context.source(options.with), 'passphrase of the root scope');
+        const input = await context.read(rootSource(context, options.with), 'passphrase of the root scope');
         try {
           const mounted = await launch({
             vault,

@@ -5,17 +5,31 @@ import { errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import { close, open, openPath, read } from '../libc/files.js';
 import { SecretInput } from '../libc/memory.js';
+import { openWithAge, sealForAge } from './age-source.js';
+import { fromCommand } from './command-source.js';
+
+const SOURCES = 'prompt, -, fd:N, file:PATH, cred:NAME, unix:PATH, age:FILE, cmd:/PROGRAM or parent';
 
 /** What `--with SRC` says: a type where the source implies one (PRODUCT.md, "Meanings that scripts rely on"). */
 export interface SecretSource {
   readonly text: string;
   /** New slots of this source are of this type unless `--slot` says otherwise. */
-  readonly impliedSlot: 'passphrase' | 'keyfile';
-  /** Reads it, into secret memory. `confirm`: a person must type it twice. */
-  read(options: { confirm: boolean; what: string; allowPrompt: boolean }): Promise<SecretInput>;
+  readonly impliedSlot: 'passphrase' | 'keyfile' | 'age' | 'cmd' | 'parent';
+  /** Reads it, into secret memory. */
+  read(options: ReadOptions): Promise<SecretInput>;
+  /** Where a new secret is made rather than read: it, and as an age file. */
+  make?(): Promise<{ input: SecretInput; sealed: string }>;
+}
+interface ReadOptions {
+  /** A person must type it twice. */
+  readonly confirm: boolean;
+  readonly what: string;
+  readonly allowPrompt: boolean;
+  /** What age slots the scope has. */
+  readonly sealed?: readonly string[] | undefined;
 }
 
-const later = ['age:', 'share:', 'cmd:', 'parent'];
+const later = ['share:'];
 
 export function secretSource(text: string): SecretSource {
   if (text === 'prompt') {
@@ -39,14 +53,29 @@ export function secretSource(text: string): SecretSource {
   if (text.startsWith('unix:/')) {
     return { text, impliedSlot: 'keyfile', read: () => fromSocket(text.slice(5)) };
   }
+  if (text === 'parent') {
+    return { text, impliedSlot: 'parent', read: async () => new SecretInput() };
+  }
+  if (text.startsWith('cmd:/')) {
+    return { text, impliedSlot: 'cmd', read: async () => fromCommand(text.slice(4)) };
+  }
+  if (text.startsWith('age:') && text.length > 4) {
+    const path = text.slice(4);
+    return {
+      text,
+      impliedSlot: 'age',
+      read: ({ sealed }) => openWithAge(path, sealed ?? []),
+      make: () => sealForAge(path),
+    };
+  }
   if (later.some((prefix) => text === prefix || text.startsWith(prefix))) {
     throw new Failure('usage', `the source ${text.split(':')[0]} is not built yet`, {
-      hint: 'use prompt, -, fd:N, file:PATH, cred:NAME or unix:PATH',
+      hint: `use ${SOURCES}`,
     });
   }
   // Never repeat the text: somebody may have typed the secret itself.
   throw new Failure('usage', 'not a source of secrets', {
-    hint: 'it is prompt, -, fd:N, file:PATH, cred:NAME or unix:PATH, never the secret itself',
+    hint: `it is ${SOURCES}; never the secret itself`,
   });
 }
 

@@ -4,7 +4,9 @@ import type { Client } from '../control/client.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { CommandContext } from './context.js';
+import { momentOf } from './lease-options.js';
 import { newRecoveryKey } from './recovery.js';
+import type { SecretSource } from './secret-source.js';
 import type { Verb } from './verbs.js';
 
 interface With {
@@ -14,6 +16,7 @@ interface Add extends With {
   new?: string;
   slot?: string;
   label?: string;
+  notAfter?: string;
 }
 
 /** Runs `use` while the scope is unlocked: with a short lease of its own where `--with` names a key. */
@@ -25,17 +28,18 @@ async function unlocked<T>(
   use: () => Promise<T>,
 ): Promise<T> {
   if (source === undefined) return use();
-  const input = await context.read(context.source(source), `passphrase of ${scope}`);
-  let lease: string;
-  try {
-    lease = (await client.createLease(scope, { ttl: '5m', purpose: 'scopefs slot' }, input)).id;
-  } finally {
-    input.wipe();
-  }
+  const asked = { ttl: '5m', purpose: 'scopefs slot' };
+  const [lease] = await context.withSecret(
+    client,
+    context.source(source),
+    [scope],
+    `passphrase of ${scope}`,
+    async (_scope, input, how) => (await client.createLease(scope, { ...asked, ...how }, input)).id,
+  );
   try {
     return await use();
   } finally {
-    await client.endLease(lease);
+    await client.endLease(lease as string);
   }
 }
 
@@ -44,6 +48,17 @@ function newSource(text: string | undefined) {
   throw new Failure('input_required', 'a new secret is needed', {
     hint: 'name its source: --new prompt, --new file:PATH, --new fd:N or --new -',
   });
+}
+
+/** A new secret of a slot of that type; scopefs makes recovery keys itself. */
+async function newSecret(
+  context: CommandContext,
+  source: SecretSource,
+  type: string | null,
+  scope: string,
+): Promise<{ input: SecretInput; sealed?: string }> {
+  if (type === 'recovery' && source.text === 'prompt') return { input: await newRecoveryKey(context, scope) };
+  return context.newSecret(source, `new passphrase of ${scope}`);
 }
 
 const describe = (slot: SlotView): string =>
@@ -73,12 +88,13 @@ export const slot: Verb = (program, run) => {
       const found = await (await context.client()).slots(scope);
       context.output.result({ slots: found }, () =>
         context.output.table(
-          ['SLOT', 'TYPE', 'LABEL', 'CREATED', 'STATUS'],
+          ['SLOT', 'TYPE', 'LABEL', 'CREATED', 'NOT AFTER', 'STATUS'],
           found.map((one) => [
             String(one.number),
             one.type ?? '?',
             one.label ?? '',
             one.created ?? '?',
+            one.not_after ?? '-',
             one.status,
           ]),
         ),
@@ -88,26 +104,28 @@ export const slot: Verb = (program, run) => {
 
   verb('add', 'add a slot')
     .option('--new <src>', 'where the new secret comes from')
-    .option('--slot <type>', 'passphrase, keyfile or recovery (from the source where not given)')
+    .option(
+      '--slot <type>',
+      'passphrase, keyfile, recovery, age, cmd or parent (from the source where not given)',
+    )
     .option('--label <text>', 'a name for it')
+    .option('--not-after <time>', 'when it opens nothing any more: 2026-12-24T18:30:00Z')
     .option(...withOption)
     .addHelpText(
       'after',
-      '\nExamples:\n  scopefs slot add users/alice --new prompt --label alice\n  scopefs slot add / --slot recovery --new prompt',
+      '\nExamples:\n  scopefs slot add users/alice --new prompt --label alice\n  scopefs slot add / --slot recovery --new prompt\n  scopefs slot add users/alice --new age:recipients.txt\n  scopefs slot add users/alice/mail --new parent',
     )
     .action(
       run(async (context, scope: string, options: Add) => {
         const source = context.source(newSource(options.new));
         const type = context.slotType(source, options.slot);
         const client = await context.client();
-        const input: SecretInput =
-          type === 'recovery' && source.text === 'prompt'
-            ? await newRecoveryKey(context, scope)
-            : await context.read(source, `new passphrase of ${scope}`, true);
+        const not_after = options.notAfter === undefined ? undefined : momentOf(options.notAfter);
+        const { input, sealed } = await newSecret(context, source, type, scope);
         try {
           const { label } = options;
           const added = await unlocked(context, client, scope, options.with, () =>
-            client.addSlot(scope, { slot: type, label }, input),
+            client.addSlot(scope, { slot: type, label, not_after, sealed }, input),
           );
           context.output.result(added, () => `added ${describe(added)}`);
         } finally {
@@ -122,13 +140,14 @@ export const slot: Verb = (program, run) => {
       run(async (context, scope: string, options: With) => {
         const source = context.source(options.with);
         const client = await context.client();
-        const input = await context.read(source, `passphrase of ${scope}`);
-        try {
-          const found = await client.testSlot(scope, input);
-          context.output.result(found, () => `opens ${describe(found)}`);
-        } finally {
-          input.wipe();
-        }
+        const [found] = (await context.withSecret(
+          client,
+          source,
+          [scope],
+          `passphrase of ${scope}`,
+          (_scope, input, how) => client.testSlot(scope, input, how),
+        )) as [SlotView];
+        context.output.result(found, () => `opens ${describe(found)}`);
       }),
     );
 
@@ -156,13 +175,10 @@ export const slot: Verb = (program, run) => {
         const found = (await client.slots(scope)).find(
           (one) => String(one.number) === reference || one.label === reference,
         );
-        const input: SecretInput =
-          found?.type === 'recovery' && source.text === 'prompt'
-            ? await newRecoveryKey(context, scope)
-            : await context.read(source, `new passphrase of ${scope}`, true);
+        const { input, sealed } = await newSecret(context, source, found?.type ?? null, scope);
         try {
           const change = await unlocked(context, client, scope, options.with, () =>
-            client.rotateSlot(scope, reference, input),
+            client.rotateSlot(scope, reference, input, { sealed }),
           );
           changed(context, 'rotated', change);
         } finally {

@@ -1,4 +1,3 @@
-import type { LeaseView } from '../control/schemas.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from './lease-options.js';
 import type { Verb } from './verbs.js';
 
@@ -33,15 +32,9 @@ Examples:
         const source = context.source(options.with);
         const asked = leaseOptions(options);
         const client = await context.client();
-        const input = await context.read(source, 'passphrase');
-        const leases: LeaseView[] = [];
-        try {
-          for (const scope of scopes) {
-            leases.push(await client.createLease(scope, asked, input));
-          }
-        } finally {
-          input.wipe();
-        }
+        const leases = await context.withSecret(client, source, scopes, 'passphrase', (scope, input, how) =>
+          client.createLease(scope, { ...asked, ...how }, input),
+        );
         context.output.result({ leases }, () =>
           leases
             .map(({ path, expires_seconds: left }) =>

@@ -58,6 +58,7 @@ export interface LeaseOptions {
   readonly ro?: '1' | undefined;
   readonly budget?: string | undefined;
   readonly purpose?: string | undefined;
+  readonly with?: 'parent' | undefined;
 }
 
 interface Call {
@@ -167,8 +168,8 @@ export class Client {
   scope(reference: string) {
     return this.#call({ method: 'GET', path: `/v1/scopes/${encode(reference)}` }, scopeSchema);
   }
-  createScope(path: string, slot: string, secret: SecretInput) {
-    const query = { path, slot };
+  createScope(path: string, options: { slot: string; sealed?: string | undefined }, secret: SecretInput) {
+    const query = { path, ...options };
     return this.#call({ method: 'POST', path: '/v1/scopes', query, secret }, scopeSchema);
   }
   async leases() {
@@ -258,21 +259,35 @@ export class Client {
     const path = `/v1/scopes/${encode(reference)}/slots`;
     return (await this.#call({ method: 'GET', path }, slotsSchema)).slots;
   }
-  addSlot(reference: string, options: { slot: string; label?: string | undefined }, secret: SecretInput) {
+  addSlot(
+    reference: string,
+    options: {
+      slot: string;
+      label?: string | undefined;
+      not_after?: string | undefined;
+      sealed?: string | undefined;
+    },
+    secret: SecretInput,
+  ) {
     const path = `/v1/scopes/${encode(reference)}/slots`;
     return this.#call({ method: 'POST', path, query: options, secret }, slotSchema);
   }
-  testSlot(reference: string, secret: SecretInput) {
+  testSlot(reference: string, secret: SecretInput, query: { with?: 'parent' } = {}) {
     const path = `/v1/scopes/${encode(reference)}/slots/test`;
-    return this.#call({ method: 'POST', path, secret }, slotSchema);
+    return this.#call({ method: 'POST', path, query, secret }, slotSchema);
   }
   removeSlot(reference: string, slot: string) {
     const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}`;
     return this.#call({ method: 'DELETE', path }, slotChangeSchema);
   }
-  rotateSlot(reference: string, slot: string, secret: SecretInput) {
+  rotateSlot(
+    reference: string,
+    slot: string,
+    secret: SecretInput,
+    query: { sealed?: string | undefined } = {},
+  ) {
     const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}/rotate`;
-    return this.#call({ method: 'POST', path, secret }, slotChangeSchema);
+    return this.#call({ method: 'POST', path, query, secret }, slotChangeSchema);
   }
   async audit(limit: number) {
     const call = { method: 'GET', path: '/v1/audit', query: { limit: String(limit) } } as const;

@@ -10,7 +10,7 @@ import type { ControlService, LeaseRequest, Peer } from './service.js';
 export async function heldLease(
   service: ControlService,
   request: LeaseRequest,
-  secret: SecretInput,
+  secret: SecretInput | 'parent',
   peer: Peer,
   socket: Socket,
 ): Promise<Response> {

@@ -94,6 +94,10 @@ export const slotSchema = z.object({
   type: z.enum(slotTypes).nullable(),
   label: z.string().nullable(),
   created: z.string().nullable(),
+  /** It opens nothing after this moment. */
+  not_after: z.string().nullable(),
+  /** age: its secret as an age file, in base64. */
+  sealed: z.string().nullable(),
   /**
    * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
    * scope's list has it, the store has not.
@@ -187,13 +191,23 @@ export type Problem = z.infer<typeof problemSchema>;
 /** Query parameters: strings on the wire. */
 const duration = z.string().regex(/^[0-9]{1,9}[smhd]$/, 'a duration like 30s, 15m, 2h or 1d');
 const reason = z.string().max(200);
+/** age: the slot's secret (the body) as an age file for its recipients, in base64. */
+const sealed = z.string().regex(/^[A-Za-z0-9+/]{1,11000}={0,2}$/, 'an age file in base64');
 export const queries = {
   none: z.strictObject({}),
   createScope: z.strictObject({
     path: z.string().min(1).max(4096),
     slot: z.enum(slotTypes),
+    sealed: sealed.optional(),
   }),
-  addSlot: z.strictObject({ slot: z.enum(slotTypes), label: z.string().min(1).max(100).optional() }),
+  addSlot: z.strictObject({
+    slot: z.enum(slotTypes),
+    label: z.string().min(1).max(100).optional(),
+    not_after: z.iso.datetime({ offset: true }).optional(),
+    sealed: sealed.optional(),
+  }),
+  rotateSlot: z.strictObject({ sealed: sealed.optional() }),
+  testSlot: z.strictObject({ with: z.literal('parent').optional() }),
   audit: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).optional() }),
   createLease: z.strictObject({
     scope: z.string().min(1).max(4096),
@@ -212,6 +226,8 @@ export const queries = {
     /** For example `bytes:500M,files:20,per:hour,over:deny`. */
     budget: z.string().max(200).optional(),
     purpose: reason.optional(),
+    /** With its parent slot, whose secret comes from the unlocked parent scope; the body is empty. */
+    with: z.literal('parent').optional(),
     /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
     hold: z.literal('1').optional(),
   }),

@@ -59,6 +59,8 @@ const slot: SlotView = {
   type: 'keyfile',
   label: 'alice',
   created: scope.created,
+  not_after: null,
+  sealed: null,
   status: 'ok',
 };
 const slotChange: SlotChangeView = {
@@ -98,9 +100,9 @@ class FakeService implements ControlService {
       throw new Failure('not_found', `no ${reference}`, { hint: 'scopefs ls' });
     return scope;
   }
-  async createScope(path: string, slot: string, secret: SecretInput): Promise<ScopeView> {
+  async createScope(path: string, slot: { type: string }, secret: SecretInput): Promise<ScopeView> {
     this.secrets.push(secret);
-    this.asked.push([path, slot, Buffer.from(secret.view).toString('latin1')]);
+    this.asked.push([path, slot.type, Buffer.from(secret.view).toString('latin1')]);
     return scope;
   }
   async leases(): Promise<LeaseView[]> {
@@ -249,7 +251,7 @@ test('the client and the server agree on every call', async (t) => {
   t.same(await client.version(), version);
   t.same(await client.scopes(), [scope]);
   t.same(await client.scope('users/alice'), scope);
-  t.same(await client.createScope('users/alice', 'keyfile', secret('s\0\xff')), scope);
+  t.same(await client.createScope('users/alice', { slot: 'keyfile' }, secret('s\0\xff')), scope);
   t.same(service.asked.at(-1), ['users/alice', 'keyfile', Buffer.from('s\0\xff').toString('latin1')]);
   t.same(await client.leases(), [lease]);
   t.same(await client.createLease('users/alice', { ttl: '15m' }, secret('x')), lease);
@@ -263,7 +265,10 @@ test('the client and the server agree on every call', async (t) => {
   t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
   t.same(await client.slots('users/alice'), [slot]);
   t.same(await client.addSlot('users/alice', { slot: 'recovery', label: 'l' }, secret('x')), slot);
-  t.same(service.asked.at(-1), ['users/alice', { type: 'recovery', label: 'l' }]);
+  t.same(service.asked.at(-1), [
+    'users/alice',
+    { type: 'recovery', label: 'l', notAfter: undefined, sealed: undefined },
+  ]);
   t.same(await client.testSlot('users/alice', secret('x')), slot);
   t.same(await client.removeSlot('users/alice', 'a/b'), slotChange);
   t.same(service.asked.at(-1), ['users/alice', 'a/b'], 'a label of any characters');

@@ -131,6 +131,13 @@ async function withSecret<Q extends z.ZodType, T>(
 const milliseconds = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
+/** Where a scope's secret comes from: the body, or its parent. */
+function whence(from: 'parent' | undefined, secret: SecretInput): SecretInput | 'parent' {
+  if (from === undefined) return secret;
+  if (secret.length === 0) return from;
+  throw new Failure('usage', 'with=parent and a secret: one of them');
+}
+
 /** A moment that is still to come, as milliseconds since 1970. */
 function future(text: string): number {
   const moment = Date.parse(text);
@@ -160,7 +167,8 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   openapi: () => openApi('1'),
   version: (service) => service.version(),
   scopes: async (service) => ({ scopes: await service.scopes() }),
-  createScope: (service, { path, slot }, { peer }, secret) => service.createScope(path, slot, secret, peer),
+  createScope: (service, { path, slot, sealed }, { peer }, secret) =>
+    service.createScope(path, { type: slot, sealed }, secret, peer),
   scope: (service, _query, { parameter }) => service.scope(parameter('scope')),
   shred: (service, { yes }, { parameter, peer }) => service.shred(parameter('scope'), yes, peer),
   holders: (service, _query, { parameter }) => ({ holders: service.holders(parameter('scope')) }),
@@ -185,6 +193,7 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
       budget,
       hold,
     } = asked;
+    const given = whence(asked.with, secret);
     const request: LeaseRequest = {
       scope,
       purpose: purpose ?? '',
@@ -198,8 +207,8 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
       budget: budget === undefined ? undefined : parseBudget(budget),
     };
     return hold === undefined
-      ? service.createLease(request, secret, peer)
-      : heldLease(service, request, secret, peer, socket);
+      ? service.createLease(request, given, peer)
+      : heldLease(service, request, given, peer, socket);
   },
   lease: (service, _query, { parameter }) => service.lease(parameter('lease')),
   changeLease: (service, { ttl }, { parameter, peer }) =>
@@ -208,14 +217,16 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
     receipts: await service.endLease(parameter('lease'), peer),
   }),
   slots: async (service, _query, { parameter }) => ({ slots: await service.slotsOf(parameter('scope')) }),
-  addSlot: (service, { slot, label }, { parameter, peer }, secret) =>
-    service.addSlot(parameter('scope'), { type: slot, label }, secret, peer),
-  testSlot: (service, _query, { parameter, peer }, secret) =>
-    service.testSlot(parameter('scope'), secret, peer),
+  addSlot: (service, { slot, label, not_after: until, sealed }, { parameter, peer }, secret) => {
+    const notAfter = until === undefined ? undefined : Math.floor(future(until) / 1000);
+    return service.addSlot(parameter('scope'), { type: slot, label, notAfter, sealed }, secret, peer);
+  },
+  testSlot: (service, query, { parameter, peer }, secret) =>
+    service.testSlot(parameter('scope'), whence(query.with, secret), peer),
   removeSlot: (service, _query, { parameter, peer }) =>
     service.removeSlot(parameter('scope'), parameter('slot'), peer),
-  rotateSlot: (service, _query, { parameter, peer }, secret) =>
-    service.rotateSlot(parameter('scope'), parameter('slot'), secret, peer),
+  rotateSlot: (service, { sealed }, { parameter, peer }, secret) =>
+    service.rotateSlot(parameter('scope'), parameter('slot'), secret, sealed, peer),
   audit: (service, { limit }) => ({ entries: service.audit(limit ?? 100) }),
   unmount: async (service) => {
     await service.unmount();

@@ -37,6 +37,16 @@ export interface LeaseRequest {
   readonly budget: BudgetTerms | undefined;
 }
 
+/** A slot that is to be added. */
+export interface NewSlotRequest {
+  readonly type: SlotType;
+  readonly label: string | undefined;
+  /** Seconds since 1970. */
+  readonly notAfter: number | undefined;
+  /** age: the secret as an age file, in base64. */
+  readonly sealed: string | undefined;
+}
+
 export interface HeldLease {
   readonly lease: LeaseView;
   release(): Promise<void>;
@@ -47,17 +57,22 @@ export interface ControlService {
   version(): Promise<VersionView>;
   scopes(): Promise<ScopeView[]>;
   scope(reference: string): Promise<ScopeView>;
-  createScope(path: string, slot: SlotType, secret: SecretInput, peer: Peer): Promise<ScopeView>;
+  createScope(
+    path: string,
+    slot: Pick<NewSlotRequest, 'type' | 'sealed'>,
+    secret: SecretInput,
+    peer: Peer,
+  ): Promise<ScopeView>;
   leases(): Promise<LeaseView[]>;
   lease(id: string): Promise<LeaseView>;
-  createLease(request: LeaseRequest, secret: SecretInput, peer: Peer): Promise<LeaseView>;
+  createLease(request: LeaseRequest, secret: SecretInput | 'parent', peer: Peer): Promise<LeaseView>;
   /**
    * As createLease, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it
    * before that. `ended`: it has ended.
    */
   holdLease(
     request: LeaseRequest,
-    secret: SecretInput,
+    secret: SecretInput | 'parent',
     peer: Peer,
     connection: () => number,
     ended: () => void,
@@ -65,15 +80,17 @@ export interface ControlService {
   changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
   endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
   slotsOf(scope: string): Promise<SlotView[]>;
-  addSlot(
-    scope: string,
-    wanted: { type: SlotType; label: string | undefined },
-    secret: SecretInput,
-    peer: Peer,
-  ): Promise<SlotView>;
-  testSlot(scope: string, secret: SecretInput, peer: Peer): Promise<SlotView>;
+  addSlot(scope: string, wanted: NewSlotRequest, secret: SecretInput, peer: Peer): Promise<SlotView>;
+  /** `parent`: with what the parent scope gives, not with the secret. */
+  testSlot(scope: string, secret: SecretInput | 'parent', peer: Peer): Promise<SlotView>;
   removeSlot(scope: string, slot: string, peer: Peer): Promise<SlotChangeView>;
-  rotateSlot(scope: string, slot: string, secret: SecretInput, peer: Peer): Promise<SlotChangeView>;
+  rotateSlot(
+    scope: string,
+    slot: string,
+    secret: SecretInput,
+    sealed: string | undefined,
+    peer: Peer,
+  ): Promise<SlotChangeView>;
   /** The last rows of the audit, the oldest first. */
   audit(count: number): AuditView[];
   /** `yes`: its path, as whoever asks has repeated it. */

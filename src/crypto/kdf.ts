@@ -32,6 +32,8 @@ export const kdfLabels = {
   'scopefs/1/chain': 32,
   /** epoch secret; context volume id | scope id: HMAC key of the slot list. */
   'scopefs/1/slot-list': 32,
+  /** parent scope's epoch secret; context volume id | the child's scope id | slot number: the secret of its parent slot. */
+  'scopefs/1/parent-slot': 32,
   /** store key; context volume id: seals the audit's texts. */
   'scopefs/1/note': 32,
   /** store key; context volume id: seals the store key before it. */

@@ -129,7 +129,7 @@ export class CoreHost<E extends Executor> {
         return;
       }
       case 'lend':
-        answer({ epoch: core.access.lendEpochSecret(command.scope, command.to) });
+        answer({ epoch: core.access.lendEpochSecret(command.scope, command.to, command.epoch) });
         return;
       case 'slotCopy':
         answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });

@@ -79,13 +79,13 @@ export class LeaseService {
     return this.#show(await this.#find(id));
   }
 
-  async create(request: LeaseRequest, input: SecretInput, peer: Peer): Promise<LeaseView> {
+  async create(request: LeaseRequest, input: SecretInput | 'parent', peer: Peer): Promise<LeaseView> {
     return this.#show(await this.#open(request, input, peer, {}));
   }
 
   async hold(
     request: LeaseRequest,
-    input: SecretInput,
+    input: SecretInput | 'parent',
     peer: Peer,
     connection: () => number,
     ended: () => void,
@@ -104,7 +104,7 @@ export class LeaseService {
 
   async #open(
     request: LeaseRequest,
-    input: SecretInput,
+    input: SecretInput | 'parent',
     peer: Peer,
     held: Pick<Wanted, 'connection' | 'ended'>,
   ): Promise<Lease> {
@@ -121,7 +121,11 @@ export class LeaseService {
     };
     // One unlock of a scope after another: each takes its key through a throttle.
     return this.#slots.inTurn(id, async () => {
-      const opened = await this.#slots.open(id, input, peer, 'unlock');
+      let opened = await this.#slots.open(id, input, peer, 'unlock');
+      while (await this.#slots.renewParentSlots(id, opened, peer)) {
+        for (const secret of opened.secrets) secret.wipe();
+        opened = await this.#slots.open(id, input, peer, 'unlock');
+      }
       return this.#grant(id, opened, { terms, pid, ...held }, peer, opened.slot.number);
     });
   }

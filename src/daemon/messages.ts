@@ -26,8 +26,8 @@ export type Command =
   | { op: 'endLease'; lease: LeaseId }
   | { op: 'leases' }
   | { op: 'advance'; scope: ScopeId; epoch: number; secret: number }
-  /** The current epoch's secret, to 32 bytes of the caller's secret memory. */
-  | { op: 'lend'; scope: ScopeId; to: number }
+  /** The secret of an epoch (of the current one), to 32 bytes of the caller's secret memory. */
+  | { op: 'lend'; scope: ScopeId; to: number; epoch?: number }
   | { op: 'slotCopy'; scope: ScopeId; bytes: Uint8Array }
   | {
       op: 'create';

@@ -1,23 +1,26 @@
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
-import type { Peer } from '../control/service.js';
+import type { NewSlotRequest, Peer } from '../control/service.js';
 import { MOST_SLOTS } from '../format/slot-list.js';
-import { type OpenedScope, ScopeSecrets, type SlotChange } from '../keyring/scope-secrets.js';
+import { type OpenedScope, ScopeSecrets } from '../keyring/scope-secrets.js';
+import { readParameters, type SlotFacts } from '../keyring/slot-facts.js';
 import { type SlotContext, Slots } from '../keyring/slots.js';
-import type { StoreKey } from '../keyring/store-key.js';
-import { Throttle } from '../keyring/throttle.js';
-import type { Secret, SecretInput } from '../libc/memory.js';
-import { systemClock } from '../libc/system.js';
+import { type Secret, SecretInput } from '../libc/memory.js';
 import type { EpochRow, ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
-import { type AuditedEvent, AuditLog } from './audit-log.js';
+import { AuditLog } from './audit-log.js';
+import { EpochAdvance, type NewSlot, seconds } from './epoch-advance.js';
 import { ChildKem } from './kem.js';
+import { ParentSlots } from './parent-slots.js';
 import { slotCopyOf } from './slot-copies.js';
-import { missingView, SlotNames } from './slot-names.js';
+import { missingView, refuseLast, SlotNames } from './slot-names.js';
+import { SlotOpening } from './slot-opening.js';
 import type { SlotServices } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
+import { Turns } from './turns.js';
 
-const seconds = (): number => Math.floor(systemClock.wall() / 1000);
+/** Where a slot's secret is not given. */
+const NO_SECRET = new SecretInput();
 
 /** Slots of the scopes of a mounted vault: who can open what, and every change of that. */
 export class ScopeSlots {
@@ -25,12 +28,13 @@ export class ScopeSlots {
   readonly #core: CoreCalls;
   readonly #slots: Slots;
   readonly #secrets: ScopeSecrets;
-  readonly #throttle = new Throttle(systemClock);
   readonly #pathOf: (scope: ScopeId) => string;
   readonly #names: SlotNames;
+  readonly #parents: ParentSlots;
+  readonly #epochs: EpochAdvance;
+  readonly #opening: SlotOpening;
   readonly audit: AuditLog;
-  /** The last change or opening under way of each scope: one after another. */
-  readonly #turns = new Map<ScopeId, Promise<void>>();
+  readonly #turns = new Turns();
 
   constructor(services: SlotServices, core: CoreCalls, pathOf: (scope: ScopeId) => string) {
     const { suite, memory, vault } = services;
@@ -41,18 +45,15 @@ export class ScopeSlots {
     this.#pathOf = pathOf;
     this.#names = new SlotNames(services, pathOf);
     this.audit = new AuditLog(services);
+    this.#parents = new ParentSlots(services, core, pathOf);
+    const parts = { slots: this.#slots, secrets: this.#secrets, names: this.#names, audit: this.audit };
+    this.#epochs = new EpochAdvance(services, core, parts);
+    this.#opening = new SlotOpening(services, { ...parts, parents: this.#parents }, pathOf);
   }
 
   /** Runs `work` when everything before it on this scope is done. */
   inTurn<T>(scope: ScopeId, work: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(scope) ?? Promise.resolve();
-    const done = before.then(work);
-    const settled = done.then(
-      () => {},
-      () => {},
-    );
-    this.#turns.set(scope, settled);
-    return done;
+    return this.#turns.take(scope, work);
   }
 
   #context(scope: ScopeId): SlotContext {
@@ -72,16 +73,20 @@ export class ScopeSlots {
     scope: ScopeId,
     parent: ScopeId,
     type: SlotType,
-    input: SecretInput,
+    given: SecretInput,
+    sealed: string | undefined,
   ): Promise<{ rows: ScopeSecretRows; secret: Secret }> {
+    const { input, facts } = await this.#new(scope, parent, { number: 0, type }, given, { sealed });
     const secret = this.#secrets.fresh();
     const row = { parent, path: Buffer.alloc(0), created: seconds() };
     try {
-      const rows = await this.#secrets.create(this.#context(scope), row, type, input, secret);
+      const rows = await this.#secrets.create(this.#context(scope), row, type, input, secret, facts);
       return { rows, secret };
     } catch (error) {
       secret.wipe();
       throw error;
+    } finally {
+      input.wipe();
     }
   }
 
@@ -97,71 +102,22 @@ export class ScopeSlots {
     });
   }
 
-  /**
-   * Opens a scope's secrets with what a caller gave. Wrong keys and damaged rows are audited; the caller audits what
-   * becomes of the right one. The secrets are the caller's to wipe. Call it {@link inTurn}.
-   */
-  async open(
+  /** As {@link SlotOpening}'s. Call it {@link inTurn}. */
+  open(
     scope: ScopeId,
-    input: SecretInput,
+    input: SecretInput | 'parent',
     peer: Peer,
     event: 'unlock' | 'slot_test',
   ): Promise<OpenedScope> {
-    const path = this.#pathOf(scope);
-    const refusal = this.#throttle.refusal(scope, peer.uid);
-    if (refusal !== undefined) {
-      // One row a wait: who hammers on must not fill the disk.
-      if (refusal.first) await this.audit.write({ event, result: 'throttled', scope }, peer);
-      throw refusal.failure;
-    }
-    let opened: OpenedScope | undefined;
-    try {
-      opened = await this.#secrets.open(this.#context(scope), this.#rows(scope), input);
-      if (opened === undefined) {
-        this.#throttle.wrong(scope, peer.uid);
-        throw new Failure('bad_key', `that key opens no slot of ${path}`, {
-          hint: `see its slots with: scopefs slot list ${path}`,
-        });
-      }
-    } catch (error) {
-      const code = error instanceof Failure ? error.code : 'internal';
-      const detail = error instanceof Failure && code === 'integrity' ? { detail: error.message } : {};
-      await this.audit.write({ event, result: code, scope, ...detail }, peer);
-      throw error instanceof Failure && code === 'integrity'
-        ? new Failure('integrity', `${path}: ${error.message}`, {
-            hint: error.hint,
-            ...(error.details === undefined ? {} : { details: error.details }),
-          })
-        : error;
-    }
-    this.#throttle.right(scope, peer.uid);
-    const { rewrapped, damaged } = opened;
-    try {
-      await this.noteDamaged(scope, damaged, peer);
-      if (rewrapped !== undefined) {
-        const { store } = this.#services;
-        await store.commit(() => store.putWrap(scope, rewrapped));
-      }
-    } catch (error) {
-      for (const secret of opened.secrets) secret.wipe();
-      throw error;
-    }
-    return opened;
+    return this.#opening.open(scope, this.#rows(scope), input, peer, event);
+  }
+  noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): Promise<void> {
+    return this.#opening.noteDamaged(scope, damaged, peer);
   }
 
   /** The root scope's other epochs: its current secret came with the mount. */
   unchainRoot(scope: ScopeId, current: Secret): OpenedScope {
     return this.#secrets.unchain(this.#context(scope), this.#rows(scope), current);
-  }
-
-  async noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): Promise<void> {
-    if (damaged.length === 0) return;
-    await this.#services.store.commit(() => {
-      for (const slot of damaged) {
-        const detail = 'its row is not what the slot list vouches for: it opens nothing';
-        this.audit.record({ event: 'integrity', result: 'integrity', scope, slot, detail }, peer);
-      }
-    });
   }
 
   /** Lends the secret of an unlocked scope's current epoch. */
@@ -203,7 +159,7 @@ export class ScopeSlots {
     );
   }
   /** In turn, as every opening: many guesses at once would all pass the throttle before the first counts. */
-  test(scope: ScopeId, input: SecretInput, peer: Peer): Promise<SlotView> {
+  test(scope: ScopeId, input: SecretInput | 'parent', peer: Peer): Promise<SlotView> {
     return this.inTurn(scope, async () => {
       const opened = await this.open(scope, input, peer, 'slot_test');
       for (const secret of opened.secrets) secret.wipe();
@@ -212,13 +168,7 @@ export class ScopeSlots {
     });
   }
 
-  add(
-    scope: ScopeId,
-    wanted: { type: SlotType; label: string | undefined },
-    input: SecretInput,
-    peer: Peer,
-  ): Promise<SlotView> {
-    Slots.check(wanted.type, input);
+  add(scope: ScopeId, wanted: NewSlotRequest, given: SecretInput, peer: Peer): Promise<SlotView> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const context = this.#context(scope);
@@ -232,7 +182,11 @@ export class ScopeSlots {
         if (label !== undefined) this.#names.refuseLabel(scope, rows.slots, label);
         const number = Math.max(...rows.slots.map((slot) => slot.number)) + 1;
         const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
-        const made = await this.#slots.make(context, number, type, input, epoch, secret, seconds());
+        const { parent } = rows.scope;
+        const { input, facts } = await this.#new(scope, parent, { number, type }, given, wanted);
+        const made = await this.#slots
+          .make(context, number, type, input, epoch, secret, seconds(), facts)
+          .finally(() => input.wipe());
         const sealed =
           label === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, label);
         const slot: SlotRow = { ...made.slot, label: sealed };
@@ -261,121 +215,129 @@ export class ScopeSlots {
         if (!isDamaged) this.#refuseDamaged(scope, damaged);
         const gone = new Set([slot.number, ...damaged]);
         const left = rows.slots.filter(({ number }) => !gone.has(number));
-        const path = this.#pathOf(scope);
-        if (left.length === 0) {
-          throw new Failure('conflict', `slot ${slot.number} is the last one of ${path}`, {
-            hint: 'add another first: scopefs slot add',
-          });
-        }
-        if (!isDamaged && slot.type === 'recovery' && !left.some(({ type }) => type === 'recovery')) {
-          throw new Failure('conflict', `slot ${slot.number} is the last recovery slot of ${path}`, {
-            hint: 'add another recovery slot first: scopefs slot add --slot recovery',
-          });
-        }
+        refuseLast(slot, left, isDamaged, this.#pathOf(scope));
         const view = 'publicKey' in slot ? this.#names.view(scope, slot, damaged) : missingView(slot.number);
         const detail = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
-        return this.#advance(scope, rows, secret, left, gone, detail, peer, view);
+        return this.#changed(
+          scope,
+          peer,
+          this.#epochs.advance(scope, rows, secret, left, gone, detail, peer, view),
+        );
       }),
     );
   }
 
-  rotate(scope: ScopeId, reference: string, input: SecretInput, peer: Peer): Promise<SlotChangeView> {
+  rotate(
+    scope: ScopeId,
+    reference: string,
+    given: SecretInput,
+    sealed: string | undefined,
+    peer: Peer,
+  ): Promise<SlotChangeView> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
         const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
-        Slots.check(slot.type, input);
         this.#refuseDamaged(
           scope,
           damaged.filter((number) => number !== slot.number),
         );
-        const others = rows.slots.filter(({ number }) => number !== slot.number);
-        const detail = { event: 'slot_rotate', slot: slot.number, detail: slot.type } as const;
-        const gone = new Set([slot.number]);
-        const view = this.#names.view(scope, slot, []);
-        return this.#advance(scope, rows, secret, others, gone, detail, peer, view, { slot, input });
+        // A damaged row's end is nobody's word.
+        const notAfter = damaged.includes(slot.number) ? undefined : readParameters(slot).notAfter;
+        const { input, facts } = await this.#new(scope, rows.scope.parent, slot, given, { notAfter, sealed });
+        try {
+          return await this.#changed(
+            scope,
+            peer,
+            this.#anew(scope, rows, secret, { slot, input, facts }, peer),
+          );
+        } finally {
+          input.wipe();
+        }
       }),
     );
   }
 
-  /** A new epoch for `left` (and a slot made anew): stored, then used from the next seal on. */
-  async #advance(
+  #anew(
     scope: ScopeId,
     rows: ScopeSecretRows,
     secret: Secret,
-    left: readonly SlotRow[],
-    gone: ReadonlySet<number>,
-    entry: Pick<AuditedEvent, 'event' | 'slot' | 'detail'>,
+    anew: NewSlot,
     peer: Peer,
-    view: SlotView,
-    anew?: { slot: SlotRow; input: SecretInput },
   ): Promise<SlotChangeView> {
-    const { store } = this.#services;
-    const context = this.#context(scope);
-    const next = this.#secrets.fresh();
-    // As text: the store key that sealed it may be replaced meanwhile.
-    const name = anew === undefined ? undefined : this.#names.label(scope, anew.slot);
-    try {
-      const now = seconds();
-      const epoch = (rows.epochs.at(-1) as EpochRow).epoch + 1;
-      const made =
-        anew === undefined
-          ? undefined
-          : await this.#slots.make(context, anew.slot.number, anew.slot.type, anew.input, epoch, next, now);
-      const slots = made === undefined ? left : [...left, made.slot];
-      const wraps = made === undefined ? [] : [made.wrap];
-      const change = await this.#secrets.advance(context, slots, rows, secret, next, now, wraps);
-      const isRoot = rows.scope.parent === undefined;
-      let stored = false;
-      let renewed: StoreKey | undefined;
-      try {
-        await store.commit(
-          () => {
-            this.audit.record({ ...entry, result: 'ok', scope }, peer);
-            for (const number of gone) store.removeSlot(scope, number);
-            if (made !== undefined) {
-              const { number } = made.slot;
-              const label =
-                name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
-              store.addSlot(scope, { ...made.slot, label });
-            }
-            this.#apply(scope, change);
-            renewed = isRoot ? this.#names.renewKey(scope, epoch, next) : undefined;
-            return renewed;
-          },
-          (storeKey) => {
-            stored = true;
-            // At once: whatever is sealed from now on must open under the key that the store names.
-            if (storeKey === undefined) return;
-            this.#services.storeKey.close();
-            this.#services.storeKey = storeKey;
-          },
-        );
-      } finally {
-        // Also where the disk could not be synced: readers of the store see the new epoch.
-        // Not unlocked any more: the next unlock begins in it.
-        if (stored) await this.#core.call({ op: 'advance', scope, epoch, secret: next.address });
-        else renewed?.close();
-      }
-      await this.writeCopy(scope);
-      return {
-        slot: view,
-        epoch,
-        still_readable: {
-          written_before: new Date(now * 1000).toISOString(),
-          epochs: rows.epochs.map((row) => row.epoch),
-        },
-      };
-    } finally {
-      next.wipe();
-    }
+    const { number, type } = anew.slot;
+    const others = rows.slots.filter((slot) => slot.number !== number);
+    const detail = { event: 'slot_rotate', slot: number, detail: type } as const;
+    const view = this.#names.view(scope, anew.slot, []);
+    return this.#epochs.advance(scope, rows, secret, others, new Set([number]), detail, peer, view, anew);
   }
 
-  #apply(scope: ScopeId, change: SlotChange): void {
-    const { store } = this.#services;
-    if (change.epoch !== undefined) store.addEpoch(scope, change.epoch);
-    for (const wrap of change.wraps) store.putWrap(scope, wrap);
-    store.setState(scope, change.state, change.slotList);
+  /** After a new epoch: the copy of the slots in the tree, and what hangs on the old one below. */
+  async #changed(scope: ScopeId, peer: Peer, change: Promise<SlotChangeView>): Promise<SlotChangeView> {
+    const done = await change;
+    await this.writeCopy(scope);
+    await this.#renewBelow(scope, peer);
+    return done;
+  }
+
+  /** The secret of a new slot and what is public of it: given, or its parent's. The caller wipes it. */
+  async #new(
+    scope: ScopeId,
+    parent: ScopeId | undefined,
+    slot: { number: number; type: SlotType },
+    given: SecretInput,
+    { notAfter, sealed }: Pick<SlotFacts, 'notAfter' | 'sealed'>,
+  ): Promise<{ input: SecretInput; facts: SlotFacts }> {
+    if ((slot.type === 'age') !== (sealed !== undefined)) {
+      throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
+        hint: 'scopefs slot add SCOPE --new age:FILE makes one',
+      });
+    }
+    if (slot.type === 'parent') {
+      const { input, epoch } = await this.#parents.secret(scope, parent, slot.number);
+      return { input, facts: { notAfter, parentEpoch: epoch } };
+    }
+    Slots.check(slot.type, given);
+    const input = new SecretInput();
+    input.copy(given);
+    return { input, facts: { notAfter, sealed } };
+  }
+
+  /**
+   * Makes a parent slot anew that somebody who was removed from the parent still opens: with an epoch of its own, so
+   * before anything more is written. `secret`: of the current epoch. False: there is none.
+   */
+  async #renewOne(scope: ScopeId, secret: Secret, peer: Peer): Promise<boolean> {
+    const rows = this.#rows(scope);
+    const [slot] = this.#parents.stale(rows.slots, rows.scope.parent);
+    if (slot === undefined) return false;
+    const { notAfter } = readParameters(slot);
+    const { input, facts } = await this.#new(scope, rows.scope.parent, slot, NO_SECRET, { notAfter });
+    try {
+      await this.#changed(scope, peer, this.#anew(scope, rows, secret, { slot, input, facts }, peer));
+    } finally {
+      input.wipe();
+    }
+    return true;
+  }
+  /** Of a scope that is about to be unlocked; true: open it again, in the epoch that has begun. Call it {@link inTurn}. */
+  renewParentSlots(scope: ScopeId, opened: OpenedScope, peer: Peer): Promise<boolean> {
+    return this.#renewOne(scope, opened.secrets.at(-1) as Secret, peer);
+  }
+  /** Of the unlocked scopes below one; those that are locked follow at their next unlock. */
+  async #renewBelow(parent: ScopeId, peer: Peer): Promise<void> {
+    const below = this.#services.store.scopes().filter((row) => row.parent === parent);
+    for (const { id } of below) {
+      const stale = (): boolean => this.#parents.stale(this.#rows(id).slots, parent).length > 0;
+      while (stale()) {
+        try {
+          await this.inTurn(id, () => this.#withSecret(id, (secret) => this.#renewOne(id, secret, peer)));
+        } catch (error) {
+          if (error instanceof Failure && error.code === 'locked') break;
+          throw error;
+        }
+      }
+    }
   }
 
   /** Repeats an unlocked scope's slots in its root directory. A failure is no harm today: the next unlock tries again. */

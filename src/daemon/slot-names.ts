@@ -1,9 +1,10 @@
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotView } from '../control/schemas.js';
+import { readParameters } from '../keyring/slot-facts.js';
 import { StoreKey } from '../keyring/store-key.js';
 import type { Secret } from '../libc/memory.js';
-import type { SlotRow } from '../store/rows.js';
+import type { SlotRow, SlotType } from '../store/rows.js';
 import type { SlotServices } from './slot-services.js';
 
 /** Labels: of slots, by which people name them, and of everything under a new store key. */
@@ -22,8 +23,18 @@ export class SlotNames {
       type: slot.type,
       label: this.label(scope, slot) ?? null,
       created: new Date(slot.created * 1000).toISOString(),
+      ...this.#facts(slot),
       status: damaged === undefined ? 'unverified' : damaged.includes(slot.number) ? 'damaged' : 'ok',
     };
+  }
+  #facts(slot: SlotRow): Pick<SlotView, 'not_after' | 'sealed'> {
+    try {
+      const { notAfter, sealed } = readParameters(slot);
+      const until = notAfter === undefined ? null : new Date(notAfter * 1000).toISOString();
+      return { not_after: until, sealed: sealed ?? null };
+    } catch {
+      return { not_after: null, sealed: null };
+    }
   }
   label(scope: ScopeId, slot: SlotRow): string | undefined {
     const { label, number } = slot;
@@ -82,5 +93,24 @@ export class SlotNames {
 
 /** A slot that the list vouches for and the store has lost. */
 export function missingView(number: number): SlotView {
-  return { number, type: null, label: null, created: null, status: 'missing' };
+  return { number, type: null, label: null, created: null, not_after: null, sealed: null, status: 'missing' };
+}
+
+/** Keeps somebody from locking everybody out by mistake. */
+export function refuseLast(
+  slot: { readonly number: number; readonly type: SlotType | undefined },
+  left: readonly SlotRow[],
+  isDamaged: boolean,
+  path: string,
+): void {
+  if (left.length === 0) {
+    throw new Failure('conflict', `slot ${slot.number} is the last one of ${path}`, {
+      hint: 'add another first: scopefs slot add',
+    });
+  }
+  if (!isDamaged && slot.type === 'recovery' && !left.some(({ type }) => type === 'recovery')) {
+    throw new Failure('conflict', `slot ${slot.number} is the last recovery slot of ${path}`, {
+      hint: 'add another recovery slot first: scopefs slot add --slot recovery',
+    });
+  }
 }

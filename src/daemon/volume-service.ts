@@ -12,12 +12,10 @@ import type {
   SlotView,
   VersionView,
 } from '../control/schemas.js';
-import type { ControlService, HeldLease, LeaseRequest, Peer } from '../control/service.js';
+import type { ControlService, HeldLease, LeaseRequest, NewSlotRequest, Peer } from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 import type { EndReason, Lease } from '../keyring/leases.js';
-import { Slots } from '../keyring/slots.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
-import type { SlotType } from '../store/rows.js';
 import { holdersOf } from './holders.js';
 import { LOCK_LIMIT_MS } from './lease-keeper.js';
 import { LeaseService, plainTerms } from './lease-service.js';
@@ -112,8 +110,12 @@ export class VolumeService implements ControlService {
     return this.#view(scope, scopes[0]);
   }
 
-  async createScope(path: string, type: SlotType, input: SecretInput, peer: Peer): Promise<ScopeView> {
-    Slots.check(type, input);
+  async createScope(
+    path: string,
+    { type, sealed }: Pick<NewSlotRequest, 'type' | 'sealed'>,
+    input: SecretInput,
+    peer: Peer,
+  ): Promise<ScopeView> {
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0)
       throw new Failure('conflict', 'the root scope exists already', {
@@ -123,7 +125,7 @@ export class VolumeService implements ControlService {
     const id = freshId<ScopeId>();
     const parent = this.#scopes.containing(names.slice(0, -1));
     const below = raw(names.slice(pathParts(this.#scopes.fullPath(parent.id)).length).join('/'));
-    const { rows, secret } = await this.slots.create(id, parent.id, type, input);
+    const { rows, secret } = await this.slots.create(id, parent.id, type, input, sealed);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
       await this.slots.addScope(rows, below, peer);
@@ -168,13 +170,13 @@ export class VolumeService implements ControlService {
   lease(id: string): Promise<LeaseView> {
     return this.#leases.one(id);
   }
-  async createLease(request: LeaseRequest, input: SecretInput, peer: Peer): Promise<LeaseView> {
+  async createLease(request: LeaseRequest, input: SecretInput | 'parent', peer: Peer): Promise<LeaseView> {
     this.#refuseStrangers(request);
     return this.#leases.create(request, input, peer);
   }
   async holdLease(
     request: LeaseRequest,
-    input: SecretInput,
+    input: SecretInput | 'parent',
     peer: Peer,
     connection: () => number,
     ended: () => void,
@@ -261,22 +263,23 @@ export class VolumeService implements ControlService {
   slotsOf(reference: string): Promise<SlotView[]> {
     return this.slots.list(this.#scopes.resolve(reference).id);
   }
-  addSlot(
-    reference: string,
-    wanted: { type: SlotType; label: string | undefined },
-    input: SecretInput,
-    peer: Peer,
-  ): Promise<SlotView> {
+  addSlot(reference: string, wanted: NewSlotRequest, input: SecretInput, peer: Peer): Promise<SlotView> {
     return this.slots.add(this.#scopes.resolve(reference).id, wanted, input, peer);
   }
-  testSlot(reference: string, input: SecretInput, peer: Peer): Promise<SlotView> {
+  testSlot(reference: string, input: SecretInput | 'parent', peer: Peer): Promise<SlotView> {
     return this.slots.test(this.#scopes.resolve(reference).id, input, peer);
   }
   removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
     return this.slots.remove(this.#scopes.resolve(reference).id, slot, peer);
   }
-  rotateSlot(reference: string, slot: string, input: SecretInput, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, peer);
+  rotateSlot(
+    reference: string,
+    slot: string,
+    input: SecretInput,
+    sealed: string | undefined,
+    peer: Peer,
+  ): Promise<SlotChangeView> {
+    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, sealed, peer);
   }
 
   audit(count: number): AuditView[] {

@@ -110,12 +110,14 @@ export class ScopeAccess {
     return Math.min(done, 0);
   }
 
-  /** Copies the current epoch's secret to `to` (32 bytes of secret memory): its number, or -ENOKEY. */
-  lendEpochSecret(id: ScopeId, to: Address): number {
+  /** Copies the secret of an epoch (of the current one) to `to` (32 bytes of secret memory): its number, -ENOKEY or -ENOENT. */
+  lendEpochSecret(id: ScopeId, to: Address, epoch?: number): number {
     const scope = this.#volume.scope(id);
     if (scope?.isOpen !== true) return -errno.ENOKEY;
-    scope.live.current.lend(to);
-    return scope.live.epoch;
+    const keys = epoch === undefined ? scope.live.current : scope.live.at(epoch);
+    if (keys === undefined) return -errno.ENOENT;
+    keys.lend(to);
+    return keys.epoch;
   }
 
   /**

@@ -9,6 +9,7 @@ import { encodeSlotList, peekSlotList, readSlotList, slotDigest } from '../forma
 import { randomFill, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from '../store/rows.js';
 import { openSecret, openValue, type SealedPlace, sealSecret, sealValue, withKey } from './sealing.js';
+import type { SlotFacts } from './slot-facts.js';
 import type { SlotContext, Slots } from './slots.js';
 
 /** `version 2 | hash of the volume record 32 | epoch 4 | version of the slot list 8`. */
@@ -61,8 +62,9 @@ export class ScopeSecrets {
     type: SlotType,
     input: SecretInput,
     secret: Secret,
+    facts: SlotFacts = {},
   ): Promise<ScopeSecretRows> {
-    const made = await this.#slots.make(context, 0, type, input, 1, secret, row.created);
+    const made = await this.#slots.make(context, 0, type, input, 1, secret, row.created, facts);
     const { state, slotList } = this.#vouch(context, [made.slot], 1, 1, secret);
     return {
       scope: { id: context.scope, ...row, state, slotList },
@@ -73,18 +75,19 @@ export class ScopeSecrets {
   }
 
   /**
-   * Opens a scope with what somebody gave; undefined where it opens no slot.
+   * Opens a scope with what somebody gave; undefined where it opens no slot (`only`: of that type).
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(
     context: SlotContext,
     rows: ScopeSecretRows,
     input: SecretInput,
+    only?: SlotType,
   ): Promise<OpenedScope | undefined> {
     const newest = rows.epochs.at(-1);
     if (newest === undefined) throw new Failure('integrity', 'the scope has no epoch in the metadata store');
     const { epoch } = newest;
-    const opened = await this.#slots.open(context, rows.slots, rows.wraps, epoch, input);
+    const opened = await this.#slots.open(context, rows.slots, rows.wraps, epoch, input, only);
     if (opened === undefined) return undefined;
     const secrets = [opened.secret];
     try {

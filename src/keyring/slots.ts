@@ -3,26 +3,31 @@ import { Failure } from '../base/failure.js';
 import { idBytes, type ScopeId, type VolumeId } from '../base/ids.js';
 import type { AeadSuite } from '../crypto/aead.js';
 import type { KdfLabel } from '../crypto/kdf.js';
-import { costIsSane, defaultCost, extract, type ScryptCost, saltOf, stretch } from '../crypto/stretch.js';
+import { defaultCost, extract, type ScryptCost, saltOf, stretch } from '../crypto/stretch.js';
 import { pinned, randomFill, type Secret, type SecretInput, type SecretMemory } from '../libc/memory.js';
 import type { SlotRow, SlotType, WrapRow } from '../store/rows.js';
 import type { Kem } from './kem.js';
 import { readRecoveryText } from './recovery-text.js';
 import { openSecret, type SealedKind, type SealedPlace, sealSecret, withKey } from './sealing.js';
+import { encodeParameters, readParameters, type SlotFacts, type SlotParameters } from './slot-facts.js';
 
 /** Bytes of a key file, taken exactly (PRODUCT.md). */
 export const KEYFILE = { least: 32, most: 4096 } as const;
 /** X-Wing key pairs. The form of slots.kind_version and part of what every wrap is bound to. */
 export const KIND_VERSION = 2;
 const KEM_CIPHERTEXT_BYTES = 1120;
-const typeCode: Record<SlotType, number> = { passphrase: 1, keyfile: 2, recovery: 3 };
+const typeCode: Record<SlotType, number> = {
+  passphrase: 1,
+  keyfile: 2,
+  recovery: 3,
+  age: 4,
+  cmd: 5,
+  parent: 6,
+};
+/** Of secrets that we make ourselves. */
+const OWN_SECRET = 32;
 /** Cheap ones first: a passphrase takes most of a second. */
-const order: readonly SlotType[] = ['recovery', 'keyfile', 'passphrase'];
-
-interface Parameters {
-  salt: Buffer;
-  cost: ScryptCost | undefined;
-}
+const order: readonly SlotType[] = ['recovery', 'parent', 'age', 'keyfile', 'cmd', 'passphrase'];
 
 /** Whose slots. */
 export interface SlotContext {
@@ -51,9 +56,17 @@ export class Slots {
   readonly #memory: SecretMemory;
   readonly #kem: Kem;
   readonly #cost: ScryptCost;
+  readonly #wall: () => number;
 
-  /** `cost`: of new passphrase slots. */
-  constructor(suite: AeadSuite, memory: SecretMemory, kem: Kem, cost: ScryptCost = defaultCost) {
+  /** `cost`: of new passphrase slots. `wall`: milliseconds since 1970. */
+  constructor(
+    suite: AeadSuite,
+    memory: SecretMemory,
+    kem: Kem,
+    cost: ScryptCost = defaultCost,
+    wall: () => number = Date.now,
+  ) {
+    this.#wall = wall;
     this.#suite = suite;
     this.#memory = memory;
     this.#kem = kem;
@@ -62,11 +75,12 @@ export class Slots {
 
   /** Why a secret can't be used for a new slot of this type, as a failure; nothing where it can. */
   static check(type: SlotType, secret: SecretInput): void {
-    if (type === 'keyfile') {
+    if (type === 'keyfile' || type === 'cmd') {
       if (secret.length < KEYFILE.least || secret.length > KEYFILE.most) {
+        const what = type === 'cmd' ? 'what a command gives' : 'a key file';
         throw new Failure(
           'usage',
-          `a key file has ${KEYFILE.least} to ${KEYFILE.most} bytes, this one has ${secret.length}`,
+          `${what} has ${KEYFILE.least} to ${KEYFILE.most} bytes, this one has ${secret.length}`,
           { hint: 'make one with: head -c 32 /dev/urandom > key' },
         );
       }
@@ -77,6 +91,16 @@ export class Slots {
         throw new Failure('usage', 'that is not a recovery key: 64 letters of cbdefghijklnrtuv', {
           hint: 'scopefs makes one: scopefs slot add SCOPE --slot recovery --new prompt',
         });
+      }
+    } else if (type === 'age' || type === 'parent') {
+      if (secret.length !== OWN_SECRET) {
+        throw new Failure(
+          'usage',
+          `the secret of such a slot has ${OWN_SECRET} bytes, this one has ${secret.length}`,
+          {
+            hint: 'scopefs makes it: scopefs slot add SCOPE --new age:FILE or --new parent',
+          },
+        );
       }
     } else if (secret.lengthWithoutNewline === 0) {
       throw new Failure('usage', 'the passphrase is empty');
@@ -94,9 +118,11 @@ export class Slots {
     epoch: number,
     epochSecret: Secret,
     created: number,
+    facts: SlotFacts = {},
   ): Promise<{ slot: SlotRow; wrap: WrapRow }> {
     Slots.check(type, input);
-    const parameters: Parameters = {
+    const parameters: SlotParameters = {
+      ...facts,
       salt: randomBytes(32),
       cost: type === 'passphrase' ? this.#cost : undefined,
     };
@@ -115,10 +141,7 @@ export class Slots {
           number,
           type,
           kindVersion: KIND_VERSION,
-          parameters: JSON.stringify({
-            salt: parameters.salt.toString('base64'),
-            ...(parameters.cost === undefined ? {} : { scrypt: parameters.cost }),
-          }),
+          parameters: encodeParameters(parameters),
           publicKey: pair.publicKey,
           privateHalf,
           label: undefined,
@@ -150,8 +173,8 @@ export class Slots {
   }
 
   /**
-   * Tries a secret on every slot that it may open: that slot and the secret of `epoch`; undefined where it opens
-   * none. @throws Failure integrity, naming the slot, where the secret is a slot's and its wrap is not authentic.
+   * Tries a secret on every slot that it may open (`only`: of that type): that slot and the secret of `epoch`; undefined
+   * where it opens none. @throws Failure integrity, naming the slot, where the secret is a slot's and its wrap is not authentic.
    */
   async open(
     context: SlotContext,
@@ -159,13 +182,26 @@ export class Slots {
     wraps: readonly WrapRow[],
     epoch: number,
     input: SecretInput,
+    only?: SlotType,
   ): Promise<OpenedSlot | undefined> {
-    const sorted = [...slots].sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
+    const sorted = slots
+      .filter(({ type }) => only === undefined || type === only)
+      .sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
     for (const slot of sorted) {
       if (!fits(slot.type, input)) continue;
       const wrap = wraps.find((row) => row.number === slot.number && row.epoch === epoch);
       const opened = await this.#openOne(context, slot, wrap, epoch, input);
-      if (opened !== undefined) return opened;
+      if (opened === undefined) continue;
+      const { notAfter } = readParameters(slot);
+      if (notAfter === undefined || this.#wall() / 1000 < notAfter) return opened;
+      opened.secret.wipe();
+      throw new Failure(
+        'forbidden',
+        `slot ${slot.number} ended at ${new Date(notAfter * 1000).toISOString()}`,
+        {
+          hint: 'open the scope with another slot, and remove this one: scopefs slot rm',
+        },
+      );
     }
     return undefined;
   }
@@ -253,10 +289,10 @@ export class Slots {
     );
   }
 
-  async #stretched(type: SlotType, input: SecretInput, parameters: Parameters): Promise<Secret> {
+  async #stretched(type: SlotType, input: SecretInput, parameters: SlotParameters): Promise<Secret> {
     const stretched = this.#memory.allocate(32);
     const salt = saltOf(parameters.salt);
-    if (type === 'keyfile') {
+    if (type === 'keyfile' || type === 'cmd' || type === 'age' || type === 'parent') {
       extract(input.address, input.length, salt, stretched);
     } else if (type === 'recovery') {
       readRecoveryText(input, recovery.bytes);
@@ -292,27 +328,13 @@ function keyContext(place: SealedPlace): Buffer {
 }
 
 function fits(type: SlotType, input: SecretInput): boolean {
-  if (type === 'keyfile') return input.length >= KEYFILE.least && input.length <= KEYFILE.most;
+  if (type === 'age' || type === 'parent') return input.length === OWN_SECRET;
+  if (type === 'keyfile' || type === 'cmd')
+    return input.length >= KEYFILE.least && input.length <= KEYFILE.most;
   if (type === 'passphrase') {
     return input.lengthWithoutNewline > 0 && input.lengthWithoutNewline <= KEYFILE.most;
   }
   const reads = readRecoveryText(input, recovery.bytes);
   randomFill(recovery.address, 32);
   return reads;
-}
-
-function readParameters(slot: SlotRow): Parameters {
-  const damaged = (): Failure => new Failure('integrity', `slot ${slot.number}: its parameters are damaged`);
-  let parsed: { salt?: unknown; scrypt?: ScryptCost };
-  try {
-    parsed = JSON.parse(slot.parameters) as typeof parsed;
-  } catch {
-    throw damaged();
-  }
-  const salt = typeof parsed.salt === 'string' ? Buffer.from(parsed.salt, 'base64') : undefined;
-  if (salt?.length !== 32) throw damaged();
-  if (slot.type === 'passphrase' && (parsed.scrypt === undefined || !costIsSane(parsed.scrypt))) {
-    throw damaged();
-  }
-  return { salt, cost: parsed.scrypt };
 }

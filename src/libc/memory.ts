@@ -212,6 +212,11 @@ export class SecretInput {
     bytes.fill(0);
     return fits;
   }
+  /** Has the bytes of another too, without a copy on the way. */
+  copy(from: SecretInput): void {
+    copyMemory(this.#region.address, from.address, from.length);
+    this.#length = from.length;
+  }
   /** Lets a call write bytes directly; passes on what it returns, the count of bytes or -errno. */
   fill(reader: (address: Address, room: number) => number): number {
     const got = reader(this.#region.address + this.#length, SecretInput.capacity - this.#length);

@@ -1,6 +1,6 @@
 import type { ScopeId } from '../base/ids.js';
 
-export const slotTypes = ['passphrase', 'keyfile', 'recovery'] as const;
+export const slotTypes = ['passphrase', 'keyfile', 'recovery', 'age', 'cmd', 'parent'] as const;
 export type SlotType = (typeof slotTypes)[number];
 
 /** A scope as stored. `path` and `state` are sealed, `slotList` is authenticated (keyring/). */
@@ -28,7 +28,7 @@ export interface SlotRow {
   readonly type: SlotType;
   /** Which form the row has: 2, X-Wing key pairs. */
   readonly kindVersion: number;
-  /** JSON: salt and cost. */
+  /** JSON: salt and cost, and what of the slot is public (keyring/slot-facts.ts). */
   readonly parameters: string;
   readonly publicKey: Buffer;
   readonly privateHalf: Buffer;

@@ -1,0 +1,12 @@
+import { Failure } from '../base/failure.js';
+import type { CommandContext } from './context.js';
+import type { SecretSource } from './secret-source.js';
+
+/** Of the root scope, which is opened before there is a daemon that knows of its slots. */
+export function rootSource(context: CommandContext, text: string | undefined): SecretSource {
+  const source = context.source(text);
+  if (source.impliedSlot !== 'age' && source.impliedSlot !== 'parent') return source;
+  throw new Failure('usage', `the root scope does not open with ${source.impliedSlot}`, {
+    hint: 'use a passphrase, a key file, a recovery key or cmd:/PROGRAM',
+  });
+}
