@@ -54,6 +54,7 @@ async function populate(vault: Vault, key: Buffer): Promise<void> {
       chunkSize: info.record.chunkSize,
       suite: info.suite,
       unclean: false,
+      writeback: false,
       session: randomBytes(16),
       uncleanSessions: [],
       scopes: [{ id: rootRow.id, parent: undefined, path: '' }],

@@ -162,11 +162,18 @@ test('with the main thread stopped, leases end all the same', async (t) => {
 
 test('read-only: everything reads, nothing changes', async (t) => {
   const rig = await stage(t);
+  await rig.unlock('/a');
+  sys.symlink('file', rig.path('a/link'));
+  for (const name of ['dir', 'file', '']) sys.utimes(rig.path('a', name), [86_400, 0], [86_400, 0]);
+  await rig.lock('/a');
   await rig.lease('/a', { ro: '1' });
   const at = (name: string): string => rig.path('a', name);
   const before = statSync(at('file'), { bigint: true });
   t.equal(readFileSync(at('small-1'), 'utf8'), 'small 1');
   t.ok(readdirSync(rig.path('a')).includes('file'));
+  t.same(readdirSync(rig.path('a/dir')), []);
+  readFileSync(at('file'));
+  const listed = statSync(rig.path('a'), { bigint: true });
   const attempts: Record<string, number> = {
     'open to write': sys.open(at('file'), O.WRONLY),
     'open and truncate': sys.open(at('file'), O.RDONLY | O.TRUNC),
@@ -197,6 +204,10 @@ test('read-only: everything reads, nothing changes', async (t) => {
   for (const field of ['mtimeNs', 'ctimeNs', 'atimeNs', 'mode', 'size', 'nlink'] as const) {
     t.equal(after[field], before[field], field);
   }
+  for (const name of ['', 'dir', 'file']) {
+    t.equal(statSync(at(name)).atimeMs, 86_400_000, `access time of ${name}`);
+  }
+  t.equal(statSync(rig.path('a'), { bigint: true }).ctimeNs, listed.ctimeNs, 'of the scope’s root too');
   writeFileSync(at('new'), 'now it goes');
 });
 
@@ -231,6 +242,15 @@ test('budgets: what is over is refused, or locks; the audit says so', async (t) 
   t.match((await auditOf(rig, 'budget'))[0], { result: 'forbidden', path: '/a', lease: deny.id });
   t.ok((await auditOf(rig, 'budget')).length < 6, 'told once, not for each refusal');
   t.match((await auditOf(rig, 'lock')).at(-1), { detail: 'budget spent' });
+  // What is decrypted beside content counts too.
+  await rig.unlock('/a');
+  sys.setxattr(rig.path('a/file'), 'user.x', 'x'.repeat(3000));
+  sys.symlink('y'.repeat(2000), rig.path('a/link'));
+  await rig.lock('/a');
+  await rig.lease('/a', { budget: 'bytes:1K,over:deny' });
+  t.equal(sys.getxattr(rig.path('a/file'), 'user.x'), 'EDQUOT');
+  t.equal(sys.readlink(rig.path('a/link')), 'EDQUOT');
+  await rig.lock('/a');
   // Two leases: all that is taken out counts for each.
   await rig.lease('/a', { budget: 'files:4' });
   await rig.lease('/a', {});

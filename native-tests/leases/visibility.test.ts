@@ -330,6 +330,100 @@ test('control groups and units', async (t) => {
     t.equal(within_(`${hierarchy}${own}`), 'ENOKEY', `${visible}: ours`);
     await rig.lock('/a');
   }
+  // Names that anybody gives who has a control group of their own are no unit's, and a unit's own are no others'.
+  mkdirSync(`${slice}/user@1.service/${unit}`, { recursive: true });
+  mkdirSync(`${slice}/${unit}/job.scope`);
+  t.teardown(() => {
+    for (const name of [`user@1.service/${unit}`, 'user@1.service', `${unit}/job.scope`])
+      rmdirSync(`${slice}/${name}`);
+  });
+  await rig.lease('/a', { visible_to: `unit:${unit}` });
+  t.equal(within_(`${slice}/user@1.service/${unit}`), 'ENOKEY', 'below a user’s manager');
+  t.equal(within_(`${slice}/${unit}/job.scope`), 'content', 'what the unit delegates to itself');
+  await rig.lock('/a');
   await rig.lease('/a', { visible_to: `cgroup:${path}` });
   t.equal(within_(`${slice}2`), 'ENOKEY', 'a longer name is not below it');
+});
+
+/** Runs a script in a Node process of its own: what it prints. */
+function node(script: string): Promise<string> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout.on('data', (part) => {
+      said += String(part);
+    });
+    child.once('close', () => resolve(said.trim()));
+  });
+}
+
+test('threads of a tree’s root are of it, and more groups than fit in a page admit nobody', async (t) => {
+  const rig = await stage(t);
+  const path = JSON.stringify(rig.path('a/file'));
+  // Files are read on libuv's threads.
+  const tree = spawn(
+    process.execPath,
+    [
+      '-e',
+      `process.stdin.once('data', () => require('fs').promises.readFile(${path}, 'latin1').then(console.log, (e) => console.log(e.code)))`,
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  await rig.lease('/a', { visible_to: `tree:${tree.pid}` });
+  const said = new Promise((resolve) => tree.stdout.once('data', (part) => resolve(String(part).trim())));
+  tree.stdin.end('go');
+  t.equal(await within(10_000, 'the tree', said), 'content');
+  await new Promise((resolve) => tree.once('close', resolve));
+  for (let i = 0; i < 100 && (await rig.state('/a')) !== 'locked'; i++) await sleep(20);
+  await rig.lease('/a', { visible_to: 'gid:1000' });
+  for (let padding = 0; padding < 7; padding++) {
+    const groups = `Array(${padding}).fill(41003).concat(Array(4000).fill(100000))`;
+    const become = `process.setgroups(${groups}); process.setgid(41002); process.setuid(41002);`;
+    const read = `try { console.log(require('fs').readFileSync(${path}, 'latin1')) } catch (e) { console.log('refused') }`;
+    t.equal(await node(become + read), 'refused', `${padding} of another length before them`);
+  }
+  t.equal(
+    await node(
+      `process.setgroups(Array(4000).fill(100000).concat([1000])); process.setgid(41002); process.setuid(41002); console.log(require('fs').readFileSync(${path}, 'latin1'))`,
+    ),
+    'content',
+    'who is in the group, among 4,001',
+  );
+});
+
+test('by way of somebody inside nothing is opened or changed, and no scope is made there', async (t) => {
+  const rig = await stage(t);
+  await rig.lease('/a', { visible_to: `uid:${alice.uid}` });
+  const inside = spawn('setpriv', [
+    `--reuid=${alice.uid}`,
+    `--regid=${alice.gid}`,
+    '--clear-groups',
+    'sh',
+    '-c',
+    `cd ${rig.path('a')} && cat file dir/inner && echo && exec sleep 60`,
+  ]);
+  t.teardown(() => inside.kill('SIGKILL'));
+  await new Promise((resolve) => inside.stdout.once('data', resolve));
+  const at = (name: string): string => `/proc/${inside.pid}/cwd/${name}`;
+  for (const [who, identity] of EVERYBODY.filter(([name]) => name !== 'alice')) {
+    as(identity, () => {
+      // By any user but root and Alice the kernel refuses the way in.
+      const refused = (value: number): boolean => ['ENOKEY', 'EACCES'].includes(outcome(value));
+      t.ok(refused(sys.open(at('file'), O.RDONLY)), `${who}: open`);
+      t.ok(refused(sys.open(at('dir'), O.RDONLY | O.DIRECTORY)), `${who}: list`);
+      t.ok(refused(sys.utimes(at('file'), [1, 0], [1, 0])), `${who}: times`);
+      t.ok(refused(sys.chmod(at('file'), 0o600)), `${who}: mode`);
+      t.ok(refused(sys.unlink(at('file'))), `${who}: unlink`);
+      t.ok(refused(sys.truncate(at('file'), 0)), `${who}: truncate`);
+      t.ok(refused(sys.setxattr(at('file'), 'user.x', 'x')), `${who}: attribute`);
+    });
+  }
+  const made = rig.vault.cli('create', 'a/mine', '--with', `file:${rig.key('/a')}`);
+  t.equal(made.status, 8);
+  t.match(made.stderr, /some callers alone/);
+  t.equal(
+    rig.vault.cli('create', 'a/nowhere/mine', '--with', `file:${rig.key('/a')}`).status,
+    8,
+    'nor told what is there',
+  );
 });

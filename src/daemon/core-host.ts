@@ -5,6 +5,7 @@ import type { CachePort } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
 import { InodeTable } from '../filesystem/inode-table.js';
 import { LibcBacking } from '../filesystem/libc-backing.js';
+import { MOST_LEASES } from '../keyring/leases.js';
 import { open, openPath } from '../libc/files.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
@@ -60,6 +61,7 @@ export class CoreHost<E extends Executor> {
         table: sparseArrayBuffer(InodeTable.bytesFor(INODES)),
         capacity: INODES,
         unclean: data.unclean,
+        writeback: data.writeback,
         session: Buffer.from(data.session),
         uncleanSessions: new Set(data.uncleanSessions),
       },
@@ -72,7 +74,9 @@ export class CoreHost<E extends Executor> {
         wiped: (scope) => {
           around.wiped();
           this.#tellBehind();
-          return this.keeper.locked(scope);
+          const ended = this.keeper.locked(scope);
+          this.#drains.locked(scope);
+          return ended;
         },
       },
     );
@@ -144,7 +148,7 @@ export class CoreHost<E extends Executor> {
           (result, parent, path) => {
             const scope = core.scope(command.scope);
             // Somebody may have locked everything meanwhile.
-            if (scope?.isOpen === true) this.keeper.add(command.lease, scope, command.terms);
+            if (result.ok && scope?.isOpen === true) this.keeper.add(command.lease, scope, command.terms);
             answer({
               result,
               ...(parent === undefined ? {} : { parent }),
@@ -159,7 +163,7 @@ export class CoreHost<E extends Executor> {
         );
         return;
       case 'drain':
-        this.#drains.start(command.scopes, command.wait, (drained) => answer({ drained }));
+        this.#drains.start(command.scopes, command.wait, (drained, left) => answer({ drained, left }));
         return;
       case 'lock': {
         const { scopes, reason, limit } = command;
@@ -197,8 +201,9 @@ export class CoreHost<E extends Executor> {
     const { core, keeper } = this;
     const { scope: id, lease, terms, pid, connection } = command;
     if (!this.#queued.has(command)) {
-      const gone = keeper.bind(lease, terms, pid, connection);
-      if (gone !== undefined) return { ok: false, gone };
+      const unbound = keeper.bind(lease, terms, pid, connection);
+      if (unbound !== undefined && 'gone' in unbound) return { ok: false, gone: unbound.gone };
+      if (unbound !== undefined) return { ok: false, refusal: { ok: false, errno: unbound.errno } };
     }
     const done = (granted: Granted): Granted => {
       this.#queued.delete(command);
@@ -206,10 +211,12 @@ export class CoreHost<E extends Executor> {
       return granted;
     };
     const scope = core.scope(id);
+    if (scope !== undefined && (this.#drains.has(scope) || keeper.leases.count(id) >= MOST_LEASES)) {
+      return done({ ok: false, refusal: { ok: false, errno: errno.EBUSY } });
+    }
     if (scope?.isOpen === true) {
       const conflict = keeper.conflict(id, terms);
       if (conflict !== undefined) return done({ ok: false, conflict });
-      if (this.#drains.has(scope)) return done({ ok: false, refusal: { ok: false, errno: errno.EBUSY } });
       return done({ ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false });
     }
     const secrets = command.secrets.map((address) => this.#adopt(address));

@@ -5,10 +5,14 @@ import { systemClock } from '../libc/system.js';
 
 const LOOK_MS = 20;
 
+/** `left`: the scopes that are still to be locked; what was locked meanwhile may be open again, for others. */
+type Then = (drained: boolean, left: readonly ScopeId[]) => void;
+
 interface Drain {
-  readonly ids: ReadonlySet<ScopeId>;
+  /** Those that were not locked meanwhile. */
+  readonly ids: Set<ScopeId>;
   readonly until: number;
-  readonly then: (drained: boolean) => void;
+  readonly then: Then;
 }
 
 /** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
@@ -31,10 +35,16 @@ export class Drains {
   }
 
   /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
-  start(ids: readonly ScopeId[], milliseconds: number, then: (drained: boolean) => void): void {
+  start(ids: readonly ScopeId[], milliseconds: number, then: Then): void {
     const now = systemClock.boottime();
     this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
     this.tick(now);
+  }
+
+  /** Somebody else's lock was faster. */
+  locked(id: ScopeId): void {
+    for (const { ids } of this.#drains) ids.delete(id);
+    if (this.#drains.some(({ ids }) => ids.size === 0)) this.due = 0;
   }
 
   tick(now: number): void {
@@ -48,6 +58,6 @@ export class Drains {
       return !drained && drain.until > now;
     });
     this.due = this.#drains.length === 0 ? Number.POSITIVE_INFINITY : now + LOOK_MS;
-    for (const [{ then }, drained] of over) then(drained);
+    for (const [{ then, ids }, drained] of over) then(drained, [...ids]);
   }
 }

@@ -1,22 +1,30 @@
 import type { Caller, Gate } from '../filesystem/contract.js';
 import type { Visibility } from '../keyring/visibility.js';
-import { ancestry, cgroupOf, groupsOf, unitIn } from '../libc/processes.js';
+import { ancestry, cgroupOf, groupsOf, processOf, unitIn } from '../libc/processes.js';
 
-/** An ancestor may end while we climb: its children are then another's. */
-const CLIMBS = 8;
+/** What one request may cost: looks at proc(5), some 10 us each. Deeper trees are strangers. */
+const MOST_LOOKS = 128;
 
 function isBelow(path: string, above: string): boolean {
   return above === '/' || path === above || path.startsWith(`${above}/`);
 }
 
-/** Whether a process is `root`, which began at `started`, or descends from it. */
-function descends(pid: number, root: number, started: number): boolean {
-  climbing: for (let climb = 0; climb < CLIMBS; climb++) {
-    for (let at = pid; at > 0; ) {
+/** Whether a thread's process is one of `roots` (pid and when it began), or descends from one. */
+function descends(tid: number, roots: ReadonlyMap<number, number>): boolean {
+  const own = processOf(tid);
+  const oldest = Math.min(...roots.values());
+  let looks = 0;
+  // It is waiting for our answer, so it exists; one above it may end while we climb, and its children are another's then.
+  climbing: while (own !== undefined && looks < MOST_LOOKS) {
+    let younger = Number.POSITIVE_INFINITY;
+    for (let at = own; at > 0 && looks < MOST_LOOKS; ) {
+      looks++;
       const here = ancestry(at);
-      // It is waiting for our answer, so it exists; one above it may have ended just now.
-      if (here === undefined) continue climbing;
-      if (at === root) return here.started === started;
+      // Gone, or its pid is somebody else's now: nobody is older than his parent.
+      if (here === undefined || here.started > younger) continue climbing;
+      if (roots.get(at) === here.started) return true;
+      if (here.started < oldest) return false;
+      younger = here.started;
       at = here.parent;
     }
     return false;
@@ -36,14 +44,20 @@ export function gateFor(visibility: Visibility): Gate | undefined {
   return {
     admits: ({ uid, gid, pid }: Caller) => {
       let group: string | undefined;
+      let groups: number[] | undefined;
+      let tree: boolean | undefined;
       return visibility.some((one) => {
         switch (one.kind) {
           case 'uid':
             return uid === one.id;
           case 'gid':
-            return gid === one.id || (pid > 0 && groupsOf(pid).includes(one.id));
+            if (gid === one.id) return true;
+            groups ??= pid > 0 ? groupsOf(pid) : [];
+            return groups.includes(one.id);
           case 'tree':
-            return pid > 0 && descends(pid, one.id, started.get(one.id) as number);
+            // All trees at once.
+            tree ??= pid > 0 && descends(pid, started);
+            return tree;
           default:
             if (pid <= 0) return false;
             group ??= cgroupOf(pid) ?? '';

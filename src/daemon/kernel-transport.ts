@@ -21,7 +21,6 @@ export interface KernelOptions {
   /** The FUSE device, mounted already. */
   readonly device: number;
   readonly mountPoint: string;
-  readonly writeback: boolean;
 }
 
 /** An I/O worker: the memory by which it takes jobs. */
@@ -55,7 +54,7 @@ function raiseReadAhead(mountPoint: string): void {
 /** Our own FUSE: the filesystem worker, its notifiers and its I/O workers. */
 export function kernelTransport(
   data: CoreData,
-  { device, mountPoint, writeback }: KernelOptions,
+  { device, mountPoint }: KernelOptions,
   happened: (event: CoreEvent) => void,
 ): Transport {
   const doorbell = Doorbell.parts(eventfd());
@@ -65,7 +64,6 @@ export function kernelTransport(
   const worker: FilesystemWorkerData = {
     ...data,
     device,
-    writeback,
     doorbell,
     commands: commands.port2,
     notifiers,

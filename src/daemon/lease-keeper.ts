@@ -6,6 +6,7 @@ import type { LockReceipt } from '../filesystem/lock.js';
 import type { Scope } from '../filesystem/scope.js';
 import { type EndReason, type Lease, Leases, type LeaseTerms } from '../keyring/leases.js';
 import { visibilityText } from '../keyring/visibility.js';
+import { close } from '../libc/files.js';
 import { Hangups, openProcess } from '../libc/hangups.js';
 import { systemClock } from '../libc/system.js';
 import { gateFor } from './gates.js';
@@ -25,6 +26,9 @@ const REASONS: Record<EndReason, string> = {
   process: 'process ended',
   budget: 'budget spent',
 };
+
+/** The process that is not there, or what failed. */
+type Unbound = { readonly gone: number } | { readonly errno: number };
 
 /** What one generation is open for, as text that is the same for the same. */
 interface Opened {
@@ -93,30 +97,38 @@ export class LeaseKeeper {
 
   /**
    * Watches what a lease will be bound to: a process, the roots of the trees that it is for, the connection (whose
-   * descriptor is ours from now on). The process that is not there, or undefined.
+   * descriptor is ours from now on). Or why it can't be: then the lease must not be given.
    */
   bind(
     lease: LeaseId,
     terms: LeaseTerms,
     pid: number | undefined,
     connection: number | undefined,
-  ): number | undefined {
-    if (connection !== undefined) this.#watch(connection, lease, 'connection');
+  ): Unbound | undefined {
+    if (connection !== undefined) {
+      const failed = this.#watch(connection, lease, 'connection');
+      if (failed < 0) return { errno: -failed };
+    }
     const trees = terms.visibility.flatMap((one) => (one.kind === 'tree' ? [one.id] : []));
     for (const id of new Set(pid === undefined ? trees : [pid, ...trees])) {
       const fd = openProcess(id);
-      if (fd < 0) {
+      const failed = fd < 0 ? fd : this.#watch(fd, lease, 'process');
+      if (failed < 0) {
         this.unbind(lease);
-        return id;
+        return failed === -errno.ESRCH ? { gone: id } : { errno: -failed };
       }
-      this.#watch(fd, lease, 'process');
     }
     return undefined;
   }
-  #watch(fd: number, lease: LeaseId, kind: 'connection' | 'process'): void {
+  #watch(fd: number, lease: LeaseId, kind: 'connection' | 'process'): number {
+    const done = this.#hangups.add(fd, kind);
+    if (done < 0) {
+      close(fd);
+      return done;
+    }
     this.#anchors.set(fd, { lease, kind, gone: false });
     this.#bound.set(lease, [...(this.#bound.get(lease) ?? []), fd]);
-    this.#hangups.add(fd, kind);
+    return 0;
   }
   /** It ended, or was not given at all. */
   unbind(lease: LeaseId): void {
@@ -180,12 +192,22 @@ export class LeaseKeeper {
   }
 
   tick(now: number): void {
+    const changed = new Set<ScopeId>();
     for (const { id, reason } of this.leases.tick(now)) {
-      const scope = this.#core.scope((this.leases.get(id) as Lease).scope);
+      const lease = this.leases.get(id);
+      // One before it took it along.
+      if (lease === undefined) continue;
+      const scope = this.#core.scope(lease.scope);
+      if (!this.leases.isLast(id)) {
+        this.leases.end(id, reason);
+        changed.add(lease.scope);
+        continue;
+      }
       // Its orderly lock began before its end, and is to have ended with it.
-      if (reason === 'ttl' && this.leases.isLast(id) && scope?.isOpen === false) this.leases.end(id, reason);
+      if (reason === 'ttl' && scope?.isOpen === false) this.leases.end(id, reason);
       else this.#endTold(id, reason);
     }
+    for (const scope of changed) this.#plan(scope);
     for (const scope of this.#spent) {
       this.#spent.delete(scope);
       this.#core.locks.lock([scope.id], REASONS.budget, now + LOCK_LIMIT_MS, (receipts) =>

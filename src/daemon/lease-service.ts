@@ -171,7 +171,8 @@ export class LeaseService {
         stored: { epoch: opened.epoch, list: opened.listVersion },
       });
       if (!granted.ok) throw this.#notGranted(granted, this.#scopes.fullPath(id));
-      if (granted.copyBehind) await this.#slots.writeCopy(id);
+      // Nothing changes in a scope that is to be read only. What fails is tried again at the next unlock.
+      if (granted.copyBehind && !readOnly) await this.#slots.writeCopy(id).catch(() => {});
       return granted.lease;
     } catch (error) {
       this.#watchers.delete(lease);

@@ -85,7 +85,8 @@ export interface Results {
   create: { result: ControlResult; parent?: ScopeId; path?: string };
   line: object;
   removeScope: { result: ControlResult; aside?: string };
-  drain: { drained: boolean };
+  /** `left`: which of the scopes nobody has locked meanwhile. */
+  drain: { drained: boolean; left: readonly ScopeId[] };
   lock: { receipts: readonly LockReceipt[] };
   status: {
     scopes: readonly ScopeStatus[];
@@ -149,6 +150,8 @@ export interface CoreData {
   readonly chunkSize: number;
   readonly suite: SuiteName;
   readonly unclean: boolean;
+  /** The kernel collects small writes. */
+  readonly writeback: boolean;
   /** 16 bytes, and the marks of sessions that stopped uncleanly. */
   readonly session: Uint8Array;
   readonly uncleanSessions: readonly string[];
@@ -157,8 +160,6 @@ export interface CoreData {
 
 export interface FilesystemWorkerData extends CoreData {
   readonly device: number;
-  /** The kernel collects small writes. */
-  readonly writeback: boolean;
   /** How others wake the worker. */
   readonly doorbell: DoorbellParts;
   readonly commands: import('node:worker_threads').MessagePort;

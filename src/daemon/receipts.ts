@@ -1,3 +1,4 @@
+import type { ScopeId } from '../base/ids.js';
 import type { Log } from '../base/log.js';
 import type { HolderView, ReceiptView } from '../control/schemas.js';
 import type { Peer } from '../control/service.js';
@@ -12,6 +13,8 @@ export class Receipts {
   readonly #mountPoint: string;
   readonly #log: Log;
   readonly #auditLog: AuditLog;
+  /** The last generation of each scope whose lock is written down. */
+  readonly #audited = new Map<ScopeId, number>();
 
   constructor(scopes: ScopePaths, mountPoint: string, log: Log, auditLog: AuditLog) {
     this.#mountPoint = mountPoint;
@@ -52,9 +55,12 @@ export class Receipts {
     }
   }
 
-  #auditLock({ scope, reason, errors }: LockReceipt): Promise<void> {
+  /** Once: several may have asked for one lock. */
+  async #auditLock({ scope, generation, reason, errors }: LockReceipt): Promise<void> {
+    if ((this.#audited.get(scope) ?? 0) >= generation) return;
+    this.#audited.set(scope, generation);
     const result = errors.length === 0 ? 'ok' : 'io';
-    return this.audit({ event: 'lock', result, scope, detail: reason }, undefined);
+    await this.audit({ event: 'lock', result, scope, detail: reason }, undefined);
   }
 
   /** Something happened already: a row that can't be written does not undo it. */

@@ -18,6 +18,12 @@ export function refused(
         details: { scope: parent },
       });
     }
+    case errno.EPERM: {
+      const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
+      return new Failure('conflict', `${parent} is unlocked for some callers alone`, {
+        hint: 'lock it, and unlock it for any',
+      });
+    }
     case errno.EROFS: {
       const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
       return new Failure('conflict', `${parent} is unlocked to be read only`, {

@@ -93,6 +93,7 @@ async function main(): Promise<void> {
     chunkSize: record.chunkSize,
     suite: vault.suite,
     unclean,
+    writeback: argument.writeback,
     session,
     uncleanSessions: sessions,
     scopes: known.map(({ id, parent, path }) => ({ id, parent, path })),
@@ -125,10 +126,10 @@ async function main(): Promise<void> {
       log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
   };
-  const { mountPoint, writeback } = argument;
+  const { mountPoint } = argument;
   const transport =
     argument.transport === 'kernel'
-      ? kernelTransport(data, { device: fd.device, mountPoint, writeback }, happened)
+      ? kernelTransport(data, { device: fd.device, mountPoint }, happened)
       : await nativeTransport(data, vault.path, mountPoint, happened);
   if (argument.transport === 'fuse-native') mountedHere = () => transport.unmount(true);
   let lingered: () => void = () => {};

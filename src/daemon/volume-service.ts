@@ -224,11 +224,13 @@ export class VolumeService implements ControlService {
     limit: number,
   ): Promise<ReceiptView[]> {
     let holders: HolderView[] = [];
+    let left = scopes;
     if (wait !== undefined) {
-      const { drained } = await this.#core.call({ op: 'drain', scopes, wait });
-      if (!drained) holders = holdersOf(this.#context.mountPoint);
+      const answer = await this.#core.call({ op: 'drain', scopes, wait });
+      if (!answer.drained) holders = holdersOf(this.#context.mountPoint);
+      left = answer.left;
     }
-    const call = { op: 'lock', scopes, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
+    const call = { op: 'lock', scopes: left, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
     const { receipts } = await this.#core.call(call);
     return this.#receipts.of(receipts, holders);
   }

@@ -87,7 +87,7 @@ export class Attribution {
       return;
     }
     // Who looks at a scope from outside does not use it.
-    if (slot !== scope.root && !caller.trusted) scope.operations++;
+    if (slot !== scope.root && !caller.trusted && !scope.restricted) scope.operations++;
     table.set(slot, flag.RECENT);
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') reply.error(-attributes);
@@ -110,9 +110,10 @@ export class Attribution {
       change.mode === undefined &&
       change.uid === undefined &&
       change.gid === undefined;
-    // A file's times alone may come from a kernel thread that writes its inode back: never judged by caller.
-    const isFile = this.#volume.table.isRegular(this.#volume.table.slot(node));
-    const access = timesOnly && isFile ? 'drain' : change.handle === undefined ? 'change' : 'handle';
+    const { table, writeback } = this.#volume;
+    // A file's times alone may come from a kernel thread that writes its inode back: never judged by caller then.
+    const flushed = timesOnly && writeback && table.isRegular(table.slot(node));
+    const access = flushed ? 'drain' : change.handle === undefined ? 'change' : 'handle';
     const usable = this.#nodes.usable(node, caller, access);
     // No page is dirty in a scope opened for reading: times are set by people alone.
     const slot = usable > 0 && this.#volume.scopeOf(usable).readOnly ? -errno.EROFS : usable;

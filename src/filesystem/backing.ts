@@ -49,7 +49,8 @@ export interface Backing {
   readonly root: Handle;
   stat(dir: Handle, name: string, into: Stat): number;
   fstat(handle: Handle, into: Stat): number;
-  openDirectory(dir: Handle, name: string): Handle;
+  /** `read`: somebody lists it, so its access time follows. */
+  openDirectory(dir: Handle, name: string, read: boolean): Handle;
   /** Opens an existing regular file for reading and writing. */
   openFile(dir: Handle, name: string): Handle;
   /** Creates a regular file that must not exist, for reading and writing. */

@@ -142,12 +142,12 @@ export class Directories {
   #openAt(slot: Slot): Handle {
     const place = this.place(slot);
     if (place === undefined) return -errno.ENOENT;
-    const handle = this.#backing.openDirectory(place.handle, place.name);
+    const handle = this.#backing.openDirectory(place.handle, place.name, false);
     if (handle !== -errno.EMFILE) return handle;
     // Out of descriptors: ours are a cache, so give them all back and try once more.
     for (const directory of [...this.#open]) this.#close(directory);
     const again = this.place(slot);
-    return again === undefined ? -errno.ENOENT : this.#backing.openDirectory(again.handle, again.name);
+    return again === undefined ? -errno.ENOENT : this.#backing.openDirectory(again.handle, again.name, false);
   }
 
   #evict(keep: Directory): void {

@@ -249,7 +249,7 @@ export class Files {
       reply,
       { load: true },
       ({ io, leave }) => {
-        const spent = file.scope.meter?.read(Math.max(0, Math.min(length, file.size - offset))) ?? 0;
+        const spent = file.scope.spend(Math.max(0, Math.min(length, file.size - offset)));
         if (spent < 0) {
           leave();
           reply.error(-spent);

@@ -20,8 +20,8 @@ export class LibcBacking implements Backing {
   fstat(handle: Handle, into: Stat): number {
     return libc.fstat(handle, into);
   }
-  openDirectory(dir: Handle, name: string): Handle {
-    return libc.openat(dir, name, O_RDONLY | O_DIRECTORY);
+  openDirectory(dir: Handle, name: string, read: boolean): Handle {
+    return libc.openat(dir, name, O_RDONLY | O_DIRECTORY | (read ? 0 : O_NOATIME));
   }
   openFile(dir: Handle, name: string): Handle {
     // O_NONBLOCK: a fifo planted in the vault must not stop the daemon.

@@ -55,7 +55,7 @@ export class Listing {
     const { directories, backing } = this.#volume;
     const handle = directories.handle(this.#directory.slot);
     if (handle < 0) return handle;
-    const reader = backing.openDirectory(handle, '.');
+    const reader = backing.openDirectory(handle, '.', !this.#directory.scope.readOnly);
     if (reader < 0) return reader;
     this.#reader = reader;
     this.#entries = [];

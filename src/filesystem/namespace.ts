@@ -75,6 +75,11 @@ export class Namespace {
       reply.error(errno.EIO);
       return;
     }
+    const spent = this.#volume.scopeOf(slot).spend(target.length);
+    if (spent < 0) {
+      reply.error(-spent);
+      return;
+    }
     // The kernel caches targets as pages: a lock must drop them.
     table.set(slot, flag.PAGES | flag.STALE);
     reply.target(target);

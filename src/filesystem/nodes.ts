@@ -73,7 +73,9 @@ export class Nodes {
         if (!scope.admits(caller)) return -errno.ENOKEY;
         if (access === 'change' && scope.readOnly) return -errno.EROFS;
       }
-      if (!caller.trusted) scope.operations++;
+      // Of a restricted one what was judged counts alone: others may knock as long as they like.
+      const judged = access === 'use' || access === 'change';
+      if (!caller.trusted && (judged || !scope.restricted)) scope.operations++;
       return slot;
     }
     if (scope.state === 'locking' && (access === 'drain' || caller.trusted)) return slot;

@@ -148,12 +148,18 @@ export class ScopeAccess {
     return opened < 0 ? { ok: false, errno: -opened, at: scope.path } : OK;
   }
 
-  /** Follows names from a scope's root: the slot of the last, or which one stopped it. */
-  walk(scope: Scope, names: readonly string[]): Slot | Extract<ControlResult, { ok: false }> {
+  /** Follows names from a scope's root: the slot of the last, or which one stopped it. `outside`: no caller of the mount asks. */
+  walk(
+    scope: Scope,
+    names: readonly string[],
+    outside = false,
+  ): Slot | Extract<ControlResult, { ok: false }> {
     let slot = scope.root;
     for (const name of names) {
       const here = this.#volume.scopeOf(slot);
       if (!here.isOpen) return { ok: false, errno: errno.ENOKEY, lockedScope: here.id, at: name };
+      if (outside && here.restricted)
+        return { ok: false, errno: errno.EPERM, lockedScope: here.id, at: name };
       const directory = this.#volume.directories.get(slot);
       if (directory === undefined) return { ok: false, errno: errno.ENOTDIR, at: name };
       const next = this.#nodes.find(directory, name);

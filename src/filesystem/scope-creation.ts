@@ -45,7 +45,7 @@ export class ScopeCreation {
       done(result);
     };
     const name = names.at(-1) ?? '';
-    const above = this.#access.walk(this.#volume.scopes[0] as Scope, names.slice(0, -1));
+    const above = this.#access.walk(this.#volume.scopes[0] as Scope, names.slice(0, -1), true);
     if (typeof above !== 'number') {
       refuse(above);
       return;
@@ -54,6 +54,8 @@ export class ScopeCreation {
     const directory = this.#volume.directories.get(above);
     if (!home.isOpen) {
       refuse({ ok: false, errno: errno.ENOKEY, lockedScope: home.id });
+    } else if (home.restricted) {
+      refuse({ ok: false, errno: errno.EPERM, lockedScope: home.id });
     } else if (home.readOnly) {
       refuse({ ok: false, errno: errno.EROFS, lockedScope: home.id });
     } else if (directory === undefined) {

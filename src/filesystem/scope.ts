@@ -53,6 +53,10 @@ export class Scope {
     this.readOnly = false;
     this.meter = undefined;
   }
+  /** Before so many decrypted bytes are given out: 0, or -errno of a budget that refuses. */
+  spend(bytes: number): number {
+    return this.meter?.read(bytes) ?? 0;
+  }
   get restricted(): boolean {
     return this.#gate !== undefined;
   }

@@ -35,6 +35,8 @@ export interface VolumeOptions {
   readonly uncleanSessions: ReadonlySet<string>;
   /** How many inodes may be known before the kernel is asked to forget some. */
   readonly keptInodes?: number;
+  /** The kernel collects writes, and keeps files' times until it writes them back. */
+  readonly writeback?: boolean;
 }
 
 const KEPT_INODES = 250_000;
@@ -61,6 +63,7 @@ export class Volume {
   readonly cache: CachePort;
   readonly geometry: Geometry;
   readonly unclean: boolean;
+  readonly writeback: boolean;
   readonly session: Buffer;
   readonly #uncleanSessions: ReadonlySet<string>;
   readonly table: InodeTable;
@@ -91,6 +94,7 @@ export class Volume {
     this.clock = options.clock;
     this.cache = options.cache;
     this.unclean = options.unclean;
+    this.writeback = options.writeback === true;
     this.session = options.session;
     this.#uncleanSessions = options.uncleanSessions;
     this.geometry = new Geometry(options.chunkSize);

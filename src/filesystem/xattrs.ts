@@ -65,7 +65,9 @@ export class Xattrs {
       return;
     }
     const found = this.#get(slot, name);
+    const spent = typeof found === 'number' ? 0 : this.#volume.scopeOf(slot).spend(found.length);
     if (typeof found === 'number') reply.error(-found);
+    else if (spent < 0) reply.error(-spent);
     else reply.bytes(found);
     forgetXattr();
   }

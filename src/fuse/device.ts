@@ -10,6 +10,9 @@ import type { Session } from './session.js';
  */
 const SPIN_MS = 0.04;
 
+/** A sleep may last through a suspend, which its timer does not count: while anything has an end it is short (ms). */
+const LONGEST_SLEEP_MS = 1000;
+
 /** A busy device keeps the thread out of poll(2): so often (ms) it looks all the same. */
 const LOOK_MS = 100;
 /** Its place among the polled. */
@@ -49,9 +52,10 @@ export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: L
     if (length > 0) {
       session.handle(length);
       hooks.slice();
-      if (session.lastAt > lookAt) {
+      const at = performance.now();
+      if (at > lookAt) {
         hooks.hangups();
-        lookAt = session.lastAt + LOOK_MS;
+        lookAt = at + LOOK_MS;
       }
       busyUntil = -1;
       continue;
@@ -68,6 +72,6 @@ export function serve(fd: number, session: Session, doorbell: Doorbell, hooks: L
     const next = hooks.due();
     const wait =
       next === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(next - systemClock.boottime()));
-    if ((doorbell.sleep(poll, 1, Math.min(wait, 60_000)) & WATCHED) !== 0) hooks.hangups();
+    if ((doorbell.sleep(poll, 1, Math.min(wait, LONGEST_SLEEP_MS)) & WATCHED) !== 0) hooks.hangups();
   }
 }

@@ -25,8 +25,7 @@ export class Session {
   /** Requests handled since the start. */
   handled = 0;
   #caller = 0;
-  /** When the last request began to be handled (performance.now()). */
-  lastAt = 0;
+  #lastAt = 0;
   /** When others were served last. */
   readonly #callers = new Map<number, number>();
   #alternated = Number.NEGATIVE_INFINITY;
@@ -85,10 +84,10 @@ export class Session {
       // One that comes back: processes that follow each other are one caller.
       if (started - (this.#callers.get(pid) ?? 0) < SEVERAL_MS) this.#alternated = started;
       if (this.#callers.size >= MOST_CALLERS) this.#callers.clear();
-      this.#callers.set(this.#caller, this.lastAt);
+      this.#callers.set(this.#caller, this.#lastAt);
       this.#caller = pid;
     }
-    this.lastAt = started;
+    this.#lastAt = started;
   }
 
   #dispatch(length: number): void {

@@ -56,6 +56,9 @@ export interface Usage {
   readonly handles: number;
 }
 
+/** Of one scope: what looks at all of them stays short. */
+export const MOST_LEASES = 1000;
+
 /** At most so much before a lease's end an orderly lock begins, and at most a tenth of its length (DESIGN.md). */
 const LEAD_MS = 1000;
 /** An idle lease is looked at eight times in its idle time, within these bounds: it ends late by at most that. */
@@ -69,6 +72,14 @@ export interface ScopeDeadline {
   readonly lockAt: number;
   /** When the scope is locked whatever happens. */
   readonly deadline: number;
+}
+
+/** All leases of one scope. */
+interface OfScope {
+  readonly entries: Set<Entry>;
+  /** That are not ending. */
+  live: number;
+  budgets: { readonly id: LeaseId; readonly budget: Budget }[];
 }
 
 interface Entry {
@@ -87,7 +98,7 @@ export class Leases {
   readonly #usage: (scope: ScopeId) => Usage;
   readonly #ended: (lease: Lease, reason: EndReason) => void;
   readonly #entries = new Map<LeaseId, Entry>();
-  readonly #ofScope = new Map<ScopeId, Set<Entry>>();
+  readonly #ofScope = new Map<ScopeId, OfScope>();
   /** The next moment at which {@link tick} has something to do. */
   due = Number.POSITIVE_INFINITY;
 
@@ -121,9 +132,11 @@ export class Leases {
       lookAt: createdAt,
     };
     this.#entries.set(id, entry);
-    const mine = this.#ofScope.get(scope);
-    if (mine === undefined) this.#ofScope.set(scope, new Set([entry]));
-    else mine.add(entry);
+    const mine = this.#ofScope.get(scope) ?? { entries: new Set(), live: 0, budgets: [] };
+    this.#ofScope.set(scope, mine);
+    mine.entries.add(entry);
+    mine.live++;
+    if (entry.budget !== undefined) mine.budgets.push({ id, budget: entry.budget });
     this.#look(entry, createdAt);
     this.due = Math.min(this.due, entry.lookAt);
     return lease;
@@ -140,15 +153,10 @@ export class Leases {
     return [...this.#entries.values()].map((entry) => this.#shown(entry));
   }
   count(scope: ScopeId): number {
-    return this.#ofScope.get(scope)?.size ?? 0;
+    return this.#ofScope.get(scope)?.entries.size ?? 0;
   }
-  #live(scope: ScopeId): Entry[] {
-    return [...(this.#ofScope.get(scope) ?? [])].filter(({ ending }) => !ending);
-  }
-  budgets(scope: ScopeId): { id: LeaseId; budget: Budget }[] {
-    return this.#live(scope).flatMap(({ lease: { id }, budget }) =>
-      budget === undefined ? [] : [{ id, budget }],
-    );
+  budgets(scope: ScopeId): readonly { readonly id: LeaseId; readonly budget: Budget }[] {
+    return this.#ofScope.get(scope)?.budgets ?? [];
   }
 
   /** A new end, `ttl` milliseconds from now, not beyond its latest. Undefined: it is gone or about to be. */
@@ -166,24 +174,25 @@ export class Leases {
   /** Whether this is the last one that holds its scope: then its end is a lock. */
   isLast(id: LeaseId): boolean {
     const entry = this.#entries.get(id);
-    return entry !== undefined && this.#live(entry.lease.scope).every((other) => other === entry);
+    return entry !== undefined && !entry.ending && this.#ofScope.get(entry.lease.scope)?.live === 1;
   }
   /** Ends it; or, where it is the last, only marks it: it is gone when its scope is locked. */
   end(id: LeaseId, reason: EndReason): 'gone' | 'last' | 'ended' {
     const entry = this.#entries.get(id);
     if (entry === undefined) return 'gone';
+    // Its scope is being locked because of it.
+    if (entry.ending) return 'last';
     if (this.isLast(id)) {
       entry.ending = true;
+      (this.#ofScope.get(entry.lease.scope) as OfScope).live--;
       return 'last';
     }
-    // Its scope is being locked because of it already.
-    if (entry.ending) return 'gone';
     this.#remove(entry, reason);
     return 'ended';
   }
   /** A scope was locked: ends all of it. Says how many there were. */
   endAll(scope: ScopeId): number {
-    const ended = [...(this.#ofScope.get(scope) ?? [])];
+    const ended = [...(this.#ofScope.get(scope)?.entries ?? [])];
     for (const entry of ended) this.#remove(entry, 'locked');
     return ended.length;
   }
@@ -191,15 +200,18 @@ export class Leases {
     const { id, scope } = entry.lease;
     this.#entries.delete(id);
     const mine = this.#ofScope.get(scope);
-    mine?.delete(entry);
-    if (mine?.size === 0) this.#ofScope.delete(scope);
+    if (mine?.entries.delete(entry) === true) {
+      if (!entry.ending) mine.live--;
+      if (entry.budget !== undefined) mine.budgets = mine.budgets.filter((one) => one.id !== id);
+      if (mine.entries.size === 0) this.#ofScope.delete(scope);
+    }
     this.#ended(this.#shown(entry), reason);
   }
 
   /** When a scope closes by itself, from the lease that lasts longest. */
   deadline(scope: ScopeId): ScopeDeadline {
     let last: Lease | undefined;
-    for (const { lease, ending } of this.#ofScope.get(scope) ?? []) {
+    for (const { lease, ending } of this.#ofScope.get(scope)?.entries ?? []) {
       if (!ending && (last === undefined || lease.deadline > last.deadline)) last = lease;
     }
     if (last === undefined || last.deadline === Number.POSITIVE_INFINITY) {

@@ -28,6 +28,7 @@ test('what is not a kind of caller is refused by name', async (t) => {
     'cgroup:/a/../b',
     'unit:mail',
     'unit:../x.service',
+    'unit:user.slice',
     'any,uid:1',
     'uid:1,',
     'pid:3',

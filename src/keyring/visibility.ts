@@ -37,8 +37,7 @@ function parseOne(part: string): VisibleTo {
   if (kind === 'cgroup' && /^\/[^\0\n]*$/.test(value) && !value.split('/').includes('..')) {
     return { kind, path: value === '/' ? value : value.replace(/\/+$/, '') };
   }
-  if (kind === 'unit' && /^[\w@:.\\-]{1,255}\.(service|scope|slice)$/.test(value))
-    return { kind, name: value };
+  if (kind === 'unit' && /^[\w@:.\\-]{1,255}\.(service|scope)$/.test(value)) return { kind, name: value };
   return refuse(part);
 }
 

@@ -1,4 +1,4 @@
-import { errno } from '../base/errno.js';
+import { Errno, errno } from '../base/errno.js';
 import { libcFunction, result } from './ffi.js';
 import { close } from './files.js';
 import { pinned } from './memory.js';
@@ -34,6 +34,7 @@ export class Hangups {
 
   constructor() {
     this.fd = result(epollCreateCall(EPOLL_CLOEXEC));
+    if (this.fd < 0) throw new Errno(-this.fd, 'epoll_create1');
   }
 
   /** `fd` is ours from now on. A process tells its end by EPOLLIN; a socket by EPOLLHUP, which needs no asking. 0 or -errno. */

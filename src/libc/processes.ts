@@ -4,7 +4,8 @@ import { pinned } from './memory.js';
 
 /** What proc(5) says of a process or thread. Cheap enough to ask at each request: no allocation but the text. */
 
-const buffer = pinned(16_384);
+/** A list of 65,536 groups (NGROUPS_MAX) fits. */
+const buffer = pinned(1 << 20);
 
 function readProc(pid: number, file: string): string | undefined {
   const fd = openPath(`/proc/${pid}/${file}`, open.O_RDONLY);
@@ -16,7 +17,9 @@ function readProc(pid: number, file: string): string | undefined {
     length += got;
   }
   close(fd);
-  return length === 0 ? undefined : buffer.bytes.toString('utf8', 0, length);
+  // Cut short, its last number would be another.
+  const whole = length > 0 && length < buffer.bytes.length;
+  return whole ? buffer.bytes.toString('utf8', 0, length) : undefined;
 }
 
 export interface Ancestry {
@@ -56,9 +59,13 @@ export function cgroupOf(pid: number): string | undefined {
   return /^0::(.*)$/m.exec(readProc(pid, 'cgroup') ?? '')?.[1];
 }
 
-/** The unit of systemd in a control group's path: its last component that names one. */
+/**
+ * The unit of the system's systemd in a control group's path: the first component behind the slices. What lies below is
+ * named by the unit itself, or by a user's own manager: never whom somebody meant.
+ */
 export function unitIn(cgroup: string | undefined): string | undefined {
-  return cgroup?.split('/').findLast((part) => /\.(service|scope)$/.test(part));
+  const first = cgroup?.split('/').find((part) => part !== '' && !part.endsWith('.slice'));
+  return first !== undefined && /\.(service|scope)$/.test(first) ? first : undefined;
 }
 
 /** What people call that process: a script by its own name, not its interpreter's. */
