@@ -68,7 +68,7 @@ function runUnits(): void {
 
 /** Tests that look at nothing but their own vault, and measure no time. */
 const TOGETHER =
-  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|unaudited-end)|daemon\/suites)/;
+  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|unaudited-end)|daemon\/(suites|signals|service))/;
 
 async function runNative(file: string): Promise<void> {
   const started = Date.now();

@@ -1,24 +1,19 @@
-import { errno } from '../base/errno.js';
 import { suites } from '../crypto/suites.js';
 import type { Executor } from '../filesystem/backing.js';
 import type { CachePort } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
 import { InodeTable } from '../filesystem/inode-table.js';
 import { LibcBacking } from '../filesystem/libc-backing.js';
-import { MOST_LEASES } from '../keyring/leases.js';
 import { open, openPath } from '../libc/files.js';
+import { Hangups } from '../libc/hangups.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
 import { Drains } from './drains.js';
+import { Grants } from './grants.js';
 import { LeaseKeeper } from './lease-keeper.js';
-import type { CommandMessage, CoreData, Granted, Results, WorkerMessage } from './messages.js';
+import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
 
 const INODES = InodeTable.maximum;
-/** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
-const UNLOCK_WAIT_MS = 10_000;
-/** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
-const LOOK_AGAIN_MS = 5;
-
 /** What a transport gives the core. */
 export interface Surroundings<E extends Executor> {
   readonly cache: CachePort;
@@ -37,12 +32,10 @@ export class CoreHost<E extends Executor> {
   readonly executor: E;
   readonly keeper: LeaseKeeper;
   readonly #drains: Drains;
+  readonly #grants: Grants;
   readonly #around: Surroundings<E>;
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   readonly #memory = new SecretMemory(65_536);
-  /** Unlocks that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
-  readonly #queued = new Map<CommandMessage, number>();
-  #lookedAt = 0;
 
   constructor(data: CoreData, around: Surroundings<E>) {
     this.#around = around;
@@ -80,8 +73,9 @@ export class CoreHost<E extends Executor> {
         },
       },
     );
-    this.keeper = new LeaseKeeper(this.core, tell);
-    this.#drains = new Drains(this.core);
+    this.keeper = new LeaseKeeper(this.core, tell, systemClock, new Hangups());
+    this.#drains = new Drains(this.core, systemClock);
+    this.#grants = new Grants(this.core, this.keeper, this.#drains, systemClock, (at) => this.#adopt(at));
   }
 
   #tellBehind(): void {
@@ -97,15 +91,13 @@ export class CoreHost<E extends Executor> {
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
   get due(): number {
-    const due = Math.min(this.core.locks.due, this.keeper.due, this.#drains.due);
-    return this.#queued.size === 0 ? due : Math.min(due, this.#lookedAt + LOOK_AGAIN_MS);
+    return Math.min(this.core.locks.due, this.keeper.due, this.#drains.due, this.#grants.due);
   }
   tick(now: number): void {
     this.core.locks.tick(now);
     this.keeper.tick(now);
     this.#drains.tick(now);
-    this.#lookedAt = now;
-    for (const command of [...this.#queued.keys()]) this.perform(command);
+    this.#grants.tick(now);
   }
 
   perform(command: CommandMessage): void {
@@ -113,11 +105,9 @@ export class CoreHost<E extends Executor> {
     const answer = (result: Results[keyof Results]): void =>
       this.#around.tell({ kind: 'answer', id: command.id, answer: result });
     switch (command.op) {
-      case 'grant': {
-        const granted = this.#grant(command);
-        if (granted !== undefined) answer({ granted });
+      case 'grant':
+        this.#grants.ask(command, (granted) => answer({ granted }));
         return;
-      }
       case 'changeLease':
         answer({ lease: this.keeper.change(command.lease, command.ttl) });
         return;
@@ -194,45 +184,6 @@ export class CoreHost<E extends Executor> {
           secretMemory: this.#memory.backing,
         });
     }
-  }
-
-  /** Undefined: it waits for a lock of its scope. */
-  #grant(command: Extract<CommandMessage, { op: 'grant' }>): Granted | undefined {
-    const { core, keeper } = this;
-    const { scope: id, lease, terms, pid, connection } = command;
-    if (!this.#queued.has(command)) {
-      const unbound = keeper.bind(lease, terms, pid, connection);
-      if (unbound !== undefined && 'gone' in unbound) return { ok: false, gone: unbound.gone };
-      if (unbound !== undefined) return { ok: false, refusal: { ok: false, errno: unbound.errno } };
-    }
-    const done = (granted: Granted): Granted => {
-      this.#queued.delete(command);
-      if (!granted.ok) keeper.unbind(lease);
-      return granted;
-    };
-    const scope = core.scope(id);
-    if (scope !== undefined && (this.#drains.has(scope) || keeper.leases.count(id) >= MOST_LEASES)) {
-      return done({ ok: false, refusal: { ok: false, errno: errno.EBUSY } });
-    }
-    if (scope?.isOpen === true) {
-      const conflict = keeper.conflict(id, terms);
-      if (conflict !== undefined) return done({ ok: false, conflict });
-      return done({ ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false });
-    }
-    const secrets = command.secrets.map((address) => this.#adopt(address));
-    const result = core.access.unlock(id, command.oldest, secrets, command.stored, keeper.termsOf(terms));
-    if (!result.ok && result.errno === errno.EBUSY) {
-      const now = systemClock.boottime();
-      const until = this.#queued.get(command) ?? now + UNLOCK_WAIT_MS;
-      this.#queued.set(command, until);
-      if (now < until) return undefined;
-    }
-    if (!result.ok || scope === undefined) return done({ ok: false, refusal: result as never });
-    return done({
-      ok: true,
-      lease: keeper.add(lease, scope, terms),
-      copyBehind: result.copyBehind === true,
-    });
   }
 
   /** Unmounted, nobody can reach a file any more: writes back what is open and wipes every key. */

@@ -1,7 +1,7 @@
+import type { Clock } from '../base/clock.js';
 import type { ScopeId } from '../base/ids.js';
 import type { Core } from '../filesystem/core.js';
 import type { Scope } from '../filesystem/scope.js';
-import { systemClock } from '../libc/system.js';
 
 const LOOK_MS = 20;
 
@@ -18,12 +18,14 @@ interface Drain {
 /** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
 export class Drains {
   readonly #core: Core;
+  readonly #clock: Clock;
   #drains: Drain[] = [];
   /** CLOCK_BOOTTIME, ms. */
   due = Number.POSITIVE_INFINITY;
 
-  constructor(core: Core) {
+  constructor(core: Core, clock: Clock) {
     this.#core = core;
+    this.#clock = clock;
   }
 
   #covers({ ids }: Drain, scope: Scope): boolean {
@@ -36,7 +38,7 @@ export class Drains {
 
   /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
   start(ids: readonly ScopeId[], milliseconds: number, then: Then): void {
-    const now = systemClock.boottime();
+    const now = this.#clock.boottime();
     this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
     this.tick(now);
   }

@@ -1,3 +1,4 @@
+import type { Clock } from '../base/clock.js';
 import { errno } from '../base/errno.js';
 import type { LeaseId, ScopeId } from '../base/ids.js';
 import type { Meter, Terms } from '../filesystem/contract.js';
@@ -7,8 +8,7 @@ import type { Scope } from '../filesystem/scope.js';
 import { type EndReason, type Lease, Leases, type LeaseTerms } from '../keyring/leases.js';
 import { visibilityText } from '../keyring/visibility.js';
 import { close } from '../libc/files.js';
-import { Hangups, openProcess } from '../libc/hangups.js';
-import { systemClock } from '../libc/system.js';
+import { type Hangups, openProcess } from '../libc/hangups.js';
 import { gateFor } from './gates.js';
 import type { WorkerMessage } from './messages.js';
 
@@ -27,6 +27,9 @@ const REASONS: Record<EndReason, string> = {
   budget: 'budget spent',
 };
 
+/** Who tells when the other side of a descriptor is gone. */
+export type Watch = Pick<Hangups, 'fd' | 'add' | 'remove' | 'take'>;
+
 /** The process that is not there, or what failed. */
 type Unbound = { readonly gone: number } | { readonly errno: number };
 
@@ -43,7 +46,8 @@ interface Opened {
 export class LeaseKeeper {
   readonly #core: Core;
   readonly #tell: (message: WorkerMessage) => void;
-  readonly #hangups = new Hangups();
+  readonly #clock: Clock;
+  readonly #hangups: Watch;
   /** What a lease is bound to, by the descriptor that tells of its end. */
   readonly #anchors = new Map<number, { lease: LeaseId; kind: 'connection' | 'process'; gone: boolean }>();
   readonly #bound = new Map<LeaseId, number[]>();
@@ -52,11 +56,13 @@ export class LeaseKeeper {
   readonly #spent = new Set<Scope>();
   readonly leases: Leases;
 
-  constructor(core: Core, tell: (message: WorkerMessage) => void) {
+  constructor(core: Core, tell: (message: WorkerMessage) => void, clock: Clock, hangups: Watch) {
+    this.#clock = clock;
+    this.#hangups = hangups;
     this.#core = core;
     this.#tell = tell;
     this.leases = new Leases(
-      systemClock,
+      clock,
       (id) => core.scope(id) ?? { operations: 0, handles: 0 },
       (lease, reason) => {
         this.unbind(lease.id);
@@ -173,7 +179,10 @@ export class LeaseKeeper {
     if (lease === undefined || outcome === 'gone') {
       done([]);
     } else if (outcome === 'last') {
-      this.#core.locks.lock([lease.scope], REASONS[reason], systemClock.boottime() + LOCK_LIMIT_MS, done);
+      // Its time is over: there is none to write back.
+      const limit = reason === 'ttl' ? lease.deadline : this.#clock.boottime() + LOCK_LIMIT_MS;
+      this.#core.locks.lock([lease.scope], REASONS[reason], limit, done);
+      if (reason === 'ttl') this.#core.locks.tick(this.#clock.boottime());
     } else {
       this.#plan(lease.scope);
       done([]);

@@ -64,6 +64,8 @@ export class Rig {
   readonly recovered: [string, number, number][] = [];
   readonly failed: [string, string][] = [];
   wipes = 0;
+  /** A scope's keys are gone: how many leases went with them. */
+  onWiped: (scope: ScopeId) => number = () => 0;
 
   constructor(backing: Backing, options: RigOptions = {}) {
     this.backing = backing;
@@ -100,9 +102,9 @@ export class Rig {
         expired: (receipts) => this.expired.push(...receipts),
         recovered: (_scope, path, before, after) => this.recovered.push([path, before, after]),
         writeBackFailed: (_scope, path, error) => this.failed.push([path, errnoName(error)]),
-        wiped: () => {
+        wiped: (scope) => {
           this.wipes++;
-          return 0;
+          return this.onWiped(scope);
         },
       },
     );

@@ -137,9 +137,10 @@ test('idle: open handles and operations count, and it ends at most an eighth lat
 });
 
 test('a suspended machine prolongs nothing: the first look after it ends what is over', async (t) => {
-  const { clock, add, leases } = rig();
+  const { clock, usage, add, leases } = rig();
   const idle = add({ idle: 8000 });
   const ttl = add({ ttl: 5000 });
+  usage.operations++;
   clock.now += 3_600_000;
   t.same(
     leases.tick(clock.now).map(({ id }) => id),

@@ -166,7 +166,10 @@ export class Leases {
     if (entry === undefined || entry.ending || entry.lease.deadline <= now) return undefined;
     const deadline = Math.min(now + ttl, entry.lease.latest);
     entry.lease = { ...entry.lease, createdAt: now, deadline };
+    const { lookAt } = entry;
     this.#look(entry, now);
+    // Renewed again and again it is looked at all the same.
+    entry.lookAt = Math.min(entry.lookAt, lookAt);
     this.due = Math.min(this.due, entry.lookAt);
     return this.#shown(entry);
   }
@@ -259,11 +262,10 @@ export class Leases {
     if (until !== undefined && until <= wall) return 'until';
     if (idle === undefined) return undefined;
     const { operations, handles } = this.#usage(scope);
-    if (handles > 0 || operations !== entry.operations) {
-      entry.operations = operations;
-      entry.usedAt = now;
-      return undefined;
-    }
+    if (handles > 0) entry.usedAt = now;
+    // A look that comes late comes after a suspend: it was used before that.
+    else if (operations !== entry.operations) entry.usedAt = Math.min(now, entry.lookAt);
+    entry.operations = operations;
     return now - entry.usedAt >= idle ? 'idle' : undefined;
   }
 }
