@@ -179,8 +179,8 @@ export class LeaseKeeper {
     if (lease === undefined || outcome === 'gone') {
       done([]);
     } else if (outcome === 'last') {
-      // Its time is over: there is none to write back.
-      const limit = reason === 'ttl' ? lease.deadline : this.#clock.boottime() + LOCK_LIMIT_MS;
+      // Its own time holds too: when that is over there is none to write back.
+      const limit = Math.min(lease.deadline, this.#clock.boottime() + LOCK_LIMIT_MS);
       this.#core.locks.lock([lease.scope], REASONS[reason], limit, done);
       if (reason === 'ttl') this.#core.locks.tick(this.#clock.boottime());
     } else {
