@@ -81,7 +81,6 @@ test('a session, word for word', async (t) => {
   say('unlock', 'alice', '--with', file('new'), '--visible-to', 'uid:1000', '--idle', '10m', '--ro');
   say('lock', 'alice');
   say('unlock', 'alice', '--with', file('new'), '--visible-to', 'uid:1000', '--idle', '10m', '--ro');
-  say('lease', 'list');
   say('rm', 'alice');
   say('rm', 'alice', '--shred');
   say('rm', 'alice', '--shred', '--yes=alice');

@@ -32,7 +32,11 @@ export class Handles {
     const handle = this.#open[number];
     if (handle === undefined) return;
     handle.listing?.close();
-    if (!handle.own && !handle.dead) handle.scope.handles--;
+    if (!handle.own && !handle.dead) {
+      handle.scope.handles--;
+      // Idle since now.
+      handle.scope.operations++;
+    }
     this.#open[number] = undefined;
     this.#free.push(number);
   }
