@@ -111,8 +111,10 @@ export class Attribution {
       change.uid === undefined &&
       change.gid === undefined;
     const { table, writeback } = this.#volume;
-    // A file's times alone may come from a kernel thread that writes its inode back: never judged by caller then.
-    const flushed = timesOnly && writeback && table.isRegular(table.slot(node));
+    // With a writeback cache a file's times alone may come from a kernel thread: then they are never judged by caller.
+    const here = table.slot(node);
+    const free = writeback || (here > 0 && !this.#volume.scopeOf(here).restricted);
+    const flushed = timesOnly && free && table.isRegular(here);
     const access = flushed ? 'drain' : change.handle === undefined ? 'change' : 'handle';
     const usable = this.#nodes.usable(node, caller, access);
     // No page is dirty in a scope opened for reading: times are set by people alone.
