@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
+import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import { secretSource } from '../../src/cli/secret-source.js';
 import { Rig } from '../support/probe.js';
@@ -143,8 +144,20 @@ test('parent: opens with its parent, and who was removed from the parent is shut
   await rig.lock('/a/dir/mail');
   t.equal(rig.vault.cli('slot', 'rotate', 'a', '0', '--new', `file:${rig.key('/a')}`).status, 0);
   t.equal(await epochOf('/a/dir/mail'), 1);
+  // Somebody puts a slot of their own into the store meanwhile: the new epoch is not sealed to it.
+  const child = (await rig.client.scope('a/dir/mail')).id;
+  const db = new Database(join(rig.vault.vault, 'store.sqlite'));
+  t.teardown(() => db.close());
+  db.prepare(
+    `INSERT INTO slots SELECT ?, 7, type, kind_version, parameters, public_key, private_half, NULL, created
+     FROM slots WHERE scope = ? AND number = 0`,
+  ).run(Buffer.from(child, 'hex'), Buffer.from((await rig.client.scope('a')).id, 'hex'));
   t.equal(rig.vault.cli('unlock', 'a/dir/mail', '--with', `file:${own}`).status, 0);
   t.equal(await epochOf('/a/dir/mail'), 2);
+  const wraps = db.prepare('SELECT number, epoch FROM wraps WHERE scope = ?').all(Buffer.from(child, 'hex'));
+  t.ok(wraps.length > 0 && !wraps.some((row) => (row as { number: number }).number === 7), 'no wrap for it');
+  t.match((await rig.client.slots('a/dir/mail')).at(-1), { number: 7, status: 'damaged' });
+  t.equal(rig.vault.cli('slot', 'rm', 'a/dir/mail', '7').status, 0);
   t.equal(readFileSync(rig.path('a/dir/mail/letter'), 'utf8'), 'first');
   await rig.lock('/a');
   await rig.unlock('/a');

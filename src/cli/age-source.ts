@@ -64,9 +64,10 @@ export async function openWithAge(path: string, sealed: readonly string[]): Prom
   }
   for (const one of sealed) {
     try {
-      const secret = Buffer.from(await decrypter.decrypt(Buffer.from(one, 'base64')));
+      const { buffer, byteOffset, length } = await decrypter.decrypt(Buffer.from(one, 'base64'));
       const input = new SecretInput();
-      input.append(secret);
+      // Overwritten there.
+      input.append(Buffer.from(buffer, byteOffset, length));
       return input;
     } catch {
       // For others.

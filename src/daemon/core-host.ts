@@ -115,7 +115,12 @@ export class CoreHost<E extends Executor> {
         this.keeper.end(command.lease, 'revoked', (receipts) => answer({ receipts }));
         return;
       case 'leases':
-        answer({ leases: this.keeper.leases.all() });
+        answer({
+          leases:
+            command.lease === undefined
+              ? this.keeper.leases.all()
+              : [this.keeper.leases.get(command.lease)].filter((lease) => lease !== undefined),
+        });
         return;
       case 'advance': {
         const { scope, epoch, secret } = command;

@@ -80,9 +80,8 @@ export class Grants {
     };
     const scope = this.#core.scope(id);
     if (scope === undefined) return refuse({ refusal: { ok: false, errno: errno.ENOENT } });
-    if (this.#drains.has(scope) || keeper.leases.count(id) >= MOST_LEASES) {
-      return refuse({ refusal: { ok: false, errno: errno.EBUSY } });
-    }
+    if (keeper.leases.count(id) >= MOST_LEASES) return refuse({ full: true });
+    if (this.#drains.has(scope)) return refuse({ refusal: { ok: false, errno: errno.EBUSY } });
     if (scope.isOpen) {
       const conflict = keeper.conflict(id, terms);
       if (conflict !== undefined) return refuse({ conflict });

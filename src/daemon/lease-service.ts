@@ -2,9 +2,16 @@ import { Failure } from '../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
 import type { LeaseView, ReceiptView } from '../control/schemas.js';
 import type { HeldLease, LeaseRequest, Peer } from '../control/service.js';
-import type { EndReason, Holder, Lease, LeaseTerms } from '../keyring/leases.js';
+import {
+  type EndReason,
+  type Holder,
+  type Lease,
+  type LeaseTerms,
+  MOST_LEASES,
+  PLAIN,
+} from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
-import { ANY, visibilityText } from '../keyring/visibility.js';
+import { visibilityText } from '../keyring/visibility.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import { cgroupOf, commandOf, unitIn } from '../libc/processes.js';
 import type { AuditedEvent } from './audit-log.js';
@@ -22,18 +29,7 @@ function holderOf({ uid, pid }: Peer): Holder {
 
 /** A lease that asks for nothing but its scope. */
 export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
-  return {
-    purpose,
-    holder: holderOf(peer),
-    bound: [],
-    ttl: undefined,
-    maxTtl: undefined,
-    idle: undefined,
-    until: undefined,
-    visibility: ANY,
-    readOnly: false,
-    budget: undefined,
-  };
+  return { ...PLAIN, purpose, holder: holderOf(peer) };
 }
 
 /** What a lease is asked for, but for its secret. */
@@ -68,8 +64,9 @@ export class LeaseService {
     return leases.map((lease) => this.#show(lease));
   }
   async #find(id: string): Promise<Lease> {
-    const { leases } = await this.#core.call({ op: 'leases' });
-    const lease = leases.find((candidate) => candidate.id === id);
+    const {
+      leases: [lease],
+    } = await this.#core.call({ op: 'leases', lease: id as LeaseId });
     if (lease !== undefined) return lease;
     throw new Failure('not_found', `there is no lease ${id}`, {
       hint: 'it may have ended: scopefs lease list shows those there are',
@@ -94,10 +91,12 @@ export class LeaseService {
     return {
       lease: this.#show(lease),
       release: async () => {
-        // The core has seen the connection's end by itself, unless the response was given up while it goes on.
-        await this.#core
-          .call({ op: 'endLease', lease: lease.id })
-          .then(({ receipts }) => this.#receipts.of(receipts));
+        try {
+          await this.end(lease.id, peer);
+        } catch (error) {
+          // The core has seen the connection's end by itself, unless the response was given up while it goes on.
+          if (!(error instanceof Failure) || error.code !== 'not_found') throw error;
+        }
       },
     };
   }
@@ -121,11 +120,7 @@ export class LeaseService {
     };
     // One unlock of a scope after another: each takes its key through a throttle.
     return this.#slots.inTurn(id, async () => {
-      let opened = await this.#slots.open(id, input, peer, 'unlock');
-      while (await this.#slots.renewParentSlots(id, opened, peer)) {
-        for (const secret of opened.secrets) secret.wipe();
-        opened = await this.#slots.open(id, input, peer, 'unlock');
-      }
+      const opened = await this.#slots.openRenewed(id, input, peer);
       return this.#grant(id, opened, { terms, pid, ...held }, peer, opened.slot.number);
     });
   }
@@ -184,9 +179,14 @@ export class LeaseService {
     }
   }
 
-  #notGranted({ refusal, conflict, gone }: Extract<Granted, { ok: false }>, path: string): Failure {
+  #notGranted({ refusal, conflict, gone, full }: Extract<Granted, { ok: false }>, path: string): Failure {
     if (gone !== undefined) {
       return new Failure('not_found', `there is no process ${gone}`, { hint: 'it may have ended: see ps' });
+    }
+    if (full === true) {
+      return new Failure('busy', `${path} has ${MOST_LEASES} leases already`, {
+        hint: 'end some: scopefs lease list, scopefs lease revoke',
+      });
     }
     if (conflict !== undefined) {
       const { visibility, readOnly } = conflict;

@@ -24,7 +24,8 @@ export type Command =
     }
   | { op: 'changeLease'; lease: LeaseId; ttl: number }
   | { op: 'endLease'; lease: LeaseId }
-  | { op: 'leases' }
+  /** One, or all. */
+  | { op: 'leases'; lease?: LeaseId }
   | { op: 'advance'; scope: ScopeId; epoch: number; secret: number }
   /** The secret of an epoch (of the current one), to 32 bytes of the caller's secret memory. */
   | { op: 'lend'; scope: ScopeId; to: number; epoch?: number }
@@ -71,6 +72,8 @@ export type Granted =
       readonly refusal?: Extract<ControlResult, { ok: false }>;
       readonly conflict?: { readonly visibility: string; readonly readOnly: boolean };
       readonly gone?: number;
+      /** It has as many leases as it may have. */
+      readonly full?: true;
     };
 
 export interface Results {

@@ -249,7 +249,7 @@ export class ScopeSlots {
           return await this.#changed(
             scope,
             peer,
-            this.#anew(scope, rows, secret, { slot, input, facts }, peer),
+            this.#anew(scope, rows, secret, { slot, input, facts }, damaged, peer),
           );
         } finally {
           input.wipe();
@@ -263,10 +263,12 @@ export class ScopeSlots {
     rows: ScopeSecretRows,
     secret: Secret,
     anew: NewSlot,
+    damaged: readonly number[],
     peer: Peer,
   ): Promise<SlotChangeView> {
     const { number, type } = anew.slot;
-    const others = rows.slots.filter((slot) => slot.number !== number);
+    // Never to a row that the list does not vouch for: somebody may have put it there.
+    const others = rows.slots.filter((slot) => slot.number !== number && !damaged.includes(slot.number));
     const detail = { event: 'slot_rotate', slot: number, detail: type } as const;
     const view = this.#names.view(scope, anew.slot, []);
     return this.#epochs.advance(scope, rows, secret, others, new Set([number]), detail, peer, view, anew);
@@ -309,33 +311,46 @@ export class ScopeSlots {
    */
   async #renewOne(scope: ScopeId, secret: Secret, peer: Peer): Promise<boolean> {
     const rows = this.#rows(scope);
-    const [slot] = this.#parents.stale(rows.slots, rows.scope.parent);
+    const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
+    const whole = rows.slots.filter(({ number }) => !damaged.includes(number));
+    const [slot] = this.#parents.stale(whole, rows.scope.parent);
     if (slot === undefined) return false;
     const { notAfter } = readParameters(slot);
     const { input, facts } = await this.#new(scope, rows.scope.parent, slot, NO_SECRET, { notAfter });
     try {
-      await this.#changed(scope, peer, this.#anew(scope, rows, secret, { slot, input, facts }, peer));
+      const change = this.#anew(scope, rows, secret, { slot, input, facts }, damaged, peer);
+      await this.#changed(scope, peer, change);
     } finally {
       input.wipe();
     }
     return true;
   }
-  /** Of a scope that is about to be unlocked; true: open it again, in the epoch that has begun. Call it {@link inTurn}. */
-  renewParentSlots(scope: ScopeId, opened: OpenedScope, peer: Peer): Promise<boolean> {
-    return this.#renewOne(scope, opened.secrets.at(-1) as Secret, peer);
+  /** As {@link open}, for an unlock: nothing may be written under an epoch that a stale parent slot opens. */
+  async openRenewed(scope: ScopeId, input: SecretInput | 'parent', peer: Peer): Promise<OpenedScope> {
+    for (;;) {
+      const opened = await this.open(scope, input, peer, 'unlock');
+      let renewed = true;
+      try {
+        renewed = await this.#renewOne(scope, opened.secrets.at(-1) as Secret, peer);
+        if (!renewed) return opened;
+      } finally {
+        // Again, in the epoch that has begun.
+        if (renewed) for (const secret of opened.secrets) secret.wipe();
+      }
+    }
   }
   /** Of the unlocked scopes below one; those that are locked follow at their next unlock. */
   async #renewBelow(parent: ScopeId, peer: Peer): Promise<void> {
     const below = this.#services.store.scopes().filter((row) => row.parent === parent);
     for (const { id } of below) {
-      const stale = (): boolean => this.#parents.stale(this.#rows(id).slots, parent).length > 0;
-      while (stale()) {
-        try {
-          await this.inTurn(id, () => this.#withSecret(id, (secret) => this.#renewOne(id, secret, peer)));
-        } catch (error) {
-          if (error instanceof Failure && error.code === 'locked') break;
-          throw error;
-        }
+      const renew = (): Promise<boolean> =>
+        this.inTurn(id, () => this.#withSecret(id, (secret) => this.#renewOne(id, secret, peer)));
+      try {
+        while (await renew());
+      } catch (error) {
+        // Locked: at its next unlock. Not found: it was destroyed meanwhile.
+        const code = error instanceof Failure ? error.code : 'internal';
+        if (code !== 'locked' && code !== 'not_found') throw error;
       }
     }
   }

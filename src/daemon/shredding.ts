@@ -25,10 +25,11 @@ export interface Shredding {
   lock(scope: KnownScopeRecord): Promise<ReceiptView[]>;
 }
 
-function stillOpens(slots: readonly SlotView[], at: string): string[] {
+function stillOpens(slots: readonly SlotView[], at: string, scrubbed: boolean): string[] {
   const names = slots.map(({ number, type, label }) => `slot ${number} (${label ?? type ?? 'missing'})`);
   return [
     `copies of vault and metadata store made before ${at} (backups, snapshots), with a secret of ${names.join(', ')}`,
+    ...(scrubbed ? [] : ["the metadata store's write-ahead log, while another program reads the store"]),
     'blocks that the disk has not overwritten or discarded yet, with such a secret: see fstrim(8)',
   ];
 }
@@ -92,9 +93,9 @@ export async function shred(
       slots.audit.record({ event: 'shred', result: 'ok', scope: id, detail: path }, peer);
     });
     scopes.delete(id);
-    store.scrub();
     const { tree } = vaultPaths(vault.path);
     const gone = aside === undefined ? { files: 0, bytes: 0 } : await unlinkAside(tree, shown(aside));
+    const scrubbed = store.scrub();
     const at = new Date(systemClock.wall()).toISOString();
     return {
       scope: id,
@@ -103,7 +104,7 @@ export async function shred(
       epochs,
       files_unlinked: gone.files,
       bytes_unlinked: gone.bytes,
-      still_opens: stillOpens(were, at),
+      still_opens: stillOpens(were, at, scrubbed),
       receipts,
       shredded_at: at,
     };

@@ -27,8 +27,13 @@ export class ScopeRemoval {
     const { scopes, table, directories, backing, cache } = this.#volume;
     const scope = this.#volume.scope(id);
     const parent = scope?.parent;
-    if (scope === undefined || parent === undefined) {
-      done({ ok: false, errno: scope === undefined ? errno.ENOENT : errno.EINVAL });
+    if (scope === undefined) {
+      // Taken out before, and its rows could not be removed then.
+      done({ ok: true });
+      return;
+    }
+    if (parent === undefined) {
+      done({ ok: false, errno: errno.EINVAL });
       return;
     }
     if (this.#locks.stateOf(scope) !== 'locked' || this.#locks.hasOldNames(scope)) {

@@ -1,20 +1,12 @@
 import { test } from 'tap';
 import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
-import { type EndReason, Leases, type LeaseTerms } from './leases.js';
-import { ANY } from './visibility.js';
+import { type EndReason, Leases, type LeaseTerms, PLAIN } from './leases.js';
 
 const NEVER = Number.POSITIVE_INFINITY;
 const plain: LeaseTerms = {
+  ...PLAIN,
   purpose: '',
   holder: { uid: 0, pid: 1, command: undefined, unit: undefined },
-  bound: [],
-  ttl: undefined,
-  maxTtl: undefined,
-  idle: undefined,
-  until: undefined,
-  visibility: ANY,
-  readOnly: false,
-  budget: undefined,
 };
 
 function rig() {

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.js';
 import type { LeaseId, ScopeId } from '../base/ids.js';
 import { Budget, type BudgetTerms } from './budgets.js';
-import type { Visibility } from './visibility.js';
+import { ANY, type Visibility } from './visibility.js';
 
 /** Who asked for a lease, as people want to read it. */
 export interface Holder {
@@ -31,6 +31,18 @@ export interface LeaseTerms {
   readonly readOnly: boolean;
   readonly budget: BudgetTerms | undefined;
 }
+
+/** What asks for nothing but its scope. */
+export const PLAIN: Omit<LeaseTerms, 'purpose' | 'holder'> = {
+  bound: [],
+  ttl: undefined,
+  maxTtl: undefined,
+  idle: undefined,
+  until: undefined,
+  visibility: ANY,
+  readOnly: false,
+  budget: undefined,
+};
 
 /** One reason why a scope is unlocked. A plain value; times are CLOCK_BOOTTIME in ms. */
 export interface Lease extends LeaseTerms {

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { errno } from '../base/errno.js';
 import { close, open, openPath, read } from './files.js';
 import { pinned } from './memory.js';
 
@@ -11,14 +12,17 @@ function readProc(pid: number, file: string): string | undefined {
   const fd = openPath(`/proc/${pid}/${file}`, open.O_RDONLY);
   if (fd < 0) return undefined;
   let length = 0;
+  let failed = false;
   for (;;) {
     const got = read(fd, buffer.address + length, buffer.bytes.length - length);
+    if (got === -errno.EINTR) continue;
+    failed = got < 0;
     if (got <= 0) break;
     length += got;
   }
   close(fd);
   // Cut short, its last number would be another.
-  const whole = length > 0 && length < buffer.bytes.length;
+  const whole = !failed && length > 0 && length < buffer.bytes.length;
   return whole ? buffer.bytes.toString('utf8', 0, length) : undefined;
 }
 
