@@ -111,6 +111,12 @@ const table = {
     title: 'The daemon cannot be reached',
     hint: 'is the vault mounted? name its socket with --host unix:///PATH',
   },
+  pending: {
+    http: 202,
+    exit: 11,
+    title: 'More shares are needed',
+    hint: 'bring another share: scopefs unlock SCOPE --with share:SRC',
+  },
   throttled: {
     http: 429,
     exit: 12,

@@ -83,8 +83,8 @@ test('what is not a source is refused without repeating it: it may be the secret
     t.match(error, { code: 'usage' });
     t.notMatch(`${(error as Error).message} ${(error as { hint: string }).hint}`, /hunter2/);
   }
-  for (const later of ['share:-']) {
-    t.throws(() => secretSource(later), { code: 'usage', message: /not built yet/ });
+  for (const none of ['share:', 'share:parent', 'share:share:-', 'share:age:x', 'share:hunter2']) {
+    t.throws(() => secretSource(none), { code: 'usage', message: /^not a source of secrets$/ }, none);
   }
 });
 

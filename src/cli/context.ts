@@ -1,11 +1,12 @@
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
-import type { Client } from '../control/client.js';
-import type { SecretInput } from '../libc/memory.js';
+import type { Client, Whence } from '../control/client.js';
+import { SecretInput } from '../libc/memory.js';
 import { type SlotType, slotTypes } from '../store/rows.js';
 import { findClient } from './host.js';
 import { Output } from './output.js';
 import { type SecretSource, secretSource } from './secret-source.js';
+import { ShareSink, withShareFile } from './share-file.js';
 
 export interface GlobalOptions {
   host?: string;
@@ -39,7 +40,7 @@ export class CommandContext {
   source(text: string | undefined): SecretSource {
     if (text !== undefined) return secretSource(text);
     throw new Failure('input_required', 'a secret is needed', {
-      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH, age:FILE, cmd:/PROGRAM, parent or -',
+      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH, age:FILE, share:SRC, cmd:/PROGRAM, parent or -',
     });
   }
 
@@ -48,20 +49,28 @@ export class CommandContext {
   }
   /**
    * Calls `use` for each scope with its secret, which is read once, but where a source has another for each scope; `how`
-   * goes with it to the daemon. Wiped afterwards.
+   * goes with it to the daemon. Wiped afterwards. A share that is in a file is renewed there, unless it is only tried.
    */
   async withSecret<T>(
     client: Client,
     source: SecretSource,
     scopes: readonly string[],
     what: string,
-    use: (scope: string, input: SecretInput, how: { with?: 'parent' }) => Promise<T>,
+    use: (scope: string, input: SecretInput, how: Whence) => Promise<T>,
+    { renew = true } = {},
   ): Promise<T[]> {
-    const how = source.impliedSlot === 'parent' ? ({ with: 'parent' } as const) : {};
+    const { share } = source;
+    const from = source.impliedSlot === 'parent' ? 'parent' : share === undefined ? undefined : 'share';
+    const how: Whence = from === undefined ? {} : { with: from };
     const done: T[] = [];
     let input: SecretInput | undefined;
     try {
       for (const scope of scopes) {
+        if (renew && share?.startsWith('file:') === true) {
+          const renewed = (text: SecretInput): Promise<T> => use(scope, text, how);
+          done.push(await withShareFile(client, scope, share.slice(5), renewed));
+          continue;
+        }
         if (source.impliedSlot === 'age') {
           input?.wipe();
           const sealed = (await client.slots(scope)).flatMap((slot) => slot.sealed ?? []);
@@ -75,9 +84,40 @@ export class CommandContext {
       input?.wipe();
     }
   }
-  /** A new slot's secret. */
-  async newSecret(source: SecretSource, what: string): Promise<{ input: SecretInput; sealed?: string }> {
-    return source.make?.() ?? { input: await this.read(source, what, true) };
+  /**
+   * Calls `use` with a new slot's secret; or where scopefs makes it, puts the shares of it where the source says:
+   * `count` of them.
+   */
+  async withNewSecret<T>(
+    source: SecretSource,
+    what: string,
+    count: number,
+    use: (input: SecretInput, sealed: string | undefined, shares: SecretInput) => Promise<T>,
+  ): Promise<T> {
+    const shares = new SecretInput();
+    const sink = source.share === undefined ? undefined : new ShareSink(source.share, count);
+    let made: { input: SecretInput; sealed?: string } | undefined;
+    let stored = false;
+    try {
+      if (source.share === '-' && this.output.json) {
+        throw new Failure('usage', 'the shares and the JSON would both go to standard output', {
+          hint: 'name another place: share:file:PATH or share:fd:N',
+        });
+      }
+      made =
+        sink === undefined
+          ? ((await source.make?.()) ?? { input: await this.read(source, what, true) })
+          : { input: new SecretInput() };
+      const done = await use(made.input, made.sealed, shares);
+      stored = true;
+      this.output.outputTaken = source.share === '-';
+      for (const path of sink?.write(shares) ?? []) this.output.note(`wrote ${path}`);
+      return done;
+    } finally {
+      if (!stored) sink?.abandon();
+      made?.input.wipe();
+      shares.wipe();
+    }
   }
 
   /** The slot type of a new secret. */
@@ -85,7 +125,7 @@ export class CommandContext {
     if (named === undefined) return source.impliedSlot;
     const type = slotTypes.find((candidate) => candidate === named);
     if (type !== undefined) return type;
-    throw new Failure('usage', `the slot type ${named} is not built yet`, {
+    throw new Failure('usage', `there is no slot type ${named}`, {
       hint: `use ${slotTypes.join(', ')}`,
     });
   }

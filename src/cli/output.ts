@@ -9,6 +9,8 @@ export class Output {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly #colour: boolean;
+  /** Standard output has something else: shares. */
+  outputTaken = false;
 
   constructor(options: { json: boolean; quiet: boolean }) {
     this.json = options.json;
@@ -22,6 +24,7 @@ export class Output {
   /** The result of a command: `text` for people, `value` for scripts. */
   result(value: unknown, text: () => string): void {
     if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    else if (this.outputTaken) this.note(text());
     else if (!this.quiet) process.stdout.write(`${text()}\n`);
   }
   /** Something a person should know, beside the result. */

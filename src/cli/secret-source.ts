@@ -8,13 +8,16 @@ import { SecretInput } from '../libc/memory.js';
 import { openWithAge, sealForAge } from './age-source.js';
 import { fromCommand } from './command-source.js';
 
-const SOURCES = 'prompt, -, fd:N, file:PATH, cred:NAME, unix:PATH, age:FILE, cmd:/PROGRAM or parent';
+const SOURCES =
+  'prompt, -, fd:N, file:PATH, cred:NAME, unix:PATH, age:FILE, share:SRC, cmd:/PROGRAM or parent';
 
 /** What `--with SRC` says: a type where the source implies one (PRODUCT.md, "Meanings that scripts rely on"). */
 export interface SecretSource {
   readonly text: string;
   /** New slots of this source are of this type unless `--slot` says otherwise. */
-  readonly impliedSlot: 'passphrase' | 'keyfile' | 'age' | 'cmd' | 'parent';
+  readonly impliedSlot: 'passphrase' | 'keyfile' | 'age' | 'cmd' | 'parent' | 'split';
+  /** Of a share: the text behind `share:`, which says where it is or goes. */
+  readonly share?: string;
   /** Reads it, into secret memory. */
   read(options: ReadOptions): Promise<SecretInput>;
   /** Where a new secret is made rather than read: it, and as an age file. */
@@ -28,8 +31,6 @@ interface ReadOptions {
   /** What age slots the scope has. */
   readonly sealed?: readonly string[] | undefined;
 }
-
-const later = ['share:'];
 
 export function secretSource(text: string): SecretSource {
   if (text === 'prompt') {
@@ -68,10 +69,10 @@ export function secretSource(text: string): SecretSource {
       make: () => sealForAge(path),
     };
   }
-  if (later.some((prefix) => text === prefix || text.startsWith(prefix))) {
-    throw new Failure('usage', `the source ${text.split(':')[0]} is not built yet`, {
-      hint: `use ${SOURCES}`,
-    });
+  if (text.startsWith('share:') && !/^share:(share|age|parent)/.test(text)) {
+    const share = text.slice(6);
+    const { read } = secretSource(share);
+    return { text, impliedSlot: 'split', share, read: (options) => read({ ...options, what: 'share' }) };
   }
   // Never repeat the text: somebody may have typed the secret itself.
   throw new Failure('usage', 'not a source of secrets', {

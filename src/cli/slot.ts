@@ -1,46 +1,22 @@
 import type { Command } from 'commander';
 import { Failure } from '../base/failure.js';
-import type { Client } from '../control/client.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { CommandContext } from './context.js';
 import { momentOf } from './lease-options.js';
 import { newRecoveryKey } from './recovery.js';
 import type { SecretSource } from './secret-source.js';
+import { unlocked } from './short-lease.js';
+import { type SlotFlags, shareCount, sharingOf, slotFlags } from './slot-options.js';
 import type { Verb } from './verbs.js';
 
 interface With {
   with?: string;
 }
-interface Add extends With {
+interface Add extends With, SlotFlags {
   new?: string;
-  slot?: string;
   label?: string;
   notAfter?: string;
-}
-
-/** Runs `use` while the scope is unlocked: with a short lease of its own where `--with` names a key. */
-async function unlocked<T>(
-  context: CommandContext,
-  client: Client,
-  scope: string,
-  source: string | undefined,
-  use: () => Promise<T>,
-): Promise<T> {
-  if (source === undefined) return use();
-  const asked = { ttl: '5m', purpose: 'scopefs slot' };
-  const [lease] = await context.withSecret(
-    client,
-    context.source(source),
-    [scope],
-    `passphrase of ${scope}`,
-    async (_scope, input, how) => (await client.createLease(scope, { ...asked, ...how }, input)).id,
-  );
-  try {
-    return await use();
-  } finally {
-    await client.endLease(lease as string);
-  }
 }
 
 function newSource(text: string | undefined) {
@@ -50,19 +26,26 @@ function newSource(text: string | undefined) {
   });
 }
 
-/** A new secret of a slot of that type; scopefs makes recovery keys itself. */
-async function newSecret(
+/** Calls `use` with the new secret of a slot of that type; scopefs makes recovery keys and shares itself. */
+async function withNew<T>(
   context: CommandContext,
   source: SecretSource,
   type: string | null,
+  count: number,
   scope: string,
-): Promise<{ input: SecretInput; sealed?: string }> {
-  if (type === 'recovery' && source.text === 'prompt') return { input: await newRecoveryKey(context, scope) };
-  return context.newSecret(source, `new passphrase of ${scope}`);
+  use: (input: SecretInput, sealed: string | undefined, shares: SecretInput) => Promise<T>,
+): Promise<T> {
+  const made: SecretSource =
+    type === 'recovery' && source.text === 'prompt'
+      ? { ...source, read: () => newRecoveryKey(context, scope) }
+      : source;
+  return context.withNewSecret(made, `new passphrase of ${scope}`, count, use);
 }
 
 const describe = (slot: SlotView): string =>
-  `slot ${slot.number} (${slot.type ?? slot.status}${slot.label === null ? '' : `, ${slot.label}`})`;
+  `slot ${slot.number} (${kindOf(slot)}${slot.label === null ? '' : `, ${slot.label}`})`;
+const kindOf = ({ type, status, shares, threshold }: SlotView): string =>
+  shares === null ? (type ?? status) : `${type}, ${threshold} of ${shares}`;
 
 function changed(context: CommandContext, what: string, change: SlotChangeView): void {
   const { slot, epoch, still_readable: old } = change;
@@ -78,7 +61,7 @@ function changed(context: CommandContext, what: string, change: SlotChangeView):
 export const slot: Verb = (program, run) => {
   const slots = program
     .command('slot')
-    .description('the ways to open a scope: list, add, test, remove, rotate');
+    .description('the ways to open a scope: list, add, test, remove, rotate, renew');
   const verb = (name: string, description: string): Command =>
     slots.command(name).description(description).argument('<scope>', 'path inside the mount, or id');
   const withOption = ['--with <src>', 'a secret that unlocks it, where it is locked'] as const;
@@ -91,7 +74,7 @@ export const slot: Verb = (program, run) => {
           ['SLOT', 'TYPE', 'LABEL', 'CREATED', 'NOT AFTER', 'STATUS'],
           found.map((one) => [
             String(one.number),
-            one.type ?? '?',
+            one.type === null ? '?' : kindOf(one),
             one.label ?? '',
             one.created ?? '?',
             one.not_after ?? '-',
@@ -102,18 +85,28 @@ export const slot: Verb = (program, run) => {
     }),
   );
 
-  verb('add', 'add a slot')
-    .option('--new <src>', 'where the new secret comes from')
-    .option(
-      '--slot <type>',
-      'passphrase, keyfile, recovery, age, cmd or parent (from the source where not given)',
-    )
+  slotFlags(
+    verb('add', 'add a slot').option(
+      '--new <src>',
+      'where the new secret comes from; share:DEST: where its shares go (file:PATH, fd:N, -)',
+    ),
+  )
     .option('--label <text>', 'a name for it')
     .option('--not-after <time>', 'when it opens nothing any more: 2026-12-24T18:30:00Z')
     .option(...withOption)
     .addHelpText(
       'after',
-      '\nExamples:\n  scopefs slot add users/alice --new prompt --label alice\n  scopefs slot add / --slot recovery --new prompt\n  scopefs slot add users/alice --new age:recipients.txt\n  scopefs slot add users/alice/mail --new parent',
+      `
+A split slot takes two: the server's half and a client's share, which is renewed with each unlock, so that a stolen copy of it is
+worth nothing after the next. It needs a recovery slot beside it. A threshold slot takes some of several shares.
+
+Examples:
+  scopefs slot add users/alice --new prompt --label alice
+  scopefs slot add / --slot recovery --new prompt
+  scopefs slot add users/alice --new age:recipients.txt
+  scopefs slot add users/alice/mail --new parent
+  scopefs slot add users/alice --slot split --new share:file:alice.share
+  scopefs slot add board --slot threshold --shares 5 --threshold 3 --new share:file:board.share`,
     )
     .action(
       run(async (context, scope: string, options: Add) => {
@@ -121,16 +114,20 @@ export const slot: Verb = (program, run) => {
         const type = context.slotType(source, options.slot);
         const client = await context.client();
         const not_after = options.notAfter === undefined ? undefined : momentOf(options.notAfter);
-        const { input, sealed } = await newSecret(context, source, type, scope);
-        try {
-          const { label } = options;
-          const added = await unlocked(context, client, scope, options.with, () =>
-            client.addSlot(scope, { slot: type, label, not_after, sealed }, input),
-          );
-          context.output.result(added, () => `added ${describe(added)}`);
-        } finally {
-          input.wipe();
-        }
+        const { label } = options;
+        const asked = { slot: type, label, not_after, ...sharingOf(options) };
+        const added = await withNew(
+          context,
+          source,
+          type,
+          shareCount(options),
+          scope,
+          (input, sealed, shares) =>
+            unlocked(context, client, scope, options.with, () =>
+              client.addSlot(scope, { ...asked, sealed }, input, shares),
+            ),
+        );
+        context.output.result(added, () => `added ${describe(added)}`);
       }),
     );
 
@@ -146,6 +143,7 @@ export const slot: Verb = (program, run) => {
           [scope],
           `passphrase of ${scope}`,
           (_scope, input, how) => client.testSlot(scope, input, how),
+          { renew: false },
         )) as [SlotView];
         context.output.result(found, () => `opens ${describe(found)}`);
       }),
@@ -166,7 +164,9 @@ export const slot: Verb = (program, run) => {
 
   verb('rotate', 'give a slot a new secret: a new epoch begins, which the old one does not open')
     .argument('<slot>', 'number or label')
-    .option('--new <src>', 'where the new secret comes from')
+    .option('--new <src>', 'where the new secret comes from; share:DEST: where its shares go')
+    .option('--shares <n>', 'threshold: another number of shares')
+    .option('--threshold <k>', 'threshold: how many of them open it')
     .option(...withOption)
     .action(
       run(async (context, scope: string, reference: string, options: Add) => {
@@ -175,12 +175,44 @@ export const slot: Verb = (program, run) => {
         const found = (await client.slots(scope)).find(
           (one) => String(one.number) === reference || one.label === reference,
         );
-        const { input, sealed } = await newSecret(context, source, found?.type ?? null, scope);
+        const count = options.shares === undefined ? (found?.shares ?? 1) : shareCount(options);
+        const change = await withNew(
+          context,
+          source,
+          found?.type ?? null,
+          count,
+          scope,
+          (input, sealed, shares) =>
+            unlocked(context, client, scope, options.with, () =>
+              client.rotateSlot(scope, reference, input, { sealed, ...sharingOf(options) }, shares),
+            ),
+        );
+        changed(context, 'rotated', change);
+      }),
+    );
+
+  verb(
+    'renew',
+    "a split slot's next share, for its present one; unlock does it by itself with share:file:PATH",
+  )
+    .option('--with <src>', 'where the present share is: share:SRC')
+    .option('--new <src>', 'where the next one goes: share:DEST')
+    .action(
+      run(async (context, scope: string, options: Add) => {
+        const source = context.source(options.with);
+        const to = context.source(newSource(options.new));
+        if (source.share === undefined || to.share === undefined) {
+          throw new Failure('usage', 'a share is renewed with a share', {
+            hint: 'scopefs slot renew SCOPE --with share:- --new share:file:PATH',
+          });
+        }
+        const client = await context.client();
+        const input = await context.read(source, 'share');
         try {
-          const change = await unlocked(context, client, scope, options.with, () =>
-            client.rotateSlot(scope, reference, input, { sealed }),
+          const slot = await context.withNewSecret(to, 'share', 1, (_input, _sealed, shares) =>
+            client.renewShare(scope, input, shares),
           );
-          changed(context, 'rotated', change);
+          context.output.result(slot, () => `renewed the share of ${describe(slot)}`);
         } finally {
           input.wipe();
         }

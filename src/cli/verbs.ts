@@ -15,6 +15,7 @@ import { status } from './status.js';
 import { unlock } from './unlock.js';
 import { unmount } from './unmount.js';
 import { versionVerb } from './version.js';
+import { window } from './window.js';
 
 /** Adds a verb to the program; `run` wraps its action with output, failures and exit status. */
 export type Verb = (
@@ -38,6 +39,7 @@ export const verbs: readonly Verb[] = [
   ls,
   rm,
   slot,
+  window,
   audit,
   schema,
   versionVerb,

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { parseDuration } from '../base/duration.js';
 import { Failure, isFailureCode } from '../base/failure.js';
 import type { SecretInput } from '../libc/memory.js';
+import { RESULT_HEADER } from './routes.js';
 import {
   auditsSchema,
   holdersSchema,
@@ -47,8 +48,19 @@ export interface Held {
   release(): void;
 }
 
+/** Where the secret comes from, if it is not the body as it stands. */
+export interface Whence {
+  readonly with?: 'parent' | 'share' | undefined;
+}
+/** Of a new secret. */
+export interface SecretOptions {
+  readonly sealed?: string | undefined;
+  readonly shares?: string | undefined;
+  readonly threshold?: string | undefined;
+}
+
 /** Query parameters of a lease (API.md), as text. */
-export interface LeaseOptions {
+export interface LeaseOptions extends Whence {
   readonly ttl?: string | undefined;
   readonly max_ttl?: string | undefined;
   readonly idle?: string | undefined;
@@ -58,16 +70,17 @@ export interface LeaseOptions {
   readonly ro?: '1' | undefined;
   readonly budget?: string | undefined;
   readonly purpose?: string | undefined;
-  readonly with?: 'parent' | undefined;
 }
 
 interface Call {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
-  readonly query?: Record<string, string | undefined>;
+  readonly query?: object;
   readonly secret?: SecretInput;
   /** The daemon is asked to wait so long (ms): then it has its time yet. */
   readonly wait?: number;
+  /** Gets shares where the reply has them. */
+  readonly shares?: SecretInput | undefined;
 }
 
 /** The typed client of the daemon's Unix socket. Every failure is a `Failure` with the daemon's code and hint. */
@@ -106,12 +119,19 @@ export class Client {
         (incoming) => {
           const parts: Buffer[] = [];
           let length = 0;
+          const { statusCode: status = 0, headers } = incoming;
+          const result = headers[RESULT_HEADER];
           incoming.on('data', (part: Buffer) => {
             length += part.length;
             if (length > REPLY_LIMIT) incoming.destroy();
-            parts.push(part);
+            if (result === undefined) parts.push(part);
+            // Overwritten there.
+            else if (call.shares?.append(part) !== true) part.fill(0);
           });
-          incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts) }));
+          incoming.on('end', () => {
+            const text = typeof result === 'string' ? Buffer.from(decodeURIComponent(result)) : undefined;
+            resolve({ status, body: text ?? Buffer.concat(parts) });
+          });
           incoming.on('error', reject);
         },
       );
@@ -151,7 +171,8 @@ export class Client {
     } catch {
       throw new Failure('unreachable', `the daemon's answer is not JSON (status ${status})`);
     }
-    if (status < 200 || status > 299) throw failureOf(parsed, status);
+    // 202: more shares are needed; nothing was done yet.
+    if (status < 200 || status > 299 || status === 202) throw failureOf(parsed, status);
     const checked = schema.safeParse(parsed);
     if (checked.success) return checked.data;
     throw new Failure('unreachable', 'the daemon speaks another version of the interface', {
@@ -168,9 +189,15 @@ export class Client {
   scope(reference: string) {
     return this.#call({ method: 'GET', path: `/v1/scopes/${encode(reference)}` }, scopeSchema);
   }
-  createScope(path: string, options: { slot: string; sealed?: string | undefined }, secret: SecretInput) {
+  /** `shares` gets those of a threshold slot. */
+  createScope(
+    path: string,
+    options: { slot: string } & SecretOptions,
+    secret: SecretInput,
+    shares?: SecretInput,
+  ) {
     const query = { path, ...options };
-    return this.#call({ method: 'POST', path: '/v1/scopes', query, secret }, scopeSchema);
+    return this.#call({ method: 'POST', path: '/v1/scopes', query, secret, shares }, scopeSchema);
   }
   async leases() {
     return (await this.#call({ method: 'GET', path: '/v1/leases' }, leasesSchema)).leases;
@@ -265,16 +292,21 @@ export class Client {
       slot: string;
       label?: string | undefined;
       not_after?: string | undefined;
-      sealed?: string | undefined;
-    },
+      window?: string | undefined;
+    } & SecretOptions,
     secret: SecretInput,
+    shares?: SecretInput,
   ) {
     const path = `/v1/scopes/${encode(reference)}/slots`;
-    return this.#call({ method: 'POST', path, query: options, secret }, slotSchema);
+    return this.#call({ method: 'POST', path, query: options, secret, shares }, slotSchema);
   }
-  testSlot(reference: string, secret: SecretInput, query: { with?: 'parent' } = {}) {
+  testSlot(reference: string, secret: SecretInput, query: Whence = {}) {
     const path = `/v1/scopes/${encode(reference)}/slots/test`;
     return this.#call({ method: 'POST', path, query, secret }, slotSchema);
+  }
+  setWindow(reference: string, slot: string, query: { window?: string | undefined }) {
+    const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}`;
+    return this.#call({ method: 'PATCH', path, query }, slotSchema);
   }
   removeSlot(reference: string, slot: string) {
     const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}`;
@@ -284,10 +316,16 @@ export class Client {
     reference: string,
     slot: string,
     secret: SecretInput,
-    query: { sealed?: string | undefined } = {},
+    query: SecretOptions = {},
+    shares?: SecretInput,
   ) {
     const path = `/v1/scopes/${encode(reference)}/slots/${encode(slot)}/rotate`;
-    return this.#call({ method: 'POST', path, query, secret }, slotChangeSchema);
+    return this.#call({ method: 'POST', path, query, secret, shares }, slotChangeSchema);
+  }
+  /** The share after one of a split slot, to `shares`. */
+  renewShare(reference: string, share: SecretInput, shares: SecretInput) {
+    const path = `/v1/scopes/${encode(reference)}/share`;
+    return this.#call({ method: 'POST', path, secret: share, shares }, slotSchema);
   }
   async audit(limit: number) {
     const call = { method: 'GET', path: '/v1/audit', query: { limit: String(limit) } } as const;

@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
-import type { SecretInput } from '../libc/memory.js';
 import { duplicateOf } from './connections.js';
-import type { ControlService, LeaseRequest, Peer } from './service.js';
+import type { ControlService, Key, LeaseRequest, Peer } from './service.js';
 
 /**
  * A lease that lives as long as its response: NDJSON, a line when it begins and one when it ends by itself. Whoever dies
@@ -10,7 +9,7 @@ import type { ControlService, LeaseRequest, Peer } from './service.js';
 export async function heldLease(
   service: ControlService,
   request: LeaseRequest,
-  secret: SecretInput | 'parent',
+  key: Key,
   peer: Peer,
   socket: Socket,
 ): Promise<Response> {
@@ -18,7 +17,7 @@ export async function heldLease(
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  const { lease, release } = await service.holdLease(request, secret, peer, () => duplicateOf(socket), end);
+  const { lease, release } = await service.holdLease(request, key, peer, () => duplicateOf(socket), end);
   const line = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
   const body = new ReadableStream<Uint8Array>({
     start(stream) {

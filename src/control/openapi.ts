@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Failure, type FailureCode, failureCodes } from '../base/failure.js';
-import { parametersOf, type Route, routeNames, routeOf } from './routes.js';
+import { parametersOf, RESULT_HEADER, type Route, routeNames, routeOf } from './routes.js';
 import { problemSchema } from './schemas.js';
 
 type Json = Record<string, unknown>;
@@ -52,7 +52,20 @@ function operation(name: string, route: Route): Json {
     responses: {
       [route.status]: {
         description: 'done',
-        content: { 'application/json': { schema: jsonSchema(route.response) } },
+        content: {
+          'application/json': { schema: jsonSchema(route.response) },
+          ...(route.issues === undefined ? {} : { 'application/octet-stream': {} }),
+        },
+        ...(route.issues === undefined
+          ? {}
+          : {
+              headers: {
+                [RESULT_HEADER]: {
+                  description: 'the JSON, percent-encoded, where the body is shares',
+                  schema: { type: 'string' },
+                },
+              },
+            }),
       },
       default: {
         description: 'a problem (RFC 9457)',
@@ -115,6 +128,13 @@ export function apiText(): string {
   lines.push(
     '',
     'A secret is the raw body, `application/octet-stream`. `{scope}` is an id or a path with `/` written as `%2F`.',
+    '',
+    'Shares of split and threshold slots are lines of text that begin with `scopefs-share-`. Where a reply has them they are its raw',
+    `body, and the JSON stands percent-encoded in the header \`${RESULT_HEADER}\`. With \`with=share\` the body of a request is one or`,
+    'more of them; while more are needed the answer is 202, a problem with the code `pending`. What is right waits ten minutes for the rest.',
+    "A split slot's share is renewed with each unlock: `POST /v1/scopes/{scope}/share` gives the next one, then unlock with the present",
+    'one, and hand the next one on. A lost reply locks nobody out: the next one is the same however often it is asked for, and the',
+    'present one opens until the next one was used. After that it is refused, and the audit says `share_replay`.',
     '',
     '## Limits',
     '',

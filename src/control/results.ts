@@ -57,6 +57,10 @@ export const results = {
   'slot test': slotSchema,
   'slot rm': slotChangeSchema,
   'slot rotate': slotChangeSchema,
+  'slot renew': slotSchema,
+  'window list': slotsSchema,
+  'window set': slotSchema,
+  'window rm': slotSchema,
   'audit tail': auditsSchema,
 } as const satisfies Record<string, z.ZodType>;
 export type ResultName = keyof typeof results;

@@ -25,6 +25,8 @@ export interface Route {
   readonly query: z.ZodType;
   /** The body is a secret, as application/octet-stream. */
   readonly secret?: true;
+  /** Its reply may be a secret too: then the body is that, and what `response` describes stands in the header. */
+  readonly issues?: true;
   readonly status: 200 | 201;
   readonly response: z.ZodType;
 }
@@ -60,6 +62,7 @@ export const routes = {
     summary: 'Make a scope with one slot; its parent must be unlocked. It is left unlocked',
     query: queries.createScope,
     secret: true,
+    issues: true,
     status: 201,
     response: scopeSchema,
   },
@@ -160,6 +163,7 @@ export const routes = {
     summary: 'Add a slot to an unlocked scope. The body is its secret',
     query: queries.addSlot,
     secret: true,
+    issues: true,
     status: 201,
     response: slotSchema,
   },
@@ -180,14 +184,35 @@ export const routes = {
     status: 200,
     response: slotChangeSchema,
   },
+  setWindow: {
+    method: 'patch',
+    path: '/v1/scopes/{scope}/slots/{slot}',
+    summary:
+      'When a slot of an unlocked scope may open it: days, time, length, time zone, how often; without `window` always. Leases end with it',
+    query: queries.setWindow,
+    status: 200,
+    response: slotSchema,
+  },
   rotateSlot: {
     method: 'post',
     path: '/v1/scopes/{scope}/slots/{slot}/rotate',
     summary: 'Give a slot a new secret (the body): a new epoch begins',
     query: queries.rotateSlot,
     secret: true,
+    issues: true,
     status: 200,
     response: slotChangeSchema,
+  },
+  renewShare: {
+    method: 'post',
+    path: '/v1/scopes/{scope}/share',
+    summary:
+      "The client's next share of a split slot, for its present one (the body): the same to whoever asks twice. Keep both until the next one has opened the scope: then the present one is refused",
+    query: queries.none,
+    secret: true,
+    issues: true,
+    status: 200,
+    response: slotSchema,
   },
   audit: {
     method: 'get',
@@ -206,6 +231,9 @@ export const routes = {
     response: unmountSchema,
   },
 } as const satisfies Record<string, Route>;
+
+/** Where the JSON of a reply is whose body is a secret, percent-encoded. */
+export const RESULT_HEADER = 'scopefs-result';
 
 export type RouteName = keyof typeof routes;
 export const routeNames = Object.keys(routes) as RouteName[];

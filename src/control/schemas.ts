@@ -96,8 +96,13 @@ export const slotSchema = z.object({
   created: z.string().nullable(),
   /** It opens nothing after this moment. */
   not_after: z.string().nullable(),
+  /** When it may open the scope: `at:02:00,for:15m,zone:UTC`; null: at any time. */
+  window: z.string().nullable(),
   /** age: its secret as an age file, in base64. */
   sealed: z.string().nullable(),
+  /** threshold: how many shares there are, and how many of them open it. */
+  shares: z.number().int().nullable(),
+  threshold: z.number().int().nullable(),
   /**
    * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
    * scope's list has it, the store has not.
@@ -190,24 +195,38 @@ export type Problem = z.infer<typeof problemSchema>;
 
 /** Query parameters: strings on the wire. */
 const duration = z.string().regex(/^[0-9]{1,9}[smhd]$/, 'a duration like 30s, 15m, 2h or 1d');
+/** For example `at:02:00,for:15m,days:mon-fri,zone:Europe/Berlin,uses:1`. */
+const window = z.string().max(200);
 const reason = z.string().max(200);
 /** age: the slot's secret (the body) as an age file for its recipients, in base64. */
 const sealed = z.string().regex(/^[A-Za-z0-9+/]{1,11000}={0,2}$/, 'an age file in base64');
+/** threshold: how many shares are made, and how many of them open it. Split and threshold: the body is empty. */
+const sharing = {
+  shares: z.coerce.number().int().min(2).max(16).optional(),
+  threshold: z.coerce.number().int().min(2).max(16).optional(),
+};
+/** `parent`: its secret comes from the unlocked parent scope, the body is empty. `share`: the body is shares, a line each. */
+const whence = z.enum(['parent', 'share']).optional();
 export const queries = {
   none: z.strictObject({}),
   createScope: z.strictObject({
     path: z.string().min(1).max(4096),
     slot: z.enum(slotTypes),
     sealed: sealed.optional(),
+    ...sharing,
   }),
   addSlot: z.strictObject({
     slot: z.enum(slotTypes),
     label: z.string().min(1).max(100).optional(),
     not_after: z.iso.datetime({ offset: true }).optional(),
+    window: window.optional(),
     sealed: sealed.optional(),
+    ...sharing,
   }),
-  rotateSlot: z.strictObject({ sealed: sealed.optional() }),
-  testSlot: z.strictObject({ with: z.literal('parent').optional() }),
+  /** Without `window` it may be used at any time. */
+  setWindow: z.strictObject({ window: window.optional() }),
+  rotateSlot: z.strictObject({ sealed: sealed.optional(), ...sharing }),
+  testSlot: z.strictObject({ with: whence }),
   audit: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).optional() }),
   createLease: z.strictObject({
     scope: z.string().min(1).max(4096),
@@ -226,8 +245,7 @@ export const queries = {
     /** For example `bytes:500M,files:20,per:hour,over:deny`. */
     budget: z.string().max(200).optional(),
     purpose: reason.optional(),
-    /** With its parent slot, whose secret comes from the unlocked parent scope; the body is empty. */
-    with: z.literal('parent').optional(),
+    with: whence,
     /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
     hold: z.literal('1').optional(),
   }),

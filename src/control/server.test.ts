@@ -3,13 +3,14 @@ import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
 import { Failure } from '../base/failure.js';
 import { SecretInput } from '../libc/memory.js';
 import { Client } from './client.js';
 import type { AuditView, LeaseView, ScopeView, SlotChangeView, SlotView, VersionView } from './schemas.js';
 import { listen } from './server.js';
-import type { ControlService, HeldLease } from './service.js';
+import { type ControlService, type HeldLease, Issued } from './service.js';
 
 const scope: ScopeView = {
   id: '00'.repeat(16),
@@ -60,7 +61,10 @@ const slot: SlotView = {
   label: 'alice',
   created: scope.created,
   not_after: null,
+  window: null,
   sealed: null,
+  shares: null,
+  threshold: null,
   status: 'ok',
 };
 const slotChange: SlotChangeView = {
@@ -100,10 +104,10 @@ class FakeService implements ControlService {
       throw new Failure('not_found', `no ${reference}`, { hint: 'scopefs ls' });
     return scope;
   }
-  async createScope(path: string, slot: { type: string }, secret: SecretInput): Promise<ScopeView> {
+  async createScope(path: string, slot: { type: string }, secret: SecretInput) {
     this.secrets.push(secret);
     this.asked.push([path, slot.type, Buffer.from(secret.view).toString('latin1')]);
-    return scope;
+    return new Issued(scope, undefined);
   }
   async leases(): Promise<LeaseView[]> {
     return [lease];
@@ -112,8 +116,11 @@ class FakeService implements ControlService {
     if (id !== lease.id) throw new Failure('not_found', `no ${id}`);
     return lease;
   }
+  /** What the next lease fails with. */
+  fail: Failure | undefined;
   async createLease(wanted: unknown, secret: SecretInput, peer: unknown): Promise<LeaseView> {
     this.secrets.push(secret);
+    if (this.fail !== undefined) throw this.fail;
     this.asked.push([wanted, peer]);
     return lease;
   }
@@ -145,24 +152,34 @@ class FakeService implements ControlService {
   async slotsOf(): Promise<SlotView[]> {
     return [slot];
   }
-  async addSlot(scope: string, wanted: unknown, secret: SecretInput): Promise<SlotView> {
+  /** What goes out with the next slot. */
+  shares: SecretInput | undefined;
+  async addSlot(scope: string, wanted: unknown, secret: SecretInput) {
     this.secrets.push(secret);
     this.asked.push([scope, wanted]);
-    return slot;
+    return new Issued(slot, this.shares);
+  }
+  async renewShare(_scope: string, share: SecretInput) {
+    this.secrets.push(share);
+    return new Issued(slot, this.shares);
   }
   async testSlot(scope: string, secret: SecretInput): Promise<SlotView> {
     this.secrets.push(secret);
     this.asked.push([scope]);
     return slot;
   }
+  async setWindow(scope: string, which: string, window: unknown) {
+    this.asked.push([scope, which, window]);
+    return slot;
+  }
   async removeSlot(scope: string, which: string): Promise<SlotChangeView> {
     this.asked.push([scope, which]);
     return slotChange;
   }
-  async rotateSlot(scope: string, which: string, secret: SecretInput): Promise<SlotChangeView> {
+  async rotateSlot(scope: string, which: string, secret: SecretInput) {
     this.secrets.push(secret);
     this.asked.push([scope, which]);
-    return slotChange;
+    return new Issued(slotChange, undefined);
   }
   audit(count: number): AuditView[] {
     this.asked.push(count);
@@ -246,6 +263,31 @@ function secret(text: string): SecretInput {
   return input;
 }
 
+test('a reply that carries shares has them as its raw body, and its JSON in a header', async (t) => {
+  const { client, path, service } = await serve(t);
+  const text = 'scopefs-share-one\nscopefs-share-two\n';
+  service.shares = secret(text);
+  const shares = new SecretInput();
+  const options = { slot: 'threshold', shares: '2', threshold: '2', label: 'käse' };
+  t.same(await client.addSlot('a', options, new SecretInput(), shares), slot);
+  t.match(service.asked.at(-1), ['a', { type: 'threshold', shares: 2, needed: 2, label: 'käse' }]);
+  t.equal(shares.view.toString('latin1'), text);
+  await sleep(50);
+  t.throws(() => service.shares?.view, /wiped/, 'the daemon keeps none');
+  service.shares = secret(text);
+  const next = new SecretInput();
+  t.same(await client.renewShare('a', secret('scopefs-share-one'), next), slot);
+  t.equal(next.view.toString('latin1'), text);
+  const share = await raw(path, 'POST', '/v1/scopes/a/share', Buffer.alloc(0));
+  t.equal(share.type, 'application/problem+json', 'a body without its type is no share');
+  service.fail = new Failure('pending', '1 of 2 shares are here', { details: { needed: 2, have: [1] } });
+  await t.rejects(client.createLease('a', { with: 'share' }, secret('x')), {
+    code: 'pending',
+    exitStatus: 11,
+    details: { needed: 2, have: [1] },
+  });
+});
+
 test('the client and the server agree on every call', async (t) => {
   const { client, service } = await serve(t);
   t.same(await client.version(), version);
@@ -267,8 +309,18 @@ test('the client and the server agree on every call', async (t) => {
   t.same(await client.addSlot('users/alice', { slot: 'recovery', label: 'l' }, secret('x')), slot);
   t.same(service.asked.at(-1), [
     'users/alice',
-    { type: 'recovery', label: 'l', notAfter: undefined, sealed: undefined },
+    {
+      type: 'recovery',
+      label: 'l',
+      notAfter: undefined,
+      window: undefined,
+      sealed: undefined,
+      shares: undefined,
+      needed: undefined,
+    },
   ]);
+  t.same(await client.setWindow('users/alice', '1', { window: 'at:02:00,for:1h' }), slot);
+  t.match(service.asked.at(-1), ['users/alice', '1', { hour: 2, minutes: 60, zone: 'UTC' }]);
   t.same(await client.testSlot('users/alice', secret('x')), slot);
   t.same(await client.removeSlot('users/alice', 'a/b'), slotChange);
   t.same(service.asked.at(-1), ['users/alice', 'a/b'], 'a label of any characters');

@@ -4,6 +4,7 @@ import { Agent, type IncomingMessage, request, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type Context, Hono } from 'hono';
 import type { z } from 'zod';
 import { parseDuration } from '../base/duration.js';
@@ -11,14 +12,22 @@ import { Failure } from '../base/failure.js';
 import { type Log, silent } from '../base/log.js';
 import { parseBudget } from '../keyring/budgets.js';
 import { ANY, parseVisibility } from '../keyring/visibility.js';
+import { parseWindow, type WindowTerms } from '../keyring/windows.js';
 import { SecretInput } from '../libc/memory.js';
 import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
 import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
-import { type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
+import { RESULT_HEADER, type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
 import type { Problem } from './schemas.js';
-import type { ControlService, LeaseRequest, Peer } from './service.js';
+import {
+  type ControlService,
+  Issued,
+  type Key,
+  type LeaseRequest,
+  type Peer,
+  type SecretRequest,
+} from './service.js';
 
 /** A body is a secret of at most 4,096 bytes and perhaps a newline. */
 const BODY_LIMIT = 4097;
@@ -131,9 +140,10 @@ async function withSecret<Q extends z.ZodType, T>(
 const milliseconds = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
-/** Where a scope's secret comes from: the body, or its parent. */
-function whence(from: 'parent' | undefined, secret: SecretInput): SecretInput | 'parent' {
+/** Where a scope's secret comes from: the body, shares that it has, or its parent. */
+function whence(from: 'parent' | 'share' | undefined, secret: SecretInput): Key {
   if (from === undefined) return secret;
+  if (from === 'share') return { shares: secret };
   if (secret.length === 0) return from;
   throw new Failure('usage', 'with=parent and a secret: one of them');
 }
@@ -143,6 +153,37 @@ function future(text: string): number {
   const moment = Date.parse(text);
   if (moment > Date.now()) return moment;
   throw new Failure('usage', `until: ${text} is over`, { hint: 'name a moment that is still to come' });
+}
+
+const windowOf = (text: string | undefined): WindowTerms | undefined =>
+  text === undefined ? undefined : parseWindow(text);
+
+function secretRequest(asked: {
+  sealed?: string | undefined;
+  shares?: number | undefined;
+  threshold?: number | undefined;
+}): SecretRequest {
+  return { sealed: asked.sealed, shares: asked.shares, needed: asked.threshold };
+}
+
+/**
+ * A reply that carries secrets: they are the body, written from secret memory and wiped (a Response would copy them),
+ * and the JSON is in a header.
+ */
+function issue(c: Context<Env>, { view, shares }: Issued<unknown>, status: 200 | 201): Response {
+  if (shares === undefined) return c.json(view as object, status);
+  const { outgoing } = c.env;
+  outgoing.writeHead(status, {
+    'content-type': 'application/octet-stream',
+    'content-length': shares.length,
+    'cache-control': 'no-store',
+    'x-request-id': c.get('requestId'),
+    // Text that is not Latin-1 may not stand in a header.
+    [RESULT_HEADER]: encodeURIComponent(JSON.stringify(view)),
+  });
+  outgoing.end(shares.view);
+  outgoing.once('close', () => shares.wipe());
+  return RESPONSE_ALREADY_SENT;
 }
 
 /** What a handler gets beside its validated query: the names in the path and who asks. */
@@ -167,8 +208,8 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   openapi: () => openApi('1'),
   version: (service) => service.version(),
   scopes: async (service) => ({ scopes: await service.scopes() }),
-  createScope: (service, { path, slot, sealed }, { peer }, secret) =>
-    service.createScope(path, { type: slot, sealed }, secret, peer),
+  createScope: (service, { path, slot, ...asked }, { peer }, secret) =>
+    service.createScope(path, { type: slot, ...secretRequest(asked) }, secret, peer),
   scope: (service, _query, { parameter }) => service.scope(parameter('scope')),
   shred: (service, { yes }, { parameter, peer }) => service.shred(parameter('scope'), yes, peer),
   holders: (service, _query, { parameter }) => ({ holders: service.holders(parameter('scope')) }),
@@ -217,16 +258,21 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
     receipts: await service.endLease(parameter('lease'), peer),
   }),
   slots: async (service, _query, { parameter }) => ({ slots: await service.slotsOf(parameter('scope')) }),
-  addSlot: (service, { slot, label, not_after: until, sealed }, { parameter, peer }, secret) => {
+  addSlot: (service, { slot, label, not_after: until, window, ...asked }, { parameter, peer }, secret) => {
     const notAfter = until === undefined ? undefined : Math.floor(future(until) / 1000);
-    return service.addSlot(parameter('scope'), { type: slot, label, notAfter, sealed }, secret, peer);
+    const wanted = { type: slot, label, notAfter, window: windowOf(window), ...secretRequest(asked) };
+    return service.addSlot(parameter('scope'), wanted, secret, peer);
   },
   testSlot: (service, query, { parameter, peer }, secret) =>
     service.testSlot(parameter('scope'), whence(query.with, secret), peer),
   removeSlot: (service, _query, { parameter, peer }) =>
     service.removeSlot(parameter('scope'), parameter('slot'), peer),
-  rotateSlot: (service, { sealed }, { parameter, peer }, secret) =>
-    service.rotateSlot(parameter('scope'), parameter('slot'), secret, sealed, peer),
+  setWindow: (service, { window }, { parameter, peer }) =>
+    service.setWindow(parameter('scope'), parameter('slot'), windowOf(window), peer),
+  rotateSlot: (service, asked, { parameter, peer }, secret) =>
+    service.rotateSlot(parameter('scope'), parameter('slot'), secret, secretRequest(asked), peer),
+  renewShare: (service, _query, { parameter, peer }, secret) =>
+    service.renewShare(parameter('scope'), secret, peer),
   audit: (service, { limit }) => ({ entries: service.audit(limit ?? 100) }),
   unmount: async (service) => {
     await service.unmount();
@@ -280,8 +326,10 @@ function application(service: ControlService, socket: string, log: Log): Hono<En
     app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
       const parameter = (which: string): string => c.req.param(which) ?? '';
       const asked = { parameter, peer: c.get('peer'), socket: c.env.incoming.socket };
-      const done = (value: unknown): Response =>
-        value instanceof Response ? value : c.json(value as object, route.status);
+      const done = (value: unknown): Response => {
+        if (value instanceof Issued) return issue(c, value, route.status);
+        return value instanceof Response ? value : c.json(value as object, route.status);
+      };
       if (route.secret === true) {
         return withSecret(c, socket, route.query, async (parameters, secret) =>
           done(await handler(service, parameters, asked, secret)),

@@ -1,5 +1,6 @@
 import type { BudgetTerms } from '../keyring/budgets.js';
 import type { Visibility } from '../keyring/visibility.js';
+import type { WindowTerms } from '../keyring/windows.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import type {
@@ -13,6 +14,19 @@ import type {
   SlotView,
   VersionView,
 } from './schemas.js';
+
+/** What opens a scope: a secret, what its parent scope gives, or shares as text (keyring/share-text.ts). */
+export type Key = SecretInput | 'parent' | { readonly shares: SecretInput };
+
+/** A result, and secrets that go to the caller with it: shares as text. Whoever sends them wipes them. */
+export class Issued<T> {
+  readonly view: T;
+  readonly shares: SecretInput | undefined;
+  constructor(view: T, shares: SecretInput | undefined) {
+    this.view = view;
+    this.shares = shares;
+  }
+}
 
 export interface Peer {
   readonly uid: number;
@@ -43,9 +57,15 @@ export interface NewSlotRequest {
   readonly label: string | undefined;
   /** Seconds since 1970. */
   readonly notAfter: number | undefined;
+  readonly window: WindowTerms | undefined;
   /** age: the secret as an age file, in base64. */
   readonly sealed: string | undefined;
+  /** threshold: how many shares there are, and how many of them open it. */
+  readonly shares: number | undefined;
+  readonly needed: number | undefined;
 }
+/** What of a slot's secret is chosen, whatever else the slot is. */
+export type SecretRequest = Pick<NewSlotRequest, 'sealed' | 'shares' | 'needed'>;
 
 export interface HeldLease {
   readonly lease: LeaseView;
@@ -59,20 +79,20 @@ export interface ControlService {
   scope(reference: string): Promise<ScopeView>;
   createScope(
     path: string,
-    slot: Pick<NewSlotRequest, 'type' | 'sealed'>,
+    slot: Pick<NewSlotRequest, 'type'> & SecretRequest,
     secret: SecretInput,
     peer: Peer,
-  ): Promise<ScopeView>;
+  ): Promise<Issued<ScopeView>>;
   leases(): Promise<LeaseView[]>;
   lease(id: string): Promise<LeaseView>;
-  createLease(request: LeaseRequest, secret: SecretInput | 'parent', peer: Peer): Promise<LeaseView>;
+  createLease(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView>;
   /**
    * As createLease, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it
    * before that. `ended`: it has ended.
    */
   holdLease(
     request: LeaseRequest,
-    secret: SecretInput | 'parent',
+    key: Key,
     peer: Peer,
     connection: () => number,
     ended: () => void,
@@ -80,17 +100,20 @@ export interface ControlService {
   changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
   endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
   slotsOf(scope: string): Promise<SlotView[]>;
-  addSlot(scope: string, wanted: NewSlotRequest, secret: SecretInput, peer: Peer): Promise<SlotView>;
-  /** `parent`: with what the parent scope gives, not with the secret. */
-  testSlot(scope: string, secret: SecretInput | 'parent', peer: Peer): Promise<SlotView>;
+  addSlot(scope: string, wanted: NewSlotRequest, secret: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
+  testSlot(scope: string, key: Key, peer: Peer): Promise<SlotView>;
+  /** Undefined: it may be used at any time. */
+  setWindow(scope: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView>;
   removeSlot(scope: string, slot: string, peer: Peer): Promise<SlotChangeView>;
   rotateSlot(
     scope: string,
     slot: string,
     secret: SecretInput,
-    sealed: string | undefined,
+    wanted: SecretRequest,
     peer: Peer,
-  ): Promise<SlotChangeView>;
+  ): Promise<Issued<SlotChangeView>>;
+  /** The client's next share of a split slot, for its present one. */
+  renewShare(scope: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
   /** The last rows of the audit, the oldest first. */
   audit(count: number): AuditView[];
   /** `yes`: its path, as whoever asks has repeated it. */

@@ -44,6 +44,12 @@ export const kdfLabels = {
   'scopefs/1/rewrap': 32,
   /** shared secret of the slot's key pair; context as above and the epoch: seals that epoch's secret to the slot. */
   'scopefs/1/wrap': 32,
+  /** a client's share; context volume id | scope id | slot number | share number: seals the split slot's secret. */
+  'scopefs/1/share': 32,
+  /** a split slot's secret; context as above: the client's share of that number (but for the first, which is random). */
+  'scopefs/1/client-share': 32,
+  /** a share's value; context its text before the value: public, tells it from other bytes. */
+  'scopefs/1/share-tag': 16,
 } as const;
 
 export type KdfLabel = keyof typeof kdfLabels;

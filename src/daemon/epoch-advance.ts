@@ -7,7 +7,7 @@ import type { Slots } from '../keyring/slots.js';
 import type { StoreKey } from '../keyring/store-key.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import type { EpochRow, ScopeSecretRows, SlotRow } from '../store/rows.js';
+import type { EpochRow, ScopeSecretRows, ShareRow, SlotRow } from '../store/rows.js';
 import type { AuditedEvent, AuditLog } from './audit-log.js';
 import type { SlotNames } from './slot-names.js';
 import type { SlotServices } from './slot-services.js';
@@ -21,6 +21,8 @@ export interface NewSlot {
   readonly slot: SlotRow;
   readonly input: SecretInput;
   readonly facts: SlotFacts;
+  /** split: the server's half. */
+  readonly row: ShareRow | undefined;
 }
 
 /** New epochs: stored, and used at once. */
@@ -94,6 +96,7 @@ export class EpochAdvance {
               const label =
                 name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
               store.addSlot(scope, { ...made.slot, label });
+              if (anew?.row !== undefined) store.shares.put(scope, number, anew.row);
             }
             this.#apply(scope, change);
             renewed = isRoot ? this.#names.renewKey(scope, epoch, next) : undefined;

@@ -1,7 +1,7 @@
 import { Failure } from '../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
 import type { LeaseView, ReceiptView } from '../control/schemas.js';
-import type { HeldLease, LeaseRequest, Peer } from '../control/service.js';
+import type { HeldLease, Key, LeaseRequest, Peer } from '../control/service.js';
 import {
   type EndReason,
   type Holder,
@@ -12,7 +12,7 @@ import {
 } from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { visibilityText } from '../keyring/visibility.js';
-import type { Secret, SecretInput } from '../libc/memory.js';
+import type { Secret } from '../libc/memory.js';
 import { cgroupOf, commandOf, unitIn } from '../libc/processes.js';
 import type { AuditedEvent } from './audit-log.js';
 import type { Granted } from './messages.js';
@@ -76,18 +76,18 @@ export class LeaseService {
     return this.#show(await this.#find(id));
   }
 
-  async create(request: LeaseRequest, input: SecretInput | 'parent', peer: Peer): Promise<LeaseView> {
-    return this.#show(await this.#open(request, input, peer, {}));
+  async create(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView> {
+    return this.#show(await this.#open(request, key, peer, {}));
   }
 
   async hold(
     request: LeaseRequest,
-    input: SecretInput | 'parent',
+    key: Key,
     peer: Peer,
     connection: () => number,
     ended: () => void,
   ): Promise<HeldLease> {
-    const lease = await this.#open(request, input, peer, { connection, ended });
+    const lease = await this.#open(request, key, peer, { connection, ended });
     return {
       lease: this.#show(lease),
       release: async () => {
@@ -103,7 +103,7 @@ export class LeaseService {
 
   async #open(
     request: LeaseRequest,
-    input: SecretInput | 'parent',
+    key: Key,
     peer: Peer,
     held: Pick<Wanted, 'connection' | 'ended'>,
   ): Promise<Lease> {
@@ -120,8 +120,11 @@ export class LeaseService {
     };
     // One unlock of a scope after another: each takes its key through a throttle.
     return this.#slots.inTurn(id, async () => {
-      const opened = await this.#slots.openRenewed(id, input, peer);
-      return this.#grant(id, opened, { terms, pid, ...held }, peer, opened.slot.number);
+      const opened = await this.#slots.openRenewed(id, key, peer);
+      // A lease does not outlive the window by which its scope was opened.
+      const { closes } = opened;
+      const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
+      return this.#grant(id, opened, { terms: { ...terms, until }, pid, ...held }, peer, opened.slot.number);
     });
   }
 

@@ -1,20 +1,23 @@
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotChangeView, SlotView } from '../control/schemas.js';
-import type { NewSlotRequest, Peer } from '../control/service.js';
+import { Issued, type Key, type NewSlotRequest, type Peer, type SecretRequest } from '../control/service.js';
 import { MOST_SLOTS } from '../format/slot-list.js';
 import { type OpenedScope, ScopeSecrets } from '../keyring/scope-secrets.js';
-import { readParameters, type SlotFacts } from '../keyring/slot-facts.js';
+import { encodeParameters, readParameters, tagsOf } from '../keyring/slot-facts.js';
 import { type SlotContext, Slots } from '../keyring/slots.js';
+import { type WindowTerms, windowText } from '../keyring/windows.js';
 import { type Secret, SecretInput } from '../libc/memory.js';
 import type { EpochRow, ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
 import { AuditLog } from './audit-log.js';
 import { EpochAdvance, type NewSlot, seconds } from './epoch-advance.js';
 import { ChildKem } from './kem.js';
+import { NewSecrets, refuseRootWindow, refuseWithoutRecovery } from './new-secrets.js';
 import { ParentSlots } from './parent-slots.js';
+import { ShareSlots } from './share-slots.js';
 import { slotCopyOf } from './slot-copies.js';
 import { missingView, refuseLast, SlotNames } from './slot-names.js';
-import { SlotOpening } from './slot-opening.js';
+import { type Opened, SlotOpening } from './slot-opening.js';
 import type { SlotServices } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { Turns } from './turns.js';
@@ -31,6 +34,8 @@ export class ScopeSlots {
   readonly #pathOf: (scope: ScopeId) => string;
   readonly #names: SlotNames;
   readonly #parents: ParentSlots;
+  readonly #shares: ShareSlots;
+  readonly #newSecrets: NewSecrets;
   readonly #epochs: EpochAdvance;
   readonly #opening: SlotOpening;
   readonly audit: AuditLog;
@@ -46,9 +51,15 @@ export class ScopeSlots {
     this.#names = new SlotNames(services, pathOf);
     this.audit = new AuditLog(services);
     this.#parents = new ParentSlots(services, core, pathOf);
+    this.#shares = new ShareSlots(services, this.audit, pathOf);
+    this.#newSecrets = new NewSecrets(this.#parents, this.#shares);
     const parts = { slots: this.#slots, secrets: this.#secrets, names: this.#names, audit: this.audit };
     this.#epochs = new EpochAdvance(services, core, parts);
-    this.#opening = new SlotOpening(services, { ...parts, parents: this.#parents }, pathOf);
+    this.#opening = new SlotOpening(
+      services,
+      { ...parts, parents: this.#parents, shares: this.#shares },
+      pathOf,
+    );
   }
 
   /** Runs `work` when everything before it on this scope is done. */
@@ -74,16 +85,24 @@ export class ScopeSlots {
     parent: ScopeId,
     type: SlotType,
     given: SecretInput,
-    sealed: string | undefined,
-  ): Promise<{ rows: ScopeSecretRows; secret: Secret }> {
-    const { input, facts } = await this.#new(scope, parent, { number: 0, type }, given, { sealed });
+    wanted: SecretRequest,
+  ): Promise<{ rows: ScopeSecretRows; secret: Secret; shares: SecretInput | undefined }> {
+    if (type === 'split') refuseWithoutRecovery([], `a scope's first slot`);
+    const { input, facts, shares } = await this.#newSecrets.of(
+      scope,
+      parent,
+      { number: 0, type },
+      given,
+      wanted,
+    );
     const secret = this.#secrets.fresh();
     const row = { parent, path: Buffer.alloc(0), created: seconds() };
     try {
       const rows = await this.#secrets.create(this.#context(scope), row, type, input, secret, facts);
-      return { rows, secret };
+      return { rows, secret, shares };
     } catch (error) {
       secret.wipe();
+      shares?.wipe();
       throw error;
     } finally {
       input.wipe();
@@ -103,13 +122,8 @@ export class ScopeSlots {
   }
 
   /** As {@link SlotOpening}'s. Call it {@link inTurn}. */
-  open(
-    scope: ScopeId,
-    input: SecretInput | 'parent',
-    peer: Peer,
-    event: 'unlock' | 'slot_test',
-  ): Promise<OpenedScope> {
-    return this.#opening.open(scope, this.#rows(scope), input, peer, event);
+  open(scope: ScopeId, key: Key, peer: Peer, event: 'unlock' | 'slot_test'): Promise<Opened> {
+    return this.#opening.open(scope, this.#rows(scope), key, peer, event);
   }
   noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): Promise<void> {
     return this.#opening.noteDamaged(scope, damaged, peer);
@@ -159,16 +173,28 @@ export class ScopeSlots {
     );
   }
   /** In turn, as every opening: many guesses at once would all pass the throttle before the first counts. */
-  test(scope: ScopeId, input: SecretInput | 'parent', peer: Peer): Promise<SlotView> {
+  test(scope: ScopeId, key: Key, peer: Peer): Promise<SlotView> {
     return this.inTurn(scope, async () => {
-      const opened = await this.open(scope, input, peer, 'slot_test');
+      const opened = await this.open(scope, key, peer, 'slot_test');
       for (const secret of opened.secrets) secret.wipe();
       await this.audit.write({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
       return this.#names.view(scope, opened.slot, opened.damaged);
     });
   }
 
-  add(scope: ScopeId, wanted: NewSlotRequest, given: SecretInput, peer: Peer): Promise<SlotView> {
+  /** The client's next share of a split slot. */
+  renewShare(scope: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+    return this.inTurn(scope, async () => {
+      const { slot, shares } = await this.#opening.renewShare(scope, this.#rows(scope), share, peer);
+      return new Issued(this.#names.view(scope, slot, undefined), shares);
+    });
+  }
+  /** Shares that wait for others are forgotten. */
+  forgetShares(scope: ScopeId): void {
+    this.#shares.forget(scope);
+  }
+
+  add(scope: ScopeId, wanted: NewSlotRequest, given: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const context = this.#context(scope);
@@ -183,23 +209,65 @@ export class ScopeSlots {
         const number = Math.max(...rows.slots.map((slot) => slot.number)) + 1;
         const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
         const { parent } = rows.scope;
-        const { input, facts } = await this.#new(scope, parent, { number, type }, given, wanted);
-        const made = await this.#slots
-          .make(context, number, type, input, epoch, secret, seconds(), facts)
-          .finally(() => input.wipe());
-        const sealed =
-          label === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, label);
-        const slot: SlotRow = { ...made.slot, label: sealed };
-        const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
+        if (type === 'split') refuseWithoutRecovery(rows.slots, this.#pathOf(scope));
+        refuseRootWindow(rows, wanted.window);
+        const { input, facts, row, shares } = await this.#newSecrets.of(
+          scope,
+          parent,
+          { number, type },
+          given,
+          wanted,
+        );
+        return this.#withShares(shares, async () => {
+          const made = await this.#slots
+            .make(context, number, type, input, epoch, secret, seconds(), facts)
+            .finally(() => input.wipe());
+          const sealed =
+            label === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, label);
+          const slot: SlotRow = { ...made.slot, label: sealed };
+          const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
+          const { store } = this.#services;
+          await store.commit(() => {
+            this.audit.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
+            store.addSlot(scope, slot);
+            if (row !== undefined) store.shares.put(scope, number, row);
+            store.putWrap(scope, made.wrap);
+            store.setState(scope, change.state, change.slotList);
+          });
+          await this.writeCopy(scope);
+          return this.#names.view(scope, slot, []);
+        });
+      }),
+    );
+  }
+
+  /** When a slot may open its scope. Its row changes, and the list that vouches for it. */
+  setWindow(
+    scope: ScopeId,
+    reference: string,
+    window: WindowTerms | undefined,
+    peer: Peer,
+  ): Promise<SlotView> {
+    return this.inTurn(scope, () =>
+      this.#withSecret(scope, async (secret, rows) => {
+        const context = this.#context(scope);
+        this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
+        const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
+        refuseRootWindow(rows, window);
+        const { number } = slot;
+        const parameters = encodeParameters({ ...readParameters(slot), window });
+        const changed = { ...slot, parameters };
+        const slots = rows.slots.map((one) => (one.number === number ? changed : one));
+        const change = this.#secrets.withSlots(context, slots, rows, secret);
         const { store } = this.#services;
         await store.commit(() => {
-          this.audit.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
-          store.addSlot(scope, slot);
-          store.putWrap(scope, made.wrap);
+          const detail = window === undefined ? 'at any time' : windowText(window);
+          this.audit.record({ event: 'slot_window', result: 'ok', scope, slot: number, detail }, peer);
+          store.setParameters(scope, number, parameters);
           store.setState(scope, change.state, change.slotList);
         });
         await this.writeCopy(scope);
-        return this.#names.view(scope, slot, []);
+        return this.#names.view(scope, changed, []);
       }),
     );
   }
@@ -231,9 +299,9 @@ export class ScopeSlots {
     scope: ScopeId,
     reference: string,
     given: SecretInput,
-    sealed: string | undefined,
+    wanted: SecretRequest,
     peer: Peer,
-  ): Promise<SlotChangeView> {
+  ): Promise<Issued<SlotChangeView>> {
     return this.inTurn(scope, () =>
       this.#withSecret(scope, async (secret, rows) => {
         const damaged = this.#secrets.damaged(this.#context(scope), rows, secret);
@@ -243,19 +311,36 @@ export class ScopeSlots {
           damaged.filter((number) => number !== slot.number),
         );
         // A damaged row's end is nobody's word.
-        const notAfter = damaged.includes(slot.number) ? undefined : readParameters(slot).notAfter;
-        const { input, facts } = await this.#new(scope, rows.scope.parent, slot, given, { notAfter, sealed });
-        try {
-          return await this.#changed(
-            scope,
-            peer,
-            this.#anew(scope, rows, secret, { slot, input, facts }, damaged, peer),
-          );
-        } finally {
-          input.wipe();
-        }
+        const before = damaged.includes(slot.number) ? undefined : readParameters(slot);
+        const { input, facts, row, shares } = await this.#newSecrets.of(
+          scope,
+          rows.scope.parent,
+          slot,
+          given,
+          {
+            sealed: wanted.sealed,
+            needed: wanted.needed ?? before?.needed,
+            shares: wanted.shares ?? (before?.tags === undefined ? undefined : tagsOf(before.tags).length),
+            notAfter: before?.notAfter,
+            window: before?.window,
+          },
+        );
+        return this.#withShares(shares, () => {
+          const change = this.#anew(scope, rows, secret, { slot, input, facts, row }, damaged, peer);
+          return this.#changed(scope, peer, change).finally(() => input.wipe());
+        });
       }),
     );
+  }
+
+  /** Shares go out with what came of them, or not at all. */
+  async #withShares<T>(shares: SecretInput | undefined, work: () => Promise<T>): Promise<Issued<T>> {
+    try {
+      return new Issued(await work(), shares);
+    } catch (error) {
+      shares?.wipe();
+      throw error;
+    }
   }
 
   #anew(
@@ -282,29 +367,6 @@ export class ScopeSlots {
     return done;
   }
 
-  /** The secret of a new slot and what is public of it: given, or its parent's. The caller wipes it. */
-  async #new(
-    scope: ScopeId,
-    parent: ScopeId | undefined,
-    slot: { number: number; type: SlotType },
-    given: SecretInput,
-    { notAfter, sealed }: Pick<SlotFacts, 'notAfter' | 'sealed'>,
-  ): Promise<{ input: SecretInput; facts: SlotFacts }> {
-    if ((slot.type === 'age') !== (sealed !== undefined)) {
-      throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
-        hint: 'scopefs slot add SCOPE --new age:FILE makes one',
-      });
-    }
-    if (slot.type === 'parent') {
-      const { input, epoch } = await this.#parents.secret(scope, parent, slot.number);
-      return { input, facts: { notAfter, parentEpoch: epoch } };
-    }
-    Slots.check(slot.type, given);
-    const input = new SecretInput();
-    input.copy(given);
-    return { input, facts: { notAfter, sealed } };
-  }
-
   /**
    * Makes a parent slot anew that somebody who was removed from the parent still opens: with an epoch of its own, so
    * before anything more is written. `secret`: of the current epoch. False: there is none.
@@ -315,10 +377,17 @@ export class ScopeSlots {
     const whole = rows.slots.filter(({ number }) => !damaged.includes(number));
     const [slot] = this.#parents.stale(whole, rows.scope.parent);
     if (slot === undefined) return false;
-    const { notAfter } = readParameters(slot);
-    const { input, facts } = await this.#new(scope, rows.scope.parent, slot, NO_SECRET, { notAfter });
+    const { notAfter, window } = readParameters(slot);
+    const wanted = { notAfter, window, sealed: undefined, shares: undefined, needed: undefined };
+    const { input, facts, row } = await this.#newSecrets.of(
+      scope,
+      rows.scope.parent,
+      slot,
+      NO_SECRET,
+      wanted,
+    );
     try {
-      const change = this.#anew(scope, rows, secret, { slot, input, facts }, damaged, peer);
+      const change = this.#anew(scope, rows, secret, { slot, input, facts, row }, damaged, peer);
       await this.#changed(scope, peer, change);
     } finally {
       input.wipe();
@@ -326,17 +395,19 @@ export class ScopeSlots {
     return true;
   }
   /** As {@link open}, for an unlock: nothing may be written under an epoch that a stale parent slot opens. */
-  async openRenewed(scope: ScopeId, input: SecretInput | 'parent', peer: Peer): Promise<OpenedScope> {
+  async openRenewed(scope: ScopeId, key: Key, peer: Peer): Promise<Opened> {
     for (;;) {
-      const opened = await this.open(scope, input, peer, 'unlock');
+      const opened = await this.open(scope, key, peer, 'unlock');
       let renewed = true;
       try {
         renewed = await this.#renewOne(scope, opened.secrets.at(-1) as Secret, peer);
-        if (!renewed) return opened;
       } finally {
         // Again, in the epoch that has begun.
         if (renewed) for (const secret of opened.secrets) secret.wipe();
       }
+      if (renewed) continue;
+      this.#shares.forget(scope);
+      return opened;
     }
   }
   /** Of the unlocked scopes below one; those that are locked follow at their next unlock. */

@@ -1,11 +1,14 @@
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotView } from '../control/schemas.js';
-import { readParameters } from '../keyring/slot-facts.js';
+import { readParameters, tagsOf } from '../keyring/slot-facts.js';
 import { StoreKey } from '../keyring/store-key.js';
+import { windowText } from '../keyring/windows.js';
 import type { Secret } from '../libc/memory.js';
 import type { SlotRow, SlotType } from '../store/rows.js';
 import type { SlotServices } from './slot-services.js';
+
+const NO_FACTS = { not_after: null, window: null, sealed: null, shares: null, threshold: null } as const;
 
 /** Labels: of slots, by which people name them, and of everything under a new store key. */
 export class SlotNames {
@@ -27,13 +30,18 @@ export class SlotNames {
       status: damaged === undefined ? 'unverified' : damaged.includes(slot.number) ? 'damaged' : 'ok',
     };
   }
-  #facts(slot: SlotRow): Pick<SlotView, 'not_after' | 'sealed'> {
+  #facts(slot: SlotRow): Pick<SlotView, 'not_after' | 'window' | 'sealed' | 'shares' | 'threshold'> {
     try {
-      const { notAfter, sealed } = readParameters(slot);
-      const until = notAfter === undefined ? null : new Date(notAfter * 1000).toISOString();
-      return { not_after: until, sealed: sealed ?? null };
+      const { notAfter, window, sealed, needed, tags } = readParameters(slot);
+      return {
+        not_after: notAfter === undefined ? null : new Date(notAfter * 1000).toISOString(),
+        window: window === undefined ? null : windowText(window),
+        sealed: sealed ?? null,
+        shares: tags === undefined ? null : tagsOf(tags).length,
+        threshold: needed ?? null,
+      };
     } catch {
-      return { not_after: null, sealed: null };
+      return NO_FACTS;
     }
   }
   label(scope: ScopeId, slot: SlotRow): string | undefined {
@@ -93,7 +101,7 @@ export class SlotNames {
 
 /** A slot that the list vouches for and the store has lost. */
 export function missingView(number: number): SlotView {
-  return { number, type: null, label: null, created: null, not_after: null, sealed: null, status: 'missing' };
+  return { number, type: null, label: null, created: null, ...NO_FACTS, status: 'missing' };
 }
 
 /** Keeps somebody from locking everybody out by mistake. */

@@ -12,9 +12,19 @@ import type {
   SlotView,
   VersionView,
 } from '../control/schemas.js';
-import type { ControlService, HeldLease, LeaseRequest, NewSlotRequest, Peer } from '../control/service.js';
+import {
+  type ControlService,
+  type HeldLease,
+  Issued,
+  type Key,
+  type LeaseRequest,
+  type NewSlotRequest,
+  type Peer,
+  type SecretRequest,
+} from '../control/service.js';
 import type { LockReceipt } from '../filesystem/lock.js';
 import type { EndReason, Lease } from '../keyring/leases.js';
+import type { WindowTerms } from '../keyring/windows.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import { holdersOf } from './holders.js';
 import { LOCK_LIMIT_MS } from './lease-keeper.js';
@@ -112,10 +122,10 @@ export class VolumeService implements ControlService {
 
   async createScope(
     path: string,
-    { type, sealed }: Pick<NewSlotRequest, 'type' | 'sealed'>,
+    wanted: Pick<NewSlotRequest, 'type'> & SecretRequest,
     input: SecretInput,
     peer: Peer,
-  ): Promise<ScopeView> {
+  ): Promise<Issued<ScopeView>> {
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0)
       throw new Failure('conflict', 'the root scope exists already', {
@@ -125,7 +135,7 @@ export class VolumeService implements ControlService {
     const id = freshId<ScopeId>();
     const parent = this.#scopes.containing(names.slice(0, -1));
     const below = raw(names.slice(pathParts(this.#scopes.fullPath(parent.id)).length).join('/'));
-    const { rows, secret } = await this.slots.create(id, parent.id, type, input, sealed);
+    const { rows, secret, shares } = await this.slots.create(id, parent.id, wanted.type, input, wanted);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
       await this.slots.addScope(rows, below, peer);
@@ -158,7 +168,10 @@ export class VolumeService implements ControlService {
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       await this.slots.inTurn(id, () => this.slots.writeCopy(id));
-      return await this.scope(id);
+      return new Issued(await this.scope(id), shares);
+    } catch (error) {
+      shares?.wipe();
+      throw error;
     } finally {
       secret.wipe();
     }
@@ -170,19 +183,19 @@ export class VolumeService implements ControlService {
   lease(id: string): Promise<LeaseView> {
     return this.#leases.one(id);
   }
-  async createLease(request: LeaseRequest, input: SecretInput | 'parent', peer: Peer): Promise<LeaseView> {
+  async createLease(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView> {
     this.#refuseStrangers(request);
-    return this.#leases.create(request, input, peer);
+    return this.#leases.create(request, key, peer);
   }
   async holdLease(
     request: LeaseRequest,
-    input: SecretInput | 'parent',
+    key: Key,
     peer: Peer,
     connection: () => number,
     ended: () => void,
   ): Promise<HeldLease> {
     this.#refuseStrangers(request);
-    return this.#leases.hold(request, input, peer, connection, ended);
+    return this.#leases.hold(request, key, peer, connection, ended);
   }
   /** Some transports can't tell who calls. */
   #refuseStrangers({ visibility }: LeaseRequest): void {
@@ -223,6 +236,7 @@ export class VolumeService implements ControlService {
     wait: number | undefined,
     limit: number,
   ): Promise<ReceiptView[]> {
+    for (const scope of scopes) this.slots.forgetShares(scope);
     let holders: HolderView[] = [];
     let left = scopes;
     if (wait !== undefined) {
@@ -265,11 +279,19 @@ export class VolumeService implements ControlService {
   slotsOf(reference: string): Promise<SlotView[]> {
     return this.slots.list(this.#scopes.resolve(reference).id);
   }
-  addSlot(reference: string, wanted: NewSlotRequest, input: SecretInput, peer: Peer): Promise<SlotView> {
+  addSlot(
+    reference: string,
+    wanted: NewSlotRequest,
+    input: SecretInput,
+    peer: Peer,
+  ): Promise<Issued<SlotView>> {
     return this.slots.add(this.#scopes.resolve(reference).id, wanted, input, peer);
   }
-  testSlot(reference: string, input: SecretInput | 'parent', peer: Peer): Promise<SlotView> {
-    return this.slots.test(this.#scopes.resolve(reference).id, input, peer);
+  testSlot(reference: string, key: Key, peer: Peer): Promise<SlotView> {
+    return this.slots.test(this.#scopes.resolve(reference).id, key, peer);
+  }
+  setWindow(reference: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView> {
+    return this.slots.setWindow(this.#scopes.resolve(reference).id, slot, window, peer);
   }
   removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
     return this.slots.remove(this.#scopes.resolve(reference).id, slot, peer);
@@ -278,10 +300,13 @@ export class VolumeService implements ControlService {
     reference: string,
     slot: string,
     input: SecretInput,
-    sealed: string | undefined,
+    wanted: SecretRequest,
     peer: Peer,
-  ): Promise<SlotChangeView> {
-    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, sealed, peer);
+  ): Promise<Issued<SlotChangeView>> {
+    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, wanted, peer);
+  }
+  renewShare(reference: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+    return this.slots.renewShare(this.#scopes.resolve(reference).id, share, peer);
   }
 
   audit(count: number): AuditView[] {

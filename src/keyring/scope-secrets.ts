@@ -75,14 +75,14 @@ export class ScopeSecrets {
   }
 
   /**
-   * Opens a scope with what somebody gave; undefined where it opens no slot (`only`: of that type).
+   * Opens a scope with what somebody gave; undefined where it opens no slot (`only`: that one).
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(
     context: SlotContext,
     rows: ScopeSecretRows,
     input: SecretInput,
-    only?: SlotType,
+    only?: number,
   ): Promise<OpenedScope | undefined> {
     const newest = rows.epochs.at(-1);
     if (newest === undefined) throw new Failure('integrity', 'the scope has no epoch in the metadata store');

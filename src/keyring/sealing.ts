@@ -16,6 +16,7 @@ const kinds = {
   slotLabel: { code: 8, version: 1 },
   note: { code: 9, version: 1 },
   storeChain: { code: 10, version: 1 },
+  share: { code: 11, version: 1 },
 } as const;
 export type SealedKind = keyof typeof kinds;
 

@@ -1,6 +1,7 @@
 import { Failure } from '../base/failure.js';
 import { costIsSane, type ScryptCost } from '../crypto/stretch.js';
 import type { SlotRow } from '../store/rows.js';
+import { parseWindow, type WindowTerms, windowText } from './windows.js';
 
 /** What of a slot is public, beside its type. Authentic where the slot list vouches for its row. */
 export interface SlotFacts {
@@ -10,6 +11,14 @@ export interface SlotFacts {
   readonly sealed?: string | undefined;
   /** parent: from which epoch of the parent scope its secret is derived. */
   readonly parentEpoch?: number | undefined;
+  /** When it may open its scope; always where there is none. */
+  readonly window?: WindowTerms | undefined;
+  /** split, threshold: 16 hexadecimal digits that its shares repeat. */
+  readonly set?: string | undefined;
+  /** threshold: how many shares open it. */
+  readonly needed?: number | undefined;
+  /** threshold: the tags of all its shares, 16 bytes each, in base64. */
+  readonly tags?: string | undefined;
 }
 export interface SlotParameters extends SlotFacts {
   readonly salt: Buffer;
@@ -18,20 +27,27 @@ export interface SlotParameters extends SlotFacts {
 
 /** Base64 of an age file with some recipients, the post-quantum ones of 1.5 KiB each included. */
 const SEALED = /^[A-Za-z0-9+/]{1,16384}={0,2}$/;
+const BASE64 = /^[A-Za-z0-9+/]{1,1024}={0,2}$/;
 
-export function isSealed(text: string): boolean {
-  return SEALED.test(text);
-}
-
-export function encodeParameters({ salt, cost, notAfter, sealed, parentEpoch }: SlotParameters): string {
+export function encodeParameters(parameters: SlotParameters): string {
+  const { salt, cost, notAfter, window, sealed, parentEpoch, set, needed, tags } = parameters;
   return JSON.stringify({
     salt: salt.toString('base64'),
     scrypt: cost,
     not_after: notAfter,
+    window: window === undefined ? undefined : windowText(window),
     sealed,
     parent_epoch: parentEpoch,
+    set,
+    needed,
+    tags,
   });
 }
+
+const whole = (value: unknown): value is number | undefined =>
+  value === undefined || (Number.isSafeInteger(value) && (value as number) > 0);
+const text = (value: unknown, pattern: RegExp): value is string | undefined =>
+  value === undefined || (typeof value === 'string' && pattern.test(value));
 
 /** @throws Failure integrity where they are not what a slot of its type has */
 export function readParameters(slot: SlotRow): SlotParameters {
@@ -42,15 +58,30 @@ export function readParameters(slot: SlotRow): SlotParameters {
   } catch {
     throw damaged();
   }
-  const { salt: text, scrypt, not_after: notAfter, sealed, parent_epoch: parentEpoch } = parsed;
-  const salt = typeof text === 'string' ? Buffer.from(text, 'base64') : undefined;
+  const { scrypt, not_after: notAfter, sealed, parent_epoch: parentEpoch, set, needed, tags } = parsed;
+  const salt = typeof parsed.salt === 'string' ? Buffer.from(parsed.salt, 'base64') : undefined;
   const cost = scrypt as ScryptCost | undefined;
-  const whole = (value: unknown): value is number | undefined =>
-    value === undefined || (Number.isSafeInteger(value) && (value as number) > 0);
-  if (salt?.length !== 32 || !whole(notAfter) || !whole(parentEpoch)) throw damaged();
+  if (salt?.length !== 32 || !whole(notAfter) || !whole(parentEpoch) || !whole(needed)) throw damaged();
   if (slot.type === 'passphrase' && (cost === undefined || !costIsSane(cost))) throw damaged();
-  if (sealed !== undefined && (typeof sealed !== 'string' || !isSealed(sealed))) throw damaged();
+  if (!text(sealed, SEALED) || !text(set, /^[0-9a-f]{16}$/) || !text(tags, BASE64)) throw damaged();
   if ((slot.type === 'age') !== (sealed !== undefined)) throw damaged();
   if ((slot.type === 'parent') !== (parentEpoch !== undefined)) throw damaged();
-  return { salt, cost, notAfter, sealed, parentEpoch };
+  if ((slot.type === 'split' || slot.type === 'threshold') !== (set !== undefined)) throw damaged();
+  const shared = slot.type === 'threshold';
+  if (shared !== (needed !== undefined) || shared !== (tags !== undefined)) throw damaged();
+  if (shared && (needed as number) > tagsOf(tags as string).length) throw damaged();
+  if (!text(parsed.window, /^/)) throw damaged();
+  let window: WindowTerms | undefined;
+  try {
+    window = parsed.window === undefined ? undefined : parseWindow(parsed.window);
+  } catch {
+    throw damaged();
+  }
+  return { salt, cost, notAfter, window, sealed, parentEpoch, set, needed, tags };
+}
+
+/** The tags of a threshold slot's shares 1 to n. */
+export function tagsOf(tags: string): Buffer[] {
+  const bytes = Buffer.from(tags, 'base64');
+  return Array.from({ length: Math.floor(bytes.length / 16) }, (_, i) => bytes.subarray(16 * i, 16 * i + 16));
 }

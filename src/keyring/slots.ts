@@ -23,11 +23,23 @@ const typeCode: Record<SlotType, number> = {
   age: 4,
   cmd: 5,
   parent: 6,
+  split: 7,
+  threshold: 8,
 };
-/** Of secrets that we make ourselves. */
+/** Types whose secrets we make ourselves: so many bytes, which nobody types. */
 const OWN_SECRET = 32;
+const own: ReadonlySet<SlotType> = new Set(['age', 'parent', 'split', 'threshold']);
 /** Cheap ones first: a passphrase takes most of a second. */
-const order: readonly SlotType[] = ['recovery', 'parent', 'age', 'keyfile', 'cmd', 'passphrase'];
+const order: readonly SlotType[] = [
+  'recovery',
+  'parent',
+  'split',
+  'threshold',
+  'age',
+  'keyfile',
+  'cmd',
+  'passphrase',
+];
 
 /** Whose slots. */
 export interface SlotContext {
@@ -92,13 +104,13 @@ export class Slots {
           hint: 'scopefs makes one: scopefs slot add SCOPE --slot recovery --new prompt',
         });
       }
-    } else if (type === 'age' || type === 'parent') {
+    } else if (own.has(type)) {
       if (secret.length !== OWN_SECRET) {
         throw new Failure(
           'usage',
           `the secret of such a slot has ${OWN_SECRET} bytes, this one has ${secret.length}`,
           {
-            hint: 'scopefs makes it: scopefs slot add SCOPE --new age:FILE or --new parent',
+            hint: 'scopefs makes it: scopefs slot add SCOPE --new age:FILE, parent or share:file:PATH',
           },
         );
       }
@@ -173,7 +185,7 @@ export class Slots {
   }
 
   /**
-   * Tries a secret on every slot that it may open (`only`: of that type): that slot and the secret of `epoch`; undefined
+   * Tries a secret on every slot that it may open (`only`: that one): that slot and the secret of `epoch`; undefined
    * where it opens none. @throws Failure integrity, naming the slot, where the secret is a slot's and its wrap is not authentic.
    */
   async open(
@@ -182,10 +194,10 @@ export class Slots {
     wraps: readonly WrapRow[],
     epoch: number,
     input: SecretInput,
-    only?: SlotType,
+    only?: number,
   ): Promise<OpenedSlot | undefined> {
     const sorted = slots
-      .filter(({ type }) => only === undefined || type === only)
+      .filter(({ number }) => only === undefined || number === only)
       .sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
     for (const slot of sorted) {
       if (!fits(slot.type, input)) continue;
@@ -292,7 +304,7 @@ export class Slots {
   async #stretched(type: SlotType, input: SecretInput, parameters: SlotParameters): Promise<Secret> {
     const stretched = this.#memory.allocate(32);
     const salt = saltOf(parameters.salt);
-    if (type === 'keyfile' || type === 'cmd' || type === 'age' || type === 'parent') {
+    if (type === 'keyfile' || type === 'cmd' || own.has(type)) {
       extract(input.address, input.length, salt, stretched);
     } else if (type === 'recovery') {
       readRecoveryText(input, recovery.bytes);
@@ -328,7 +340,7 @@ function keyContext(place: SealedPlace): Buffer {
 }
 
 function fits(type: SlotType, input: SecretInput): boolean {
-  if (type === 'age' || type === 'parent') return input.length === OWN_SECRET;
+  if (own.has(type)) return input.length === OWN_SECRET;
   if (type === 'keyfile' || type === 'cmd')
     return input.length >= KEYFILE.least && input.length <= KEYFILE.most;
   if (type === 'passphrase') {

@@ -13,7 +13,10 @@ export const auditEvents = [
   'slot_add',
   'slot_remove',
   'slot_rotate',
+  'slot_window',
   'slot_test',
+  'share_renew',
+  'share_replay',
   'integrity',
 ] as const;
 export type AuditEvent = (typeof auditEvents)[number];
@@ -55,6 +58,7 @@ interface RawAudit {
 export class AuditTable {
   readonly #append;
   readonly #tail;
+  readonly #unlocks;
 
   constructor(db: Db) {
     this.#append = db.prepare(
@@ -62,6 +66,13 @@ export class AuditTable {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#tail = db.prepare<[number], RawAudit>('SELECT * FROM audit ORDER BY sequence DESC LIMIT ?');
+    // The row is written before the scope opens; where that failed after all, another row of the same lease says so.
+    this.#unlocks = db.prepare<[Buffer, number, number], { count: number }>(
+      `SELECT count(*) AS count FROM audit AS one
+       WHERE scope = ? AND slot = ? AND at >= ? AND event = 'unlock' AND result = 'ok' AND NOT EXISTS
+         (SELECT 1 FROM audit AS other WHERE other.scope = one.scope AND other.sequence > one.sequence
+           AND other.lease = one.lease AND other.event = 'unlock' AND other.result <> 'ok')`,
+    );
   }
 
   /** `at`: milliseconds since 1970. */
@@ -70,6 +81,11 @@ export class AuditTable {
     const optional = [slot, lease, uid, pid, note, noteKey].map((value) => value ?? null);
     const id = scope === undefined ? null : idBytes(scope);
     this.#append.run(Math.floor(at), event, result, id, ...optional);
+  }
+
+  /** How often a slot opened its scope since a moment. */
+  unlocks(scope: ScopeId, slot: number, since: number): number {
+    return this.#unlocks.get(idBytes(scope), slot, since)?.count ?? 0;
   }
 
   /** The last `count` rows, the oldest of them first. */

@@ -58,6 +58,15 @@ const migrations = [
    CREATE INDEX audit_scope ON audit (scope, sequence);
    CREATE TRIGGER audit_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
    CREATE TRIGGER audit_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;`,
+  `CREATE TABLE shares (
+     scope BLOB NOT NULL,
+     slot INTEGER NOT NULL,
+     number INTEGER NOT NULL,
+     sealed BLOB,
+     tag BLOB NOT NULL,
+     PRIMARY KEY (scope, slot, number),
+     FOREIGN KEY (scope, slot) REFERENCES slots (scope, number) ON DELETE CASCADE
+   ) STRICT;`,
 ];
 
 export type Db = Database.Database;

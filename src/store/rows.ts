@@ -1,6 +1,15 @@
 import type { ScopeId } from '../base/ids.js';
 
-export const slotTypes = ['passphrase', 'keyfile', 'recovery', 'age', 'cmd', 'parent'] as const;
+export const slotTypes = [
+  'passphrase',
+  'keyfile',
+  'recovery',
+  'split',
+  'threshold',
+  'age',
+  'parent',
+  'cmd',
+] as const;
 export type SlotType = (typeof slotTypes)[number];
 
 /** A scope as stored. `path` and `state` are sealed, `slotList` is authenticated (keyring/). */
@@ -52,4 +61,13 @@ export interface ScopeSecretRows {
   readonly epochs: readonly EpochRow[];
   readonly slots: readonly SlotRow[];
   readonly wraps: readonly WrapRow[];
+}
+
+/** The server's half of a split slot, for one number of the client's share. */
+export interface ShareRow {
+  readonly number: number;
+  /** The slot's secret, sealed under the client's share; undefined once a later one was used. */
+  readonly sealed: Buffer | undefined;
+  /** Tells a share that was right once from any other bytes. */
+  readonly tag: Buffer;
 }

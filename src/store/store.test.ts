@@ -185,3 +185,51 @@ test('a store whose disk can’t sync says so from then on', async (t) => {
   await t.rejects(one(), { code: 'io' }, 'what the disk has of it is unknown: a later sync proves nothing');
   store.close();
 });
+
+test("a split slot's shares: one half lives, older ones are known by their tags, all go with the slot", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-store-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const store = Store.create(join(directory, 'store.sqlite'));
+  const rows = rowsOf();
+  const { id } = rows.scope;
+  store.addScope(rows);
+  const { shares } = store;
+  const row = (number: number) => ({ number, sealed: randomBytes(72), tag: randomBytes(16) });
+  const [one, two] = [row(1), row(2)];
+  shares.put(id, 0, one);
+  shares.put(id, 0, two);
+  t.throws(() => shares.put(id, 0, row(2)), /UNIQUE/);
+  t.throws(() => shares.put(id, 7, row(1)), /FOREIGN KEY/, 'of no slot');
+  t.same(shares.get(id, 0, 2), two);
+  t.equal(shares.retireBefore(id, 0, 2), 1);
+  t.equal(shares.retireBefore(id, 0, 2), 0, 'once');
+  t.same(shares.get(id, 0, 1), { ...one, sealed: undefined });
+  for (let number = 3; number < 1100; number++) {
+    shares.put(id, 0, row(number));
+    shares.retireBefore(id, 0, number);
+  }
+  t.equal(shares.get(id, 0, 1), undefined, 'the last 1,000 are known');
+  t.ok(shares.get(id, 0, 100));
+  store.removeSlot(id, 0);
+  t.equal(shares.get(id, 0, 1099), undefined);
+  store.close();
+});
+
+test('unlocks by a slot are counted from a moment on; one that was refused after all is not', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-store-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const store = Store.create(join(directory, 'store.sqlite'));
+  const [scope, other] = [freshId<ScopeId>(), freshId<ScopeId>()];
+  const say = (at: number, lease: string, result: string, where = scope, slot = 1) =>
+    store.audit.append(at, { event: 'unlock', result, scope: where, slot, lease });
+  say(999, 'before', 'ok');
+  say(1000, 'first', 'ok');
+  say(1001, 'refused', 'ok');
+  say(1002, 'refused', 'conflict');
+  say(1003, 'of another slot', 'ok', scope, 2);
+  say(1004, 'of another scope', 'ok', other);
+  store.audit.append(1005, { event: 'unlock', result: 'bad_key', scope, slot: 1 });
+  say(5000, 'when the clock was ahead', 'ok');
+  t.equal(store.audit.unlocks(scope, 1, 1000), 2);
+  store.close();
+});

@@ -7,6 +7,7 @@ import { AuditTable } from './audit.js';
 import { changing, type Db, openDatabase } from './database.js';
 import { GroupSync } from './group-sync.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
+import { ShareTable } from './shares.js';
 
 interface RawScope {
   id: Buffer;
@@ -58,11 +59,13 @@ export class Store {
   readonly #group: GroupSync | undefined;
   #end: () => void = () => {};
   readonly audit: AuditTable;
+  readonly shares: ShareTable;
 
   constructor(db: Db, group?: GroupSync) {
     this.#db = db;
     this.#group = group;
     this.audit = new AuditTable(db);
+    this.shares = new ShareTable(db);
     this.#statements = {
       getMeta: db.prepare<[string], { value: Buffer }>('SELECT value FROM meta WHERE key = ?'),
       setMeta: db.prepare<[string, Buffer]>(
@@ -89,6 +92,7 @@ export class Store {
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ),
       removeSlot: db.prepare('DELETE FROM slots WHERE scope = ? AND number = ?'),
+      setParameters: db.prepare('UPDATE slots SET parameters = ? WHERE scope = ? AND number = ?'),
       setLabel: db.prepare('UPDATE slots SET label = ? WHERE scope = ? AND number = ?'),
       wraps: db.prepare<[Buffer], RawWrap>('SELECT * FROM wraps WHERE scope = ? ORDER BY number, epoch'),
       putWrap: db.prepare(
@@ -243,6 +247,9 @@ export class Store {
   }
   removeSlot(id: ScopeId, number: number): void {
     this.#statements.removeSlot.run(idBytes(id), number);
+  }
+  setParameters(id: ScopeId, number: number, parameters: string): void {
+    this.#statements.setParameters.run(parameters, idBytes(id), number);
   }
   setLabel(id: ScopeId, number: number, label: Buffer): void {
     this.#statements.setLabel.run(label, idBytes(id), number);

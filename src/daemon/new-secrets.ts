@@ -1,0 +1,69 @@
+import { Failure } from '../base/failure.js';
+import type { ScopeId } from '../base/ids.js';
+import type { SecretRequest } from '../control/service.js';
+import type { SlotFacts } from '../keyring/slot-facts.js';
+import { Slots } from '../keyring/slots.js';
+import type { WindowTerms } from '../keyring/windows.js';
+import { SecretInput } from '../libc/memory.js';
+import type { ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
+import type { NewSlot } from './epoch-advance.js';
+import type { ParentSlots } from './parent-slots.js';
+import type { ShareSlots } from './share-slots.js';
+
+/** Secrets of slots that are made or made anew, whoever makes them. */
+export class NewSecrets {
+  readonly #parents: ParentSlots;
+  readonly #shares: ShareSlots;
+
+  constructor(parents: ParentSlots, shares: ShareSlots) {
+    this.#parents = parents;
+    this.#shares = shares;
+  }
+
+  /** The secret of a new slot and what is public of it: given, its parent's, or made here. The caller wipes secrets. */
+  async of(
+    scope: ScopeId,
+    parent: ScopeId | undefined,
+    slot: { number: number; type: SlotType },
+    given: SecretInput,
+    wanted: SecretRequest & Pick<SlotFacts, 'notAfter' | 'window'>,
+  ): Promise<Omit<NewSlot, 'slot'> & { shares: SecretInput | undefined }> {
+    const { notAfter, window, sealed } = wanted;
+    const { number, type } = slot;
+    if (type === 'split' || type === 'threshold') {
+      if (given.length === 0) return this.#shares.make(scope, { number, type }, wanted, { notAfter, window });
+      throw new Failure('usage', `scopefs makes the secret of a ${type} slot: none is given`, {
+        hint: 'name where its shares go: --new share:file:PATH',
+      });
+    }
+    const rest = { row: undefined, shares: undefined };
+    if ((slot.type === 'age') !== (sealed !== undefined)) {
+      throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
+        hint: 'scopefs slot add SCOPE --new age:FILE makes one',
+      });
+    }
+    if (slot.type === 'parent') {
+      const { input, epoch } = await this.#parents.secret(scope, parent, slot.number);
+      return { input, facts: { notAfter, window, parentEpoch: epoch }, ...rest };
+    }
+    Slots.check(slot.type, given);
+    const input = new SecretInput();
+    input.copy(given);
+    return { input, facts: { notAfter, window, sealed }, ...rest };
+  }
+}
+
+/** A client that loses its share, or the server's copy of one that is rolled back, must not be the end of the data. */
+export function refuseWithoutRecovery(slots: readonly SlotRow[], where: string): void {
+  if (slots.some(({ type }) => type === 'recovery')) return;
+  throw new Failure('conflict', `${where}: a split slot needs a recovery slot beside it`, {
+    hint: 'add that first: scopefs slot add SCOPE --slot recovery --new prompt',
+  });
+}
+/** A mount opens the root scope, for as long as it lasts: it would not keep to a window. */
+export function refuseRootWindow({ scope }: ScopeSecretRows, window: WindowTerms | undefined): void {
+  if (window === undefined || scope.parent !== undefined) return;
+  throw new Failure('usage', 'slots of the root scope have no windows: a mount opens it, and keeps it open', {
+    hint: 'keep what has its hours in a scope of its own',
+  });
+}

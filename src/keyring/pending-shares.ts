@@ -1,0 +1,67 @@
+import type { Clock } from '../base/clock.js';
+import type { ScopeId } from '../base/ids.js';
+import type { Share } from './share-text.js';
+
+/** So long after the last share was brought the ones before are forgotten. */
+export const SHARES_LAST_MS = 600_000;
+/** Scopes whose shares are waited for at the same time. */
+const MOST = 32;
+
+interface Waiting {
+  readonly set: string;
+  readonly shares: Map<number, Share>;
+  until: number;
+}
+
+/** Shares of threshold slots that came one by one, in secret memory, until there are enough or too much time has passed. */
+export class PendingShares {
+  readonly #clock: Clock;
+  readonly #waiting = new Map<string, Waiting>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Takes verified shares of one slot over; which numbers are there, and for how long (ms). */
+  add(scope: ScopeId, slot: number, shares: readonly Share[]): { numbers: number[]; left: number } {
+    this.expire();
+    const key = `${scope} ${slot}`;
+    for (const share of shares) {
+      let entry = this.#waiting.get(key);
+      if (entry !== undefined && entry.set !== share.set) {
+        this.#drop(key);
+        entry = undefined;
+      }
+      entry ??= { set: share.set, shares: new Map(), until: 0 };
+      this.#waiting.set(key, entry);
+      entry.shares.get(share.number)?.value.wipe();
+      entry.shares.set(share.number, share);
+      entry.until = this.#clock.boottime() + SHARES_LAST_MS;
+    }
+    if (this.#waiting.size > MOST) this.#drop([...this.#waiting.keys()][0] as string);
+    const numbers = [...(this.#waiting.get(key)?.shares.keys() ?? [])].sort((a, b) => a - b);
+    return { numbers, left: SHARES_LAST_MS };
+  }
+  /** The shares of a slot that are here; they stay until they are forgotten. */
+  of(scope: ScopeId, slot: number): Share[] {
+    return [...(this.#waiting.get(`${scope} ${slot}`)?.shares.values() ?? [])];
+  }
+  /** Those of a scope are forgotten: they opened it, or it is locked, or gone. */
+  forget(scope: ScopeId): void {
+    for (const key of [...this.#waiting.keys()]) if (key.startsWith(`${scope} `)) this.#drop(key);
+  }
+  /** Forgets what is too old. When to look again (ms from now); undefined: nothing waits. */
+  expire(): number | undefined {
+    const now = this.#clock.boottime();
+    let next: number | undefined;
+    for (const [key, { until }] of this.#waiting) {
+      if (until <= now) this.#drop(key);
+      else next = Math.min(next ?? Number.POSITIVE_INFINITY, until - now);
+    }
+    return next;
+  }
+  #drop(key: string): void {
+    for (const { value } of this.#waiting.get(key)?.shares.values() ?? []) value.wipe();
+    this.#waiting.delete(key);
+  }
+}
