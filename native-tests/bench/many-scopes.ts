@@ -2,8 +2,10 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '../../src/control/client.js';
+import { inputOf } from '../support/key-input.js';
 import { unableToMount, Vault } from '../support/mounted.js';
-import { inputOf, populate } from '../support/populate.js';
+import { populate } from '../support/populate.js';
+import { quantile } from './results.js';
 
 /**
  * `npm run bench:scopes [SCOPES]`: 10,000 scopes in one vault: how long unlock and lock of one take through the API, and
@@ -13,8 +15,6 @@ const SCOPES = Number(process.argv[2] ?? 10_000);
 const ROUNDS = Math.min(SCOPES, 2_000);
 const CREATIONS = 20;
 
-const quantile = (values: readonly number[], q: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] as number;
 const row = (name: string, values: readonly number[]): string =>
   `${name.padEnd(28)} p50 ${quantile(values, 0.5).toFixed(2).padStart(7)} ms   p99 ${quantile(values, 0.99).toFixed(2).padStart(7)} ms   max ${Math.max(
     ...values,

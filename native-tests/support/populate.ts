@@ -10,17 +10,10 @@ import { ScopeSecrets } from '../../src/keyring/scope-secrets.js';
 import { Slots } from '../../src/keyring/slots.js';
 import { StoreKey } from '../../src/keyring/store-key.js';
 import { kem, memory, suite } from '../../src/keyring/test-keyring.js';
-import { SecretInput } from '../../src/libc/memory.js';
 import { umask } from '../../src/libc/system.js';
 import { Store } from '../../src/store/store.js';
+import { inputOf } from './key-input.js';
 import type { Vault } from './mounted.js';
-
-/** A key as a caller of the API hands it over. */
-export function inputOf(key: Buffer): SecretInput {
-  const input = new SecretInput();
-  input.append(Buffer.from(key));
-  return input;
-}
 
 /** A scope below the root, with one key-file slot. */
 export interface NewScope {
