@@ -28,7 +28,7 @@ import { median } from './results.js';
 const ROUNDS = Number(process.argv[2] ?? 7);
 const INODES = [1, 1_000, 100_000];
 const MEBIBYTES = [0, 64, 1024];
-/** A GiB takes half a minute a round. */
+/** A GiB a lock is much for a disk that others use too. */
 const LONG_ROUNDS = Math.min(ROUNDS, 3);
 /** Descriptors that the daemon needs beside those of open files: up to 1,024 directories, and its own. */
 const RESERVE = 1_500;

@@ -1,5 +1,5 @@
-import { addedLatency } from '../support/added-latency.js';
 import { Application } from '../support/application.js';
+import { addedLatency } from './added-latency.js';
 import { median, quantile } from './results.js';
 
 /**

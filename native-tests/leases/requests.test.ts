@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { test } from 'tap';
+import { addedLatency, quantiles } from '../bench/added-latency.js';
 import { O, outcome, sys } from '../posix/sys.js';
-import { addedLatency, quantiles } from '../support/added-latency.js';
 import { Application, contentOf, eachOf, type User } from '../support/application.js';
 import { sleep } from '../support/probe.js';
 import { Random } from '../support/seeded.js';

@@ -1,5 +1,5 @@
-import { quantile } from '../bench/results.js';
-import { type Application, eachOf, type User } from './application.js';
+import { type Application, eachOf, type User } from '../support/application.js';
+import { quantile } from './results.js';
 
 /** Milliseconds of one request, a value a user. */
 export interface Latencies {
