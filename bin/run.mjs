@@ -99,7 +99,9 @@ if (what === 'demo') {
 } else if (
   what === 'bench:control' ||
   what === 'bench:latency' ||
+  what === 'bench:lock' ||
   what === 'bench:memory' ||
+  what === 'bench:requests' ||
   what === 'bench:scopes'
 ) {
   run('node', [`dist/native-tests/bench/${what.slice(6)}.js`, ...rest]);
@@ -118,7 +120,7 @@ if (what === 'demo') {
   }
 } else {
   say(
-    'usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency|bench:memory|bench:scopes|try:dockerfile',
+    'usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency|bench:lock|bench:memory|bench:requests|bench:scopes|try:dockerfile',
   );
   process.exit(2);
 }

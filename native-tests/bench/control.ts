@@ -5,18 +5,15 @@ import { join } from 'node:path';
 import { Client } from '../../src/control/client.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { Vault } from '../support/mounted.js';
-import { median } from './results.js';
+import { median, quantile } from './results.js';
 
 /** `npm run bench:control`: what unlocking costs, its parts apart, and honest calls beside hostile callers. */
 
 const ROUNDS = 200;
 const FIRST_ROUNDS = 10;
 
-const percentile = (values: readonly number[], share: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] as number;
-
 function row(what: string, values: readonly number[]): void {
-  const cells = [median(values), percentile(values, 0.99), Math.max(...values)].map((one) => one.toFixed(2));
+  const cells = [median(values), quantile(values, 0.99), Math.max(...values)].map((one) => one.toFixed(2));
   process.stdout.write(`${what.padEnd(58)} ${cells.map((cell) => cell.padStart(9)).join('')}\n`);
 }
 async function timed<T>(into: number[], call: () => Promise<T>): Promise<T> {

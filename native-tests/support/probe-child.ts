@@ -13,6 +13,7 @@ import type { Orders } from './probe.js';
 const AT_FDCWD = -100;
 const buffer = pinned(1 << 20);
 const vector = pinned(1 << 16);
+const many: number[] = [];
 const maps: { address: number; length: number }[] = [];
 
 const mapOf = (index: number): { address: number; length: number } => {
@@ -35,6 +36,18 @@ const orders: Orders = {
   open: ({ path, flags = 0, mode = 0o600 }) => ({ n: files.openPath(path, flags, mode) }),
   openat: ({ fd, name, flags = 0 }) => ({ n: files.openat(fd ?? AT_FDCWD, name, flags, 0o600) }),
   close: ({ fd }) => ({ n: files.close(fd) }),
+  openMany: ({ directory, count }) => {
+    while (many.length < count) {
+      const fd = files.openPath(`${directory}/file-${many.length}`, 0);
+      if (fd < 0) return { n: many.length, refused: fd };
+      many.push(fd);
+    }
+    return { n: many.length, refused: 0 };
+  },
+  closeMany: () => {
+    for (const fd of many) files.close(fd);
+    return { n: many.splice(0).length };
+  },
   read: ({ fd, offset = 0, length = 4096 }) => text(files.pread(fd, buffer.address, length, offset)),
   write: ({ fd, offset, fill, length }) => {
     buffer.bytes.fill(fill, 0, length);

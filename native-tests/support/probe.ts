@@ -19,6 +19,9 @@ export interface Orders {
   open(order: { path: string; flags?: number; mode?: number }): CallResult;
   openat(order: { fd?: number; name: string; flags?: number }): CallResult;
   close(order: { fd: number }): CallResult;
+  /** Opens `file-0` and so on in a directory: how many it has open now, and why there are no more. */
+  openMany(order: { directory: string; count: number }): CallResult & { refused: number };
+  closeMany(order: object): CallResult;
   read(order: { fd: number; offset?: number; length?: number }): CallResult & { text: string };
   write(order: { fd: number; offset: number; fill: number; length: number }): CallResult;
   fsync(order: { fd: number }): CallResult;
