@@ -53,6 +53,8 @@ export interface VaultOptions {
   chunkSize?: string;
   /** Mount at once (default). */
   mount?: boolean;
+  /** The daemon's RLIMIT_NOFILE. */
+  limit?: number;
   directory?: string;
 }
 
@@ -64,10 +66,12 @@ export class Vault {
   readonly keyFile: string;
   readonly socket: string;
   pid = 0;
+  readonly #limit: number | undefined;
 
   constructor(options: VaultOptions = {}) {
     const unable = unableToMount();
     if (unable !== undefined) throw new Error(unable);
+    this.#limit = options.limit;
     this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'scopefs-test-'));
     this.vault = join(this.directory, 'vault');
     this.mount = join(this.directory, 'mount');
@@ -87,8 +91,12 @@ export class Vault {
 
   /** Mounts; throws where that fails. */
   mountIt(...extra: string[]): void {
+    const mount = (args: readonly string[]): CliResult =>
+      this.#limit === undefined
+        ? scopefs(args)
+        : run('prlimit', [`--nofile=${this.#limit}:${this.#limit}`, cliPath, ...args]);
     const answer = this.expect(
-      scopefs([
+      mount([
         'mount',
         this.vault,
         this.mount,

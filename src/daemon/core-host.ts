@@ -1,17 +1,26 @@
+import { errno } from '../base/errno.js';
 import { suites } from '../crypto/suites.js';
 import type { Executor } from '../filesystem/backing.js';
 import type { CachePort } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
 import { InodeTable } from '../filesystem/inode-table.js';
 import { LibcBacking } from '../filesystem/libc-backing.js';
+import { EPOCH_SLOTS } from '../format/scope-keys.js';
 import { open, openPath } from '../libc/files.js';
 import { Hangups } from '../libc/hangups.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
-import { systemClock } from '../libc/system.js';
+import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './drains.js';
 import { Grants } from './grants.js';
-import { LeaseKeeper } from './lease-keeper.js';
+import { LeaseKeeper, LOCK_LIMIT_MS } from './lease-keeper.js';
 import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
+
+/** Callers of the control socket, the store and processes for keys need descriptors too: else nobody could lock any more. */
+const RESERVED_DESCRIPTORS = 2_048;
+const descriptorsForFiles = (): number => {
+  const limit = descriptorLimit();
+  return limit - Math.min(RESERVED_DESCRIPTORS, Math.floor(limit / 4));
+};
 
 const INODES = InodeTable.maximum;
 /** What a transport gives the core. */
@@ -35,11 +44,15 @@ export class CoreHost<E extends Executor> {
   readonly #grants: Grants;
   readonly #around: Surroundings<E>;
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
-  readonly #memory = new SecretMemory(65_536);
+  // Files leave some, so that their number keeps nobody from unlocking another scope.
+  readonly #memory = new SecretMemory(65_536, 8_192);
 
   constructor(data: CoreData, around: Surroundings<E>) {
     this.#around = around;
-    const backing = new LibcBacking(openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY));
+    const backing = new LibcBacking(
+      openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY),
+      descriptorsForFiles(),
+    );
     this.executor = around.executor(backing);
     const { tell } = around;
     this.core = new Core(
@@ -75,13 +88,19 @@ export class CoreHost<E extends Executor> {
     );
     this.keeper = new LeaseKeeper(this.core, tell, systemClock, new Hangups());
     this.#drains = new Drains(this.core, systemClock);
-    this.#grants = new Grants(this.core, this.keeper, this.#drains, systemClock, (at) => this.#adopt(at));
+    this.#grants = new Grants(this.core, this.keeper, this.#drains, systemClock, {
+      adopt: (at) => this.#adopt(at),
+      hasRoom: (epochs) => this.#hasRoom(epochs),
+    });
   }
 
   #tellBehind(): void {
     this.#around.tell({ kind: 'behind', behind: this.core.volume.leftBehind.size > 0 });
   }
 
+  #hasRoom(epochs: number): boolean {
+    return this.#memory.free >= epochs * EPOCH_SLOTS;
+  }
   /** Takes a copy of a secret that the main thread lends until the answer. */
   #adopt(address: number): Secret {
     const secret = this.#memory.allocate(32);
@@ -102,8 +121,9 @@ export class CoreHost<E extends Executor> {
 
   perform(command: CommandMessage): void {
     const { core } = this;
+    const { tell } = this.#around;
     const answer = (result: Results[keyof Results]): void =>
-      this.#around.tell({ kind: 'answer', id: command.id, answer: result });
+      tell({ kind: 'answer', id: command.id, answer: result });
     switch (command.op) {
       case 'grant':
         this.#grants.ask(command, (granted) => answer({ granted }));
@@ -112,7 +132,7 @@ export class CoreHost<E extends Executor> {
         answer({ lease: this.keeper.change(command.lease, command.ttl) });
         return;
       case 'endLease':
-        this.keeper.end(command.lease, 'revoked', (receipts) => answer({ receipts }));
+        this.keeper.end(command.lease, command.reason, (receipts) => answer({ receipts }));
         return;
       case 'leases':
         answer({
@@ -124,7 +144,16 @@ export class CoreHost<E extends Executor> {
         return;
       case 'advance': {
         const { scope, epoch, secret } = command;
-        answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
+        if (this.#hasRoom(1)) {
+          answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
+          return;
+        }
+        // Nothing more may be written under the epoch before.
+        const deadline = systemClock.boottime() + LOCK_LIMIT_MS;
+        core.locks.lock([scope], 'no memory for the keys of a new epoch', deadline, (receipts) => {
+          tell({ kind: 'expired', receipts });
+          answer({ advanced: false });
+        });
         return;
       }
       case 'lend':
@@ -134,6 +163,10 @@ export class CoreHost<E extends Executor> {
         answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
         return;
       case 'create':
+        if (!this.#hasRoom(1)) {
+          answer({ result: { ok: false, errno: errno.ENFILE } });
+          return;
+        }
         core.creation.create(
           command.names,
           command.scope,

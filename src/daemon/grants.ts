@@ -14,30 +14,31 @@ const LOOK_AGAIN_MS = 5;
 
 export type GrantCommand = Extract<Command, { op: 'grant' }>;
 
+/** The secret memory of the core. */
+export interface GrantedSecrets {
+  /** Takes a copy of a secret that is lent until the answer. */
+  adopt(address: number): Secret;
+  /** Whether a scope with so many epochs can be unlocked. */
+  hasRoom(epochs: number): boolean;
+}
+
 /** Leases that are asked for: at once, or when a lock of their scope is over. */
 export class Grants {
   readonly #core: Core;
   readonly #keeper: LeaseKeeper;
   readonly #drains: Drains;
   readonly #clock: Clock;
-  readonly #adopt: (address: number) => Secret;
+  readonly #secrets: GrantedSecrets;
   /** Those that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
   readonly #queued = new Map<GrantCommand, { until: number; answer: (granted: Granted) => void }>();
   #lookedAt = 0;
 
-  /** `adopt` takes a copy of a secret that is lent until the answer. */
-  constructor(
-    core: Core,
-    keeper: LeaseKeeper,
-    drains: Drains,
-    clock: Clock,
-    adopt: (address: number) => Secret,
-  ) {
+  constructor(core: Core, keeper: LeaseKeeper, drains: Drains, clock: Clock, secrets: GrantedSecrets) {
     this.#core = core;
     this.#keeper = keeper;
     this.#drains = drains;
     this.#clock = clock;
-    this.#adopt = adopt;
+    this.#secrets = secrets;
   }
 
   /** CLOCK_BOOTTIME, ms. */
@@ -87,7 +88,10 @@ export class Grants {
       if (conflict !== undefined) return refuse({ conflict });
       return { ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false };
     }
-    const secrets = command.secrets.map((address) => this.#adopt(address));
+    if (!this.#secrets.hasRoom(command.secrets.length)) {
+      return refuse({ refusal: { ok: false, errno: errno.ENFILE } });
+    }
+    const secrets = command.secrets.map((address) => this.#secrets.adopt(address));
     const { oldest, stored } = command;
     const result = this.#core.access.unlock(id, oldest, secrets, stored, keeper.termsOf(terms));
     if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });

@@ -92,7 +92,7 @@ export class LeaseService {
       lease: this.#show(lease),
       release: async () => {
         try {
-          await this.end(lease.id, peer);
+          await this.end(lease.id, peer, 'connection');
         } catch (error) {
           // The core has seen the connection's end by itself, unless the response was given up while it goes on.
           if (!(error instanceof Failure) || error.code !== 'not_found') throw error;
@@ -215,12 +215,15 @@ export class LeaseService {
     throw new Failure('busy', `${this.#scopes.fullPath(scope)} is being locked`, { hint: 'unlock it again' });
   }
 
-  async end(id: string, peer: Peer): Promise<ReceiptView[]> {
+  async end(id: string, peer: Peer, reason: 'revoked' | 'connection' = 'revoked'): Promise<ReceiptView[]> {
     const lease = await this.#find(id);
     // First what closes: a row that can't be written must not keep a scope open.
-    const { receipts } = await this.#core.call({ op: 'endLease', lease: lease.id });
+    const { receipts } = await this.#core.call({ op: 'endLease', lease: lease.id, reason });
     if (receipts.length > 0) return this.#receipts.of(receipts);
-    await this.#audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
+    // Of one that ended with its connection the core tells.
+    if (reason === 'revoked') {
+      await this.#audit({ event: 'lease_end', result: 'ok', scope: lease.scope, lease: lease.id }, peer);
+    }
     return [];
   }
 

@@ -23,7 +23,7 @@ export type Command =
       stored: SlotVersion;
     }
   | { op: 'changeLease'; lease: LeaseId; ttl: number }
-  | { op: 'endLease'; lease: LeaseId }
+  | { op: 'endLease'; lease: LeaseId; reason: 'revoked' | 'connection' }
   /** One, or all. */
   | { op: 'leases'; lease?: LeaseId }
   | { op: 'advance'; scope: ScopeId; epoch: number; secret: number }

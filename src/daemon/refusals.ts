@@ -54,6 +54,10 @@ export function refused(
       });
     case errno.EIO:
       return new Failure('integrity', `${at}: its stored records are damaged or were tampered with`);
+    case errno.ENFILE:
+      return new Failure('busy', `${what}: there is no room for more keys`, {
+        hint: 'lock scopes that nobody needs, or close files',
+      });
     case errno.ENOSPC:
       return new Failure('no_space', `no space left for ${what}`);
     default:

@@ -162,10 +162,13 @@ class Sequence {
     );
     this.rig.onWiped = (scope) => this.keeper.locked(scope);
     this.#drains = new Drains(core, clock);
-    this.#grants = new Grants(core, this.keeper, this.#drains, clock, (address) => {
-      const secret = memory.allocate(32);
-      copyMemory(secret.address, address, 32);
-      return secret;
+    this.#grants = new Grants(core, this.keeper, this.#drains, clock, {
+      adopt: (address) => {
+        const secret = memory.allocate(32);
+        copyMemory(secret.address, address, 32);
+        return secret;
+      },
+      hasRoom: () => true,
     });
     this.#scope = this.rig.createScope('s', FILL);
     const node = this.#door();

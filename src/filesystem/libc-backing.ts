@@ -10,9 +10,19 @@ const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK, O_NOATIME, O
 /** The real disk. */
 export class LibcBacking implements Backing {
   readonly root: Handle;
-  /** `root`: an open descriptor of VAULT/tree, taken over. */
-  constructor(root: Handle) {
+  readonly #most: number;
+  /**
+   * `root`: an open descriptor of VAULT/tree, taken over. `most`: beyond so many descriptors of this process files are refused
+   * with EMFILE. A new descriptor has the lowest number that is free (open(2)), so its number says how many there are.
+   */
+  constructor(root: Handle, most = Number.POSITIVE_INFINITY) {
     this.root = root;
+    this.#most = most;
+  }
+  #bounded(handle: Handle): Handle {
+    if (handle < this.#most) return handle;
+    libc.close(handle);
+    return -errno.EMFILE;
   }
   stat(dir: Handle, name: string, into: Stat): number {
     return libc.statAt(dir, name, into);
@@ -21,18 +31,21 @@ export class LibcBacking implements Backing {
     return libc.fstat(handle, into);
   }
   openDirectory(dir: Handle, name: string, read: boolean): Handle {
-    return libc.openat(dir, name, O_RDONLY | O_DIRECTORY | (read ? 0 : O_NOATIME));
+    return this.#bounded(libc.openat(dir, name, O_RDONLY | O_DIRECTORY | (read ? 0 : O_NOATIME)));
   }
   openFile(dir: Handle, name: string): Handle {
     // O_NONBLOCK: a fifo planted in the vault must not stop the daemon.
     // O_NOATIME: what we read is not always what somebody read; the access time is set by the core.
-    return libc.openat(dir, name, O_RDWR | O_NONBLOCK | O_NOATIME);
+    return this.#bounded(libc.openat(dir, name, O_RDWR | O_NONBLOCK | O_NOATIME));
   }
   createFile(dir: Handle, name: string, mode: number): Handle {
-    return libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOATIME, mode);
+    const made = libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOATIME, mode);
+    const handle = this.#bounded(made);
+    if (handle !== made) libc.unlinkat(dir, name);
+    return handle;
   }
   createUnnamed(dir: Handle, mode: number): Handle {
-    return libc.openat(dir, '.', O_RDWR | O_TMPFILE | O_NOATIME, mode);
+    return this.#bounded(libc.openat(dir, '.', O_RDWR | O_TMPFILE | O_NOATIME, mode));
   }
   linkHandle(handle: Handle, dir: Handle, name: string): number {
     return libc.linkFd(handle, dir, name);
@@ -44,7 +57,7 @@ export class LibcBacking implements Backing {
     libc.close(handle);
   }
   hold(dir: Handle, name: string): Handle {
-    return libc.openat(dir, name, libc.open.O_PATH);
+    return this.#bounded(libc.openat(dir, name, libc.open.O_PATH));
   }
   mkdir(dir: Handle, name: string, mode: number): number {
     return libc.mkdirat(dir, name, mode);

@@ -21,6 +21,9 @@ function peek(secret: Secret, length: number, at = 0): Buffer {
   return Buffer.from(window.bytes.subarray(0, length));
 }
 
+/** Slots of secret memory that an epoch takes: its secret, five keys, and one while they are derived. */
+export const EPOCH_SLOTS = 7;
+
 /** The keys that one epoch secret of a scope gives. */
 export class EpochKeys {
   readonly epoch: number;

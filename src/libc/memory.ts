@@ -98,9 +98,12 @@ export class SecretMemory {
   readonly backing: SecretBacking;
   readonly #address: Address;
   readonly #free: number[] = [];
+  readonly #reserve: number;
   #used = 0;
 
-  constructor(slots: number) {
+  /** `reserve`: slots that {@link tryAllocate} leaves for {@link allocate}. */
+  constructor(slots: number, reserve = 0) {
+    this.#reserve = reserve;
     const length = Math.ceil((slots * SecretMemory.slotBytes) / 4096) * 4096;
     const { address, backing } = mapSecret(length);
     this.#address = address;
@@ -114,15 +117,22 @@ export class SecretMemory {
   get used(): number {
     return this.#used;
   }
+  /** How many {@link allocate} has yet. */
+  get free(): number {
+    return this.#free.length;
+  }
 
   /** A slot for at most 64 bytes. It holds garbage until it is written. */
   allocate(length: number): Secret {
-    const secret = this.tryAllocate(length);
+    const secret = this.#take(length);
     if (secret === undefined) throw new Error('secret memory is full');
     return secret;
   }
-  /** As {@link allocate}; undefined where no slot is free. */
+  /** As {@link allocate}, for what others make many of; undefined where only the reserve is free. */
   tryAllocate(length: number): Secret | undefined {
+    return this.#free.length > this.#reserve ? this.#take(length) : undefined;
+  }
+  #take(length: number): Secret | undefined {
     if (length > SecretMemory.slotBytes) throw new RangeError(`secret of ${length} bytes`);
     const slot = this.#free.pop();
     if (slot === undefined) return undefined;

@@ -1,4 +1,4 @@
-import { openSync, readSync } from 'node:fs';
+import { openSync, readFileSync, readSync } from 'node:fs';
 import type { Clock } from '../base/clock.js';
 import { Errno } from '../base/errno.js';
 import { libcFunction, result } from './ffi.js';
@@ -40,6 +40,12 @@ export const systemClock: Clock = {
   boottime: () => now(CLOCK_BOOTTIME),
   wall: () => now(CLOCK_REALTIME),
 };
+
+/** How many descriptors this process may have: RLIMIT_NOFILE, proc_pid_limits(5). */
+export function descriptorLimit(): number {
+  const line = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'latin1'));
+  return line?.[1] === undefined || line[1] === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line[1]);
+}
 
 export function gettid(): number {
   return gettidCall();

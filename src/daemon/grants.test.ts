@@ -1,0 +1,61 @@
+import { test } from 'tap';
+import { errno } from '../base/errno.js';
+import { freshId, type LeaseId } from '../base/ids.js';
+import { MemoryDisk } from '../filesystem/memory-disk.js';
+import { memory, Rig, secretOf } from '../filesystem/test-rig.js';
+import { EPOCH_SLOTS } from '../format/scope-keys.js';
+import { PLAIN } from '../keyring/leases.js';
+import { copyMemory, type Secret, SecretMemory } from '../libc/memory.js';
+import { Drains } from './drains.js';
+import { Grants } from './grants.js';
+import { LeaseKeeper } from './lease-keeper.js';
+import type { Granted } from './messages.js';
+
+test('where secret memory is full an unlock is refused, and works again once there is room', async (t) => {
+  const clock = { boottime: () => 1_000, wall: () => 1_000 };
+  const rig = new Rig(new MemoryDisk(), { now: clock.boottime });
+  const scope = rig.createScope('s', 9);
+  rig.lock(scope);
+  const watch = { fd: -1, add: () => 0, remove: () => {}, take: () => [] };
+  const keeper = new LeaseKeeper(rig.core, () => {}, clock, watch);
+  const grants = new Grants(rig.core, keeper, new Drains(rig.core, clock), clock, {
+    adopt: (address) => {
+      const secret = memory.allocate(32);
+      copyMemory(secret.address, address, 32);
+      return secret;
+    },
+    hasRoom: (epochs) => memory.free >= epochs * EPOCH_SLOTS,
+  });
+  const secret = secretOf(Buffer.alloc(32, 9));
+  const ask = (): Granted | undefined => {
+    let granted: Granted | undefined;
+    const terms = { ...PLAIN, purpose: '', holder: { uid: 0, pid: 1, command: undefined, unit: undefined } };
+    const stored = { epoch: 1, list: 1 };
+    const asked = { scope, lease: freshId<LeaseId>(), terms, oldest: 1, secrets: [secret.address], stored };
+    grants.ask({ op: 'grant', ...asked, pid: undefined, connection: undefined }, (answer) => {
+      granted = answer;
+    });
+    return granted;
+  };
+  const taken: Secret[] = [];
+  while (memory.free >= EPOCH_SLOTS) taken.push(memory.allocate(32));
+  t.match(ask(), { ok: false, refusal: { errno: errno.ENFILE } });
+  t.equal(rig.core.scope(scope)?.isOpen, false);
+  for (const one of taken) one.wipe();
+  const before = memory.free;
+  t.match(ask(), { ok: true });
+  t.ok(before - memory.free <= EPOCH_SLOTS, 'no more than was asked for');
+  rig.lock(scope);
+});
+
+test('files leave a reserve of secret memory to scopes', async (t) => {
+  const small = new SecretMemory(64, 16);
+  const files: Secret[] = [];
+  for (let one = small.tryAllocate(32); one !== undefined; one = small.tryAllocate(32)) files.push(one);
+  t.equal(files.length, 48);
+  t.equal(small.free, 16);
+  for (let i = 0; i < 16; i++) small.allocate(32);
+  t.throws(() => small.allocate(32), /full/);
+  files[0]?.wipe();
+  t.equal(small.tryAllocate(32), undefined, 'the reserve comes first');
+});
