@@ -29,9 +29,9 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const json = (args: string[], status = 0): unknown => {
     const done = scopefs([...args, '--json']);
     t.equal(done.status, status, `${args.slice(0, 2).join(' ')}: ${done.stderr}`);
-    t.equal(done.stderr, '', `${args[0]}: nothing on standard error`);
+    t.match(done.stderr, /^(wrote \S+\n)?$/, `${args[0]}: nothing on standard error but where shares went`);
     const value: unknown = JSON.parse(done.stdout);
-    const verb = ['slot', 'audit', 'lease'].includes(args[0] as string)
+    const verb = ['slot', 'audit', 'lease', 'window'].includes(args[0] as string)
       ? `${args[0]} ${args[1]}`
       : (args[0] as string);
     const named = verb === 'status' && args[1] !== '--host' ? 'status SCOPE' : verb;
@@ -65,6 +65,7 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
     socket: join(directory, 'socket'),
     pid: Number,
     unclean: false,
+    locked: false,
   });
   const made = scopeSchema.parse(json(['create', 'a', '--with', key, ...host]));
   t.match(made, { path: '/a', state: 'unlocked', leases: 1, slots: 1, generation: 1, expires: null });
@@ -111,8 +112,19 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   t.match(json(['slot', 'rotate', 'a', 'b', '--new', third, ...host]), { epoch: 2 });
   t.match(json(['slot', 'rm', 'a', '0', ...host]), { epoch: 3, still_readable: { epochs: [1, 2] } });
   t.match(json(['slot', 'list', 'a', ...host]), { slots: [{ number: 1, status: 'ok' }] });
+  t.match(json(['window', 'set', 'a', 'b', '--at', '02:00', '--for', '15m', ...host]), {
+    window: /^at:02:00,/,
+  });
+  t.match(json(['window', 'list', 'a', ...host]), { slots: [{ number: 1 }] });
+  t.match(json(['window', 'rm', 'a', 'b', ...host]), { window: null });
+  const recovery = join(directory, 'recovery');
+  writeFileSync(recovery, 'c'.repeat(64));
+  json(['slot', 'add', 'a', '--slot', 'recovery', '--new', `file:${recovery}`, ...host]);
+  const share = ['one', 'two'].map((name) => `share:file:${join(directory, name)}`) as [string, string];
+  t.match(json(['slot', 'add', 'a', '--slot', 'split', '--new', share[0], ...host]), { type: 'split' });
+  t.match(json(['slot', 'renew', 'a', '--with', share[0], '--new', share[1], ...host]), { type: 'split' });
   const { entries } = json(['audit', 'tail', ...host]) as { entries: { event: string }[] };
-  t.equal(entries.at(-1)?.event, 'slot_remove');
+  t.equal(entries.at(-1)?.event, 'share_renew');
   json(['create', 'gone', '--with', key, ...host]);
   t.match(json(['rm', 'gone', '--shred', '--yes=gone', ...host]), {
     path: '/gone',

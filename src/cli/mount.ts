@@ -20,15 +20,18 @@ export const mount: Verb = (program, run) => {
     .command('mount')
     .argument('<vault>', 'the vault')
     .argument('<mount>', 'directory where plaintext appears')
-    .description('mount a vault and unlock its root scope')
-    .option('--with <src>', 'where the secret of the root scope comes from')
+    .description('mount a vault and unlock its root scope, or leave it locked')
+    .option('--with <src>', 'where the secret of the root scope comes from; without it all stays locked')
     .option('--foreground', 'stay until the vault is unmounted')
     .option('--store <path>', 'the metadata store, where it is not in the vault')
     .option('--suid', 'honour set-user-id bits')
     .option('--dev', 'honour device nodes')
     .option('--writeback', "let the kernel's cache collect small writes before they are sealed")
     .option('--transport <name>', `${transports.join(' or ')} (less, slower: an npm binding)`, 'kernel')
-    .addHelpText('after', '\nExample:\n  scopefs mount /srv/vault /mnt/data --with file:key')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  scopefs mount /srv/vault /mnt/data --with file:key\n  scopefs mount /srv/vault /mnt/data && scopefs unlock / --with prompt',
+    )
     .action(
       run(async (context, vault: string, mountPoint: string, options: Options) => {
         const transport = transports.find((name) => name === options.transport);
@@ -53,7 +56,9 @@ export const mount: Verb = (program, run) => {
         // Before anybody is asked for a secret.
         readVault(vault);
         const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
-        const input = await context.read(rootSource(context, options.with), 'passphrase of the root scope');
+        const source = options.with === undefined ? undefined : rootSource(context, options.with);
+        const input =
+          source === undefined ? undefined : await context.read(source, 'passphrase of the root scope');
         try {
           const mounted = await launch({
             vault,
@@ -82,8 +87,10 @@ export const mount: Verb = (program, run) => {
               socket: facts.socket,
               pid: facts.pid,
               unclean: facts.unclean,
+              locked: input === undefined,
             },
-            () => `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})`,
+            () =>
+              `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})${input === undefined ? ', locked: scopefs unlock / --with SRC' : ''}`,
           );
           if (options.foreground === true) {
             for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -96,7 +103,7 @@ export const mount: Verb = (program, run) => {
             context.exitStatus = await ended;
           }
         } finally {
-          input.wipe();
+          input?.wipe();
         }
       }),
     );

@@ -38,6 +38,8 @@ export const results = {
     socket: z.string(),
     pid: z.number().int(),
     unclean: z.boolean(),
+    /** Its root scope is yet to be unlocked. */
+    locked: z.boolean(),
   }),
   unmount: z.object({ unmounted: z.literal(true), mount: z.string() }),
   create: scopeSchema,

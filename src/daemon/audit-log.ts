@@ -29,9 +29,10 @@ export class AuditLog {
     const { purpose, detail, ...facts } = entry;
     const { store, storeKey } = this.#services;
     const command = peer === undefined ? undefined : commandOf(peer.pid);
-    const note = storeKey.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
+    // Before the root scope's first unlock there is no key for texts.
+    const note = storeKey?.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
     const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
-    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey.generation });
+    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey?.generation });
   }
   /** The last rows with their texts, the oldest first. */
   tail(count: number): (AuditRow & AuditTexts)[] {
@@ -40,7 +41,7 @@ export class AuditLog {
       const text =
         note === undefined || noteKey === undefined
           ? undefined
-          : this.#services.storeKey.openNote(scope, noteKey, note);
+          : this.#services.storeKey?.openNote(scope, noteKey, note);
       return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
     });
   }

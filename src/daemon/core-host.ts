@@ -134,6 +134,10 @@ export class CoreHost<E extends Executor> {
       case 'endLease':
         this.keeper.end(command.lease, command.reason, (receipts) => answer({ receipts }));
         return;
+      case 'labels':
+        for (const { id, path } of command.labels) core.label(id, path);
+        answer({});
+        return;
       case 'leases':
         answer({
           leases:

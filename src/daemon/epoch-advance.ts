@@ -10,7 +10,7 @@ import { systemClock } from '../libc/system.js';
 import type { EpochRow, ScopeSecretRows, ShareRow, SlotRow } from '../store/rows.js';
 import type { AuditedEvent, AuditLog } from './audit-log.js';
 import type { SlotNames } from './slot-names.js';
-import type { SlotServices } from './slot-services.js';
+import { type SlotServices, storeKeyOf } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 
 /** Seconds since 1970. */
@@ -94,7 +94,7 @@ export class EpochAdvance {
             if (made !== undefined) {
               const { number } = made.slot;
               const label =
-                name === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, name);
+                name === undefined ? undefined : storeKeyOf(this.#services).sealLabel(scope, number, name);
               store.addSlot(scope, { ...made.slot, label });
               if (anew?.row !== undefined) store.shares.put(scope, number, anew.row);
             }
@@ -106,7 +106,7 @@ export class EpochAdvance {
             stored = true;
             // At once: whatever is sealed from now on must open under the key that the store names.
             if (storeKey === undefined) return;
-            this.#services.storeKey.close();
+            this.#services.storeKey?.close();
             this.#services.storeKey = storeKey;
           },
         );

@@ -33,6 +33,8 @@ export interface ServerArguments {
   /** The kernel's writeback cache is asked for. */
   readonly writeback: boolean;
   readonly transport: TransportName;
+  /** No secret of the root scope comes with it. */
+  readonly locked: boolean;
   /** Its lines go to systemd's journal. */
   readonly journal: boolean;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
@@ -47,7 +49,8 @@ export type StartReport =
 export interface MountRequest {
   readonly vault: string;
   readonly mountPoint: string;
-  readonly input: SecretInput;
+  /** Undefined: the root scope stays locked. */
+  readonly input: SecretInput | undefined;
   readonly socket: string | undefined;
   readonly store: string | undefined;
   readonly suid: boolean;
@@ -72,13 +75,13 @@ export interface Mounted {
 
 const START_MS = 10_000;
 
-/** The root scope's epoch secret, from whichever of its slots the input opens. */
+/** The root scope's epoch secret, from whichever of its slots the input opens; undefined where there is none. */
 async function openRootSlot(
   vault: VaultInfo,
   store: string | undefined,
-  input: SecretInput,
+  input: SecretInput | undefined,
   memory: SecretMemory,
-): Promise<Secret> {
+): Promise<Secret | undefined> {
   const suite = suites[vault.suite].make(memory);
   const rows = Store.open(vaultPaths(vault.path, store).store);
   try {
@@ -93,6 +96,7 @@ async function openRootSlot(
         hint: 'name the right one with --store PATH',
       });
     }
+    if (input === undefined) return undefined;
     const slots = new Slots(suite, memory, new ChildKem(memory));
     const refuse = (failure: Failure): never => {
       // Without the store key there is no text: that it was at a mount, the missing one says.
@@ -153,7 +157,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   const lock = lockVault(vault.path);
   const memory = new SecretMemory(64);
   const secret = await openRootSlot(vault, request.store, request.input, memory);
-  request.input.wipe();
+  request.input?.wipe();
   const native = request.transport === 'fuse-native';
   // Said before the mount, not by a daemon that fails.
   if (native) loadBinding();
@@ -182,6 +186,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       store,
       writeback,
       transport,
+      locked: secret === undefined,
       log,
       journal,
       ...who,
@@ -203,7 +208,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
-    secret.wipe();
+    secret?.wipe();
     close(device);
     close(lock);
   }
@@ -216,7 +221,7 @@ let starting: ChildProcess | undefined;
 async function start(
   server: ServerArguments,
   device: number,
-  secret: Secret,
+  secret: Secret | undefined,
   lock: number,
 ): Promise<{ report: Extract<StartReport, { ok: true }>; ended: Promise<number> }> {
   mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
@@ -246,7 +251,7 @@ async function start(
   );
   starting = child;
   close(secretOut);
-  write(secretIn, secret.address, secret.length);
+  if (secret !== undefined) write(secretIn, secret.address, secret.length);
   close(secretIn);
   if (!foreground) closeSync(log);
   const ended = new Promise<number>((resolve) => {

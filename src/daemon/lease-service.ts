@@ -18,6 +18,7 @@ import type { AuditedEvent } from './audit-log.js';
 import type { Granted } from './messages.js';
 import type { Receipts } from './receipts.js';
 import { refused } from './refusals.js';
+import type { RootLabels } from './root-labels.js';
 import type { ScopePaths } from './scope-paths.js';
 import type { ScopeSlots } from './scope-slots.js';
 import type { CoreCalls } from './transport.js';
@@ -46,13 +47,21 @@ export class LeaseService {
   readonly #core: CoreCalls;
   readonly #slots: ScopeSlots;
   readonly #scopes: ScopePaths;
+  readonly #labels: RootLabels;
   readonly #receipts: Receipts;
   readonly #watchers = new Map<LeaseId, () => void>();
 
-  constructor(core: CoreCalls, slots: ScopeSlots, scopes: ScopePaths, receipts: Receipts) {
+  constructor(
+    core: CoreCalls,
+    slots: ScopeSlots,
+    scopes: ScopePaths,
+    labels: RootLabels,
+    receipts: Receipts,
+  ) {
     this.#core = core;
     this.#slots = slots;
     this.#scopes = scopes;
+    this.#labels = labels;
     this.#receipts = receipts;
   }
 
@@ -121,6 +130,7 @@ export class LeaseService {
     // One unlock of a scope after another: each takes its key through a throttle.
     return this.#slots.inTurn(id, async () => {
       const opened = await this.#slots.openRenewed(id, key, peer);
+      await this.#readLabels(id, opened);
       // A lease does not outlive the window by which its scope was opened.
       const { closes } = opened;
       const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
@@ -131,8 +141,19 @@ export class LeaseService {
   /** The root scope at mount: its key was verified already. Takes the secret over. */
   async openRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
     const opened = this.#slots.unchainRoot(root, secret);
+    await this.#readLabels(root, opened);
     await this.#slots.noteDamaged(root, opened.damaged, mounter);
     await this.#grant(root, opened, { terms: plainTerms('mount', mounter) }, mounter, undefined);
+  }
+
+  async #readLabels(id: ScopeId, opened: OpenedScope): Promise<void> {
+    if (this.#scopes.get(id)?.parent !== undefined) return;
+    try {
+      await this.#labels.open(id, opened);
+    } catch (error) {
+      for (const secret of opened.secrets) secret.wipe();
+      throw error;
+    }
   }
 
   /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */

@@ -23,6 +23,8 @@ export type Command =
       stored: SlotVersion;
     }
   | { op: 'changeLease'; lease: LeaseId; ttl: number }
+  /** Where scopes are, once that can be read: nothing but the root scope is or was unlocked. */
+  | { op: 'labels'; labels: readonly { readonly id: ScopeId; readonly path: string }[] }
   | { op: 'endLease'; lease: LeaseId; reason: 'revoked' | 'connection' }
   /** One, or all. */
   | { op: 'leases'; lease?: LeaseId }
@@ -79,6 +81,7 @@ export type Granted =
 export interface Results {
   grant: { granted: Granted };
   changeLease: { lease: Lease | undefined };
+  labels: object;
   endLease: { receipts: readonly LockReceipt[] };
   leases: { leases: readonly Lease[] };
   advance: { advanced: boolean };

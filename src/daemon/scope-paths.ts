@@ -18,27 +18,38 @@ export const raw = (text: string): string => Buffer.from(text, 'utf8').toString(
 
 export const pathParts = (path: string): string[] => path.split('/').filter((name) => name !== '');
 
+/** By what scopes go while their labels can't be read: until the root scope's first unlock. */
+export function unreadScopes(store: Store): (KnownScopeRecord & KnownScope)[] {
+  return store.scopes().map(({ id, parent, created }) => {
+    return { id, parent, path: parent === undefined ? '' : `locked-${id}`, created };
+  });
+}
+
 /**
- * What the core must know at the start. `damaged`: a scope whose label is not authentic. It goes by a name that tells
- * so, until its directory is seen and the core reports where it is.
+ * Labels as the store key opens them. `damaged`: a scope whose label is not authentic. It goes by a name that tells so, until
+ * its directory is seen and the core reports where it is.
  */
-export function knownScopes(
+export function readLabels(
   store: Store,
   storeKey: StoreKey,
   damaged: (scope: ScopeId) => void,
-): (KnownScopeRecord & KnownScope)[] {
-  return store.scopes().map((row) => {
-    const path = storeKey.openPath(row.id, row.path);
-    if (path === undefined) damaged(row.id);
-    const shownAs = row.parent === undefined ? '' : `damaged-label-${row.id}`;
-    return { id: row.id, parent: row.parent, path: path ?? shownAs, created: row.created };
-  });
+): { id: ScopeId; path: string }[] {
+  return store
+    .scopes()
+    .filter(({ parent }) => parent !== undefined)
+    .map((row) => {
+      const path = storeKey.openPath(row.id, row.path);
+      if (path === undefined) damaged(row.id);
+      return { id: row.id, path: path ?? `damaged-label-${row.id}` };
+    });
 }
 
 /** The scopes of a mounted vault by id and by path. */
 export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
   /** By full path, until a scope moves: then it is made anew. Of several with one path the first. */
   #byPath: Map<string, ScopeId> | undefined;
+  /** Labels were not read yet. */
+  unread = true;
 
   override set(id: ScopeId, record: KnownScopeRecord): this {
     super.set(id, record);
@@ -87,6 +98,12 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     const byId = isId(reference) ? this.get(scopeId(reference)) : undefined;
     const found = byId ?? this.at(`/${pathParts(reference).join('/')}`);
     if (found !== undefined) return found;
+    if (this.unread) {
+      throw new Failure('locked', `which scope ${reference} is shows when the root scope was unlocked`, {
+        hint: 'unlock it first: scopefs unlock / --with SRC',
+        details: { scope: '/' },
+      });
+    }
     throw new Failure('not_found', `there is no scope ${reference}`, {
       hint: 'list them with: scopefs ls',
     });

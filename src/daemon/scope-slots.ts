@@ -18,7 +18,7 @@ import { ShareSlots } from './share-slots.js';
 import { slotCopyOf } from './slot-copies.js';
 import { missingView, refuseLast, SlotNames } from './slot-names.js';
 import { type Opened, SlotOpening } from './slot-opening.js';
-import type { SlotServices } from './slot-services.js';
+import { type SlotServices, storeKeyOf } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { Turns } from './turns.js';
 
@@ -112,7 +112,8 @@ export class ScopeSlots {
   /** Stores a new scope and that it was made: sealed and written in one step, so under the store key of now. */
   addScope(rows: ScopeSecretRows, path: string, peer: Peer): Promise<void> {
     const { id } = rows.scope;
-    const { store, storeKey } = this.#services;
+    const { store } = this.#services;
+    const storeKey = storeKeyOf(this.#services);
     const [slot] = rows.slots;
     return store.commit(() => {
       const detail = slot === undefined ? {} : { slot: slot.number, detail: slot.type };
@@ -223,7 +224,7 @@ export class ScopeSlots {
             .make(context, number, type, input, epoch, secret, seconds(), facts)
             .finally(() => input.wipe());
           const sealed =
-            label === undefined ? undefined : this.#services.storeKey.sealLabel(scope, number, label);
+            label === undefined ? undefined : storeKeyOf(this.#services).sealLabel(scope, number, label);
           const slot: SlotRow = { ...made.slot, label: sealed };
           const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
           const { store } = this.#services;

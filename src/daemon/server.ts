@@ -2,11 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { statSync, unlinkSync, writeSync } from 'node:fs';
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
-import type { ScopeId } from '../base/ids.js';
 import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { sessionMark } from '../filesystem/volume.js';
-import { StoreKey } from '../keyring/store-key.js';
 import { opensslLibrary } from '../libc/ffi.js';
 import { close, read } from '../libc/files.js';
 import { type Secret, SecretMemory } from '../libc/memory.js';
@@ -19,10 +17,10 @@ import { fd, type ServerArguments, type StartReport } from './launch.js';
 import { openLog } from './log.js';
 import type { CoreData, CoreEvent } from './messages.js';
 import { nativeTransport } from './native-transport.js';
-import { knownScopes } from './scope-paths.js';
+import { unreadScopes } from './scope-paths.js';
 import { leftovers, unlinkAside } from './shredder.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
-import { VolumeService } from './volume-service.js';
+import { type ServiceContext, VolumeService } from './volume-service.js';
 
 /** The server process: `scopefs mount` starts it with the device, the root secret and the vault's lock inherited. */
 endOnThrow('server');
@@ -50,11 +48,17 @@ if (opensslLibrary !== undefined) {
   log.info('this node binary exports no OpenSSL: another stands in', { library: opensslLibrary });
 }
 
-function readRootSecret(memory: SecretMemory): Secret {
+/** Undefined: mounted locked. */
+function readRootSecret(memory: SecretMemory): Secret | undefined {
   const secret = memory.allocate(32);
   for (let done = 0; done < 32; ) {
     const got = read(fd.secret, secret.address + done, 32 - done);
     if (got === -errno.EINTR) continue;
+    if (got === 0 && done === 0 && argument.locked) {
+      secret.wipe();
+      close(fd.secret);
+      return undefined;
+    }
     if (got <= 0) throw new Failure('internal', 'the root secret did not arrive');
     done += got;
   }
@@ -72,18 +76,9 @@ async function main(): Promise<void> {
   const suite = suites[vault.suite].make(memory);
   const secret = readRootSecret(memory);
   const store = Store.serve(vaultPaths(vault.path, argument.store).store);
-  const [rootRow] = store.scopes();
-  const sealedKey = store.meta('store_key');
-  if (rootRow === undefined || sealedKey === undefined) {
-    throw new Failure('integrity', 'the metadata store has no root scope');
-  }
-  // The store key began with the root scope's current epoch.
-  const generation = store.secretsOf(rootRow.id)?.epochs.at(-1)?.epoch ?? 1;
-  const root = rootRow.id;
-  const storeKey = StoreKey.unwrap(suite, memory, record.volume, root, secret, sealedKey, generation);
-  storeKey.recall(suite, memory, root, (of) => store.meta(`store_key_before_${of}`));
-  const damagedLabels: ScopeId[] = [];
-  const known = knownScopes(store, storeKey, (scope) => damagedLabels.push(scope));
+  const known = unreadScopes(store);
+  const root = known.find(({ parent }) => parent === undefined);
+  if (root === undefined) throw new Failure('integrity', 'the metadata store has no root scope');
 
   becomeIoFlusher();
   const session = randomBytes(16);
@@ -156,21 +151,18 @@ async function main(): Promise<void> {
     clearTimeout(detached);
   };
   const knowsCallers = argument.transport === 'kernel';
-  const context = { knowsCallers, vault, mountPoint, store, storeKey, suite, memory, log };
+  const services = { vault, store, suite, memory, storeKey: undefined };
+  const context: ServiceContext = { ...services, knowsCallers, mountPoint, log };
   const service = new VolumeService(context, transport.core, known, unmount);
 
-  for (const scope of damagedLabels) {
-    log.error('the label of a scope is damaged: its directory brings it back when it is seen', { scope });
-    const detail = 'its label is not authentic';
-    await service.slots.audit.write({ event: 'integrity', result: 'integrity', scope, detail }, undefined);
-  }
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {
     throw new Failure('internal', 'unmounted while the daemon started');
   });
   service.fuseMinor = await Promise.race([transport.ready, early]);
   early.catch(() => {});
-  await service.unlockRoot(rootRow.id, secret, { uid: argument.uid, gid: argument.gid, pid: process.pid });
+  const mounter = { uid: argument.uid, gid: argument.gid, pid: process.pid };
+  if (secret !== undefined) await service.unlockRoot(root.id, secret, mounter);
 
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -192,7 +184,7 @@ async function main(): Promise<void> {
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;
-  context.storeKey.close();
+  context.storeKey?.close();
   store.close();
   // Files are repaired at their first open: until every one was looked at the vault stays unclean.
   markClean(vault.path, sessionMark(session), { unclean, behind });

@@ -6,7 +6,7 @@ import { StoreKey } from '../keyring/store-key.js';
 import { windowText } from '../keyring/windows.js';
 import type { Secret } from '../libc/memory.js';
 import type { SlotRow, SlotType } from '../store/rows.js';
-import type { SlotServices } from './slot-services.js';
+import { type SlotServices, storeKeyOf } from './slot-services.js';
 
 const NO_FACTS = { not_after: null, window: null, sealed: null, shares: null, threshold: null } as const;
 
@@ -46,7 +46,7 @@ export class SlotNames {
   }
   label(scope: ScopeId, slot: SlotRow): string | undefined {
     const { label, number } = slot;
-    return label === undefined ? undefined : this.#services.storeKey.openLabel(scope, number, label);
+    return label === undefined ? undefined : this.#services.storeKey?.openLabel(scope, number, label);
   }
 
   /** A slot by number or label; of those that the list has and the store has not, its number alone. */
@@ -80,7 +80,8 @@ export class SlotNames {
 
   /** Labels go over to a new store key, which the removed holder of a root slot does not have. */
   renewKey(root: ScopeId, epoch: number, epochSecret: Secret): StoreKey {
-    const { store, suite, memory, vault, storeKey } = this.#services;
+    const { store, suite, memory, vault } = this.#services;
+    const storeKey = storeKeyOf(this.#services);
     const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
     for (const row of store.scopes()) {
       // A damaged one stays: the scope's directory brings it back when it is seen.

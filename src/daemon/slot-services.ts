@@ -1,3 +1,4 @@
+import { Failure } from '../base/failure.js';
 import type { AeadSuite } from '../crypto/aead.js';
 import type { StoreKey } from '../keyring/store-key.js';
 import type { SecretMemory } from '../libc/memory.js';
@@ -10,6 +11,18 @@ export interface SlotServices {
   readonly store: Store;
   readonly suite: AeadSuite;
   readonly memory: SecretMemory;
-  /** Replaced when the root scope begins a new epoch. */
-  storeKey: StoreKey;
+  /** There from the first unlock of the root scope on; replaced when that begins a new epoch. */
+  storeKey: StoreKey | undefined;
+}
+
+/** The store key, where something can't be done without it. @throws Failure locked */
+export function storeKeyOf({ storeKey }: SlotServices): StoreKey {
+  if (storeKey !== undefined) return storeKey;
+  throw new Failure(
+    'locked',
+    'the root scope was not unlocked since the mount: names are sealed until then',
+    {
+      hint: 'unlock it first: scopefs unlock / --with SRC',
+    },
+  );
 }

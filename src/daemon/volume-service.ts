@@ -32,10 +32,11 @@ import { LeaseService, plainTerms } from './lease-service.js';
 import type { ScopeStatus } from './messages.js';
 import { Receipts } from './receipts.js';
 import { refused } from './refusals.js';
+import { RootLabels } from './root-labels.js';
 import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scope-paths.js';
 import { ScopeSlots } from './scope-slots.js';
 import { shred } from './shredding.js';
-import type { SlotServices } from './slot-services.js';
+import { type SlotServices, storeKeyOf } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import { version } from './version.js';
 import { expiry } from './views.js';
@@ -69,7 +70,8 @@ export class VolumeService implements ControlService {
     this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
     this.#unmount = unmount;
     this.#receipts = new Receipts(this.#scopes, context.mountPoint, context.log, this.slots.audit);
-    this.#leases = new LeaseService(core, this.slots, this.#scopes, this.#receipts);
+    const labels = new RootLabels(context, core, this.#scopes, this.slots.audit, context.log);
+    this.#leases = new LeaseService(core, this.slots, this.#scopes, labels, this.#receipts);
     for (const scope of known) this.#scopes.set(scope.id, scope);
   }
 
@@ -335,9 +337,9 @@ export class VolumeService implements ControlService {
   /** A scope's root got another path below its parent scope: its label follows. */
   moved(id: ScopeId, path: string): void {
     if (!this.#scopes.move(id, path)) return;
-    const { store, storeKey, log } = this.#context;
+    const { store, log } = this.#context;
     store
-      .commit(() => store.setPath(id, storeKey.sealPath(id, path)))
+      .commit(() => store.setPath(id, storeKeyOf(this.#context).sealPath(id, path)))
       .catch((error: unknown) => {
         // A full disk: the next lookup of that directory reports the move again after a remount.
         log.error('the label of a scope could not be stored', { scope: id, error });

@@ -86,6 +86,11 @@ export class Core {
   scope(id: ScopeId): Scope | undefined {
     return this.volume.scope(id);
   }
+  /** Where a scope is below its parent scope, as its label says; its directory corrects that when it is seen. */
+  label(id: ScopeId, path: string): void {
+    const scope = this.volume.scope(id);
+    if (scope !== undefined) scope.path = path;
+  }
 
   // Directories and the volume as a whole.
 
