@@ -53,6 +53,8 @@ export interface VaultOptions {
   chunkSize?: string;
   /** Mount at once (default). */
   mount?: boolean;
+  /** More arguments of every `mount`. */
+  mountOptions?: readonly string[];
   directory?: string;
 }
 
@@ -63,6 +65,7 @@ export class Vault {
   readonly mount: string;
   readonly keyFile: string;
   readonly socket: string;
+  readonly #mountOptions: readonly string[];
   pid = 0;
 
   constructor(options: VaultOptions = {}) {
@@ -73,6 +76,7 @@ export class Vault {
     this.mount = join(this.directory, 'mount');
     this.keyFile = join(this.directory, 'key');
     this.socket = join(this.directory, 'socket');
+    this.#mountOptions = options.mountOptions ?? [];
     mkdirSync(this.mount, { recursive: true });
     writeFileSync(this.keyFile, randomBytes(32), { mode: 0o600 });
     const chunk = options.chunkSize === undefined ? [] : ['--chunk-size', options.chunkSize];
@@ -99,6 +103,7 @@ export class Vault {
         '--json',
         // The other I/O mode, for a whole run of tests.
         ...(process.env.SCOPEFS_TEST_WRITEBACK === '1' ? ['--writeback'] : []),
+        ...this.#mountOptions,
         ...extra,
       ]),
       'mount',
