@@ -29,7 +29,7 @@ export interface Orders {
   mincore(order: { map: number }): CallResult;
   mlock(order: { map: number }): CallResult;
   cachedPages(order: { fd: number }): CallResult;
-  readahead(order: { fd: number; length: number }): CallResult;
+  readahead(order: { fd: number; offset: number; length: number }): CallResult;
   /** `n` is the end to read from. */
   pipe(order: object): CallResult & { to: number };
   /** read(2), where there is no position. */

@@ -84,7 +84,7 @@ const orders: Orders = {
   },
   mlock: ({ map: index }) => ({ n: mlock(mapOf(index).address, mapOf(index).length) }),
   cachedPages: ({ fd }) => ({ n: cachedPages(fd) }),
-  readahead: ({ fd, length }) => ({ n: readahead(fd, 0, length) }),
+  readahead: ({ fd, offset, length }) => ({ n: readahead(fd, offset, length) }),
   pipe: () => {
     const { from, to } = pipe();
     return { n: from, to };

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -98,6 +98,7 @@ export class Rig {
   readonly #keys = new Map<string, string>();
   #boards = 0;
   #stopped = false;
+  #controls = false;
 
   constructor(options: VaultOptions = {}) {
     this.vault = new Vault(options);
@@ -160,19 +161,25 @@ export class Rig {
   }
   /** Requests that the kernel has made and that have no answer yet. */
   get waiting(): number {
-    return Number(readFileSync(`${this.#connection()}/waiting`, 'utf8'));
+    return Number(readFileSync(join(this.#connection(), 'waiting'), 'utf8'));
   }
   /** Ends a mount that hangs: every request fails from now on. */
   abort(): void {
-    const connection = this.#connection();
-    if (connection !== undefined) writeFileSync(`${connection}/abort`, '1');
+    writeFileSync(join(this.#connection(), 'abort'), '1');
   }
-  #connection(): string | undefined {
+  /** Of fuse's control filesystem, mounted here as not every host has it at /sys/fs/fuse/connections. */
+  #connection(): string {
     const line = readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
       .find((entry) => entry.includes(` ${this.vault.mount} `));
     const minor = line?.split(' ')[2]?.split(':')[1];
-    return minor === undefined ? undefined : `/sys/fs/fuse/connections/${minor}`;
+    const control = join(this.vault.directory, 'connections');
+    if (!this.#controls) {
+      mkdirSync(control);
+      this.vault.expect(run('mount', ['-t', 'fusectl', 'fusectl', control]), 'mount of fusectl');
+      this.#controls = true;
+    }
+    return join(control, String(minor));
   }
   async remove(): Promise<void> {
     if (this.#stopped) this.resume();
@@ -181,6 +188,7 @@ export class Rig {
     const late = await Promise.race([gone.then(() => false), sleep(5_000).then(() => true)]);
     if (late) this.abort();
     await gone;
+    if (this.#controls) run('umount', [join(this.vault.directory, 'connections')]);
     this.vault.remove();
   }
 }
