@@ -18,7 +18,7 @@ export function inBothModes(acts: Acts, ...mountOptions: string[]): void {
       for (const [name, act] of Object.entries(acts)) {
         await t.test(name, async (t) => {
           await act(t, rig);
-          t.same(rig.stuck(), [], 'no task is in uninterruptible sleep');
+          t.same(await rig.leftStuck(), [], 'no task is in uninterruptible sleep');
           t.equal(await rig.state('/a'), 'unlocked');
         });
       }

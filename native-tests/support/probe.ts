@@ -150,6 +150,15 @@ export class Rig {
       return mine.has(pid ?? '') && stat?.startsWith('D') === true;
     });
   }
+  /** Those of {@link stuck} that stay so: a wait for the disk, or for an answer that is coming, is none. */
+  async leftStuck(): Promise<string[]> {
+    let found = this.stuck();
+    for (let tries = 0; found.length > 0 && tries < 50; tries++) {
+      await sleep(100);
+      found = this.stuck();
+    }
+    return found;
+  }
   /** Stops the daemon, so that what is asked of the mount stays under way. */
   stop(): void {
     this.#stopped = true;
