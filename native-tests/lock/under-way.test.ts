@@ -3,6 +3,7 @@ import type { Test } from 'tap';
 import { errno } from '../../src/base/errno.js';
 import { open } from '../../src/libc/files.js';
 import { O } from '../posix/sys.js';
+import { PAGE } from '../support/board.js';
 import { inBothModes } from '../support/modes.js';
 import type { Receipt } from '../support/mounted.js';
 import { type Probe, type Rig, SOCKET, sleep, within } from '../support/probe.js';
@@ -190,6 +191,45 @@ inBothModes({
       await ahead(0);
       t.equal((await probe.call('read', { fd })).n, -errno.ENOKEY, `read(2) ${when}`);
       t.equal((await probe.call('mincore', { map })).n, 0, `readahead brings no page ${when}`);
+      if (when === 'while locked') await rig.unlock('/a');
+    }
+  },
+
+  'an open(2), a read(2) and a page fault under way give nothing that outlives the lock': async (t, rig) => {
+    const { probe: reader, fd } = await cold(rig, 'fault', 64 * MIB, open.O_RDONLY);
+    const path = rig.path('a/fault/file');
+    const [faulter, opener, watcher] = [rig.probe(), rig.probe(), rig.probe()];
+    const mapped = async (probe: Probe): Promise<number> => {
+      const own = await probe.must('open', { path, flags: open.O_RDONLY });
+      return probe.must('map', { fd: own, length: 64 * MIB });
+    };
+    const [map, watched] = [await mapped(faulter), await mapped(watcher)];
+    t.equal((await faulter.call('peek', { map })).n, FILL, 'control: the mapping can be read');
+    // Each far from the others and from what is cached.
+    const begun = [
+      () => reader.call('read', { fd, offset: 20 * MIB }),
+      () => faulter.call('peek', { map, offset: 40 * MIB }),
+      () => opener.call('open', { path, flags: open.O_RDONLY }),
+    ];
+    let answers: { n: number; signal?: string }[] = [];
+    await lockDuring(t, rig, begun.length, async () => {
+      answers = await Promise.all(begun.map((call) => call()));
+    });
+    const [read, fault, opened] = answers;
+    t.ok(read?.n === PAGE || read?.n === -errno.ENOKEY, `read(2) gave ${read?.n}`);
+    t.ok(fault?.n === FILL || fault?.signal === 'SIGBUS', `the fault gave ${fault?.signal ?? fault?.n}`);
+    t.equal((await watcher.call('mincore', { map: watched })).n, 0, 'no page is left');
+    for (const when of ['while locked', 'after the next unlock']) {
+      if (opened !== undefined && opened.n >= 0) {
+        t.equal(
+          (await opener.call('read', { fd: opened.n })).n,
+          -errno.ENOKEY,
+          `what was opened is dead ${when}`,
+        );
+      } else {
+        t.equal(opened?.n, -errno.ENOKEY, 'open(2) was refused');
+      }
+      t.equal((await watcher.call('look', { map: watched, offset: 40 * MIB })).n, -errno.EIO, when);
       if (when === 'while locked') await rig.unlock('/a');
     }
   },
