@@ -1,59 +1,17 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { errno } from '../../src/base/errno.js';
 import { open } from '../../src/libc/files.js';
 import { O } from '../posix/sys.js';
 import { PAGE } from '../support/board.js';
 import { inBothModes } from '../support/modes.js';
-import type { Receipt } from '../support/mounted.js';
-import { type Probe, type Rig, SOCKET, sleep, within } from '../support/probe.js';
+import { type Probe, SOCKET, sleep, within } from '../support/probe.js';
+import { cold, FILL, lockDuring } from './under-way.js';
 
 const MIB = 1 << 20;
 const BLOCKS = 32;
 const BLOCK = 256 << 10;
-const FILL = 0x61;
 const STORED = 0x62;
-
-/** A file that the kernel has nothing of, and a process that has it open. */
-async function cold(
-  rig: Rig,
-  name: string,
-  length: number,
-  flags: number,
-): Promise<{ probe: Probe; fd: number }> {
-  mkdirSync(rig.path('a', name));
-  writeFileSync(rig.path('a', name, 'file'), Buffer.alloc(length, FILL));
-  await rig.lock('/a');
-  await rig.unlock('/a');
-  const probe = rig.probe();
-  const fd = await probe.must('open', { path: rig.path('a', name, 'file'), flags });
-  return { probe, fd };
-}
-
-/**
- * A lock that finds calls under way for certain: they are made while the daemon is stopped, and the lock is asked for
- * before it goes on.
- */
-async function lockDuring(
-  t: Test,
-  rig: Rig,
-  least: number,
-  begin: () => Promise<unknown>,
-): Promise<Receipt[]> {
-  const before = rig.waiting;
-  rig.stop();
-  const begun = begin();
-  for (let tries = 0; rig.waiting < before + least && tries < 1_000; tries++) await sleep(2);
-  t.ok(rig.waiting >= before + least, `control: ${rig.waiting - before} requests are under way`);
-  const locking = rig.lock('/a');
-  // The request has to be in the socket.
-  await sleep(20);
-  rig.resume();
-  const receipts = await within(15_000, 'the lock', locking);
-  t.same(receipts[0]?.errors, []);
-  await within(10_000, 'the call that began them', begun);
-  return receipts;
-}
 
 interface Ended {
   results: [number, number][];
@@ -71,11 +29,12 @@ async function expectNoneLater(t: Test, reap: (all: boolean) => Promise<Ended>):
     `none of the ${rest.results.length} that ended after the lock succeeded`,
   );
   t.same(
-    all.filter(([, result]) => result !== BLOCK && result !== -errno.ENOKEY),
+    all.filter(([, result]) => result <= 0 && result !== -errno.ENOKEY),
     [],
-    'whole, or ENOKEY',
+    'bytes, or ENOKEY',
   );
-  const worked = all.filter(([, result]) => result === BLOCK).length;
+  // A buffered read is short where the lock came between its pages.
+  const worked = all.filter(([, result]) => result > 0).length;
   t.comment(`${worked} of ${BLOCKS} worked, ${first.results.length} had ended at the lock's return`);
   return all;
 }
@@ -136,10 +95,11 @@ inBothModes({
     const kept = readFileSync(rig.path('a/aio-write/file'));
     t.equal(kept.length, BLOCKS * BLOCK);
     const lost = all.filter(([block, result]) => {
-      const bytes = kept.subarray(block * BLOCK, (block + 1) * BLOCK);
-      return result === BLOCK && !bytes.equals(Buffer.alloc(BLOCK, STORED));
+      const length = Math.max(result, 0);
+      const bytes = kept.subarray(block * BLOCK, block * BLOCK + length);
+      return !bytes.equals(Buffer.alloc(length, STORED));
     });
-    t.same(lost, [], 'each that was acknowledged is whole');
+    t.same(lost, [], 'what was acknowledged is there');
     t.ok(
       kept.every((byte) => byte === FILL || byte === STORED),
       'the others have old or new bytes',

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -163,6 +163,10 @@ export class Rig {
   stop(): void {
     this.#stopped = true;
     process.kill(this.vault.pid, 'SIGSTOP');
+    // A signal is no moment: until its last thread has stopped, one may still answer.
+    const tasks = `/proc/${this.vault.pid}/task`;
+    const state = (tid: string) => readFileSync(join(tasks, tid, 'stat'), 'utf8').split(') ')[1]?.[0];
+    while (readdirSync(tasks).some((tid) => state(tid) !== 'T'));
   }
   resume(): void {
     this.#stopped = false;
