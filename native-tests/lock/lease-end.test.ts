@@ -37,6 +37,8 @@ test('a lease of 2 s ends by itself: no read after it, dirty mapped pages are ke
   t.equal(refused, 126, 'then ENOKEY');
   t.ok(last - granted > 1_500, `reads work until the orderly lock begins: ${Math.round(last - granted)} ms`);
   t.ok(last - granted < 2_500, 'and not long after the deadline');
+  // Refused from the beginning of the orderly lock on.
+  for (let i = 0; i < 100 && (await rig.state('/a')) === 'locking'; i++) await sleep(50);
   t.equal(await rig.state('/a'), 'locked');
   await sleep(100);
   t.equal((await probe.call('mincore', { map })).n, 0, 'no page is left');

@@ -13,9 +13,15 @@ export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 const MAP_FAILED = 2 ** 63;
 
-/** mmap(2) of a whole range from its start: the address, or -errno. */
-export function map(fd: number, length: number, protection: number, flags: number = MAP_SHARED): number {
-  const address = Number(mmapCall(0, length, protection, flags, fd, 0));
+/** mmap(2): the address, or -errno. */
+export function map(
+  fd: number,
+  length: number,
+  protection: number,
+  flags: number = MAP_SHARED,
+  offset = 0,
+): number {
+  const address = Number(mmapCall(0, length, protection, flags, fd, offset));
   return address >= MAP_FAILED ? result(-1) : address;
 }
 export function unmap(address: number, length: number): number {

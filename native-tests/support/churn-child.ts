@@ -9,7 +9,7 @@ import { Board, monotonic } from './board.js';
  * fsync, [2] reads that worked while the board said locked, [3] wrong records, [4] reads that worked, [5] errors other
  * than ENOKEY, [6] the last such errno.
  */
-const [path = '', boardPath = '', firstWord = '0'] = process.argv.slice(2);
+const [path = '', boardPath = '', firstWord = '0', seconds = '60'] = process.argv.slice(2);
 const { words } = new Board(boardPath, 256);
 const first = Number(firstWord);
 /** Odd while the scope is certainly locked: from a lock's return until the next unlock is asked for. */
@@ -50,7 +50,7 @@ function failed(result: number): void {
 const allowed: number[][] = Array.from({ length: RECORDS }, () => [0]);
 let number = 0;
 let fd = -1;
-const end = monotonic() + 60_000;
+const end = monotonic() + Number(seconds) * 1_000;
 while (words[0] === 0 && monotonic() < end) {
   if (fd < 0) {
     fd = files.openPath(path, files.open.O_RDWR | files.open.O_CREAT, 0o600);

@@ -55,6 +55,8 @@ export interface VaultOptions {
   mount?: boolean;
   /** The daemon's RLIMIT_NOFILE. */
   limit?: number;
+  /** More arguments of every `mount`. */
+  mountOptions?: readonly string[];
   directory?: string;
 }
 
@@ -65,6 +67,7 @@ export class Vault {
   readonly mount: string;
   readonly keyFile: string;
   readonly socket: string;
+  readonly #mountOptions: readonly string[];
   pid = 0;
   readonly #limit: number | undefined;
 
@@ -77,6 +80,7 @@ export class Vault {
     this.mount = join(this.directory, 'mount');
     this.keyFile = join(this.directory, 'key');
     this.socket = join(this.directory, 'socket');
+    this.#mountOptions = options.mountOptions ?? [];
     mkdirSync(this.mount, { recursive: true });
     writeFileSync(this.keyFile, randomBytes(32), { mode: 0o600 });
     const chunk = options.chunkSize === undefined ? [] : ['--chunk-size', options.chunkSize];
@@ -107,6 +111,7 @@ export class Vault {
         '--json',
         // The other I/O mode, for a whole run of tests.
         ...(process.env.SCOPEFS_TEST_WRITEBACK === '1' ? ['--writeback'] : []),
+        ...this.#mountOptions,
         ...extra,
       ]),
       'mount',

@@ -3,8 +3,12 @@ import { arrayBufferAt, viewAt } from '../../src/libc/ffi.js';
 import * as files from '../../src/libc/files.js';
 import { pinned } from '../../src/libc/memory.js';
 import { Stat } from '../../src/libc/stat.js';
+import { Aio } from './aio.js';
 import { Board, getdents, map, mincore, monotonic, PAGE, prot } from './board.js';
-import type { Orders } from './probe.js';
+import { Ring } from './io-uring.js';
+import type { Orders } from './orders.js';
+import { cachedPages, mlock, readahead } from './page-cache.js';
+import { pipe, transfers } from './transfers.js';
 
 /**
  * A probe process: does what a line of JSON says and answers with one. It holds descriptors and mappings of a mount
@@ -15,6 +19,8 @@ const buffer = pinned(1 << 20);
 const vector = pinned(1 << 16);
 const many: number[] = [];
 const maps: { address: number; length: number }[] = [];
+const rings: Ring[] = [];
+const contexts: Aio[] = [];
 
 const mapOf = (index: number): { address: number; length: number } => {
   const found = maps[index];
@@ -30,6 +36,14 @@ const names = (fd: number): { n: number; names: string[] } => {
   return typeof found === 'number'
     ? { n: found, names: [] }
     : { n: found.length, names: found.map((entry) => entry.name) };
+};
+
+const ended = (queue: Aio | Ring | undefined, all: boolean) => {
+  const results = [...(queue?.reap(all) ?? [])];
+  const filled = results
+    .map(([block]) => block)
+    .filter((block) => queue?.block(block).some((byte) => byte !== 0));
+  return { n: results.length, results, filled };
 };
 
 const orders: Orders = {
@@ -75,6 +89,34 @@ const orders: Orders = {
     for (let at = 0; at < length; at += step) view[at] = value;
     return { n: length / step };
   },
+  look: ({ map: index, offset = 0 }) => {
+    const memory = files.openPath('/proc/self/mem', files.open.O_RDONLY);
+    const n = files.pread(memory, buffer.address, 1, mapOf(index).address + offset);
+    files.close(memory);
+    return { n, byte: buffer.bytes[0] as number };
+  },
+  mlock: ({ map: index }) => ({ n: mlock(mapOf(index).address, mapOf(index).length) }),
+  cachedPages: ({ fd }) => ({ n: cachedPages(fd) }),
+  readahead: ({ fd, offset, length }) => ({ n: readahead(fd, offset, length) }),
+  pipe: () => {
+    const { from, to } = pipe();
+    return { n: from, to };
+  },
+  take: ({ fd, length = buffer.bytes.length }) => text(files.read(fd, buffer.address, length)),
+  transfer: ({ how, from, to, length = PAGE }) => ({ n: transfers[how](from, to, 0, length) }),
+  ring: ({ fd, blocks, blockBytes }) => {
+    const ring = new Ring(fd, blocks, blockBytes);
+    files.close(fd);
+    return { n: rings.push(ring) - 1 };
+  },
+  ringSubmit: ({ ring, blocks }) => ({ n: rings[ring]?.submit(blocks) ?? Number.NaN }),
+  ringReap: ({ ring, all }) => ended(rings[ring], all),
+  aio: ({ fd, blocks, blockBytes, fill }) => {
+    const aio = new Aio({ fd, blocks, blockBytes, fill });
+    const taken = aio.submit();
+    return { n: taken === blocks ? contexts.push(aio) - 1 : taken };
+  },
+  aioReap: ({ aio, all }) => ended(contexts[aio], all),
   mincore: ({ map: index }) => {
     const { address, length } = mapOf(index);
     const done = mincore(address, length, vector.address);
@@ -125,6 +167,20 @@ const orders: Orders = {
     const done = getdents(fd, mapOf(index).address, length);
     words[word] = 2;
     return { n: done };
+  },
+  // Reads 1 MiB blocks one after another, from the start again at the end, until the board says stop.
+  sweep: ({ fd, blocks, board: path, word }) => {
+    const { words } = new Board(path, 64);
+    const errors: Record<string, number> = {};
+    let late = 0;
+    for (let block = 0; words[0] === 0; block = (block + 1) % blocks) {
+      const locked = words[word + 1] !== 0;
+      const n = files.pread(fd, buffer.address, 1 << 20, block << 20);
+      if (n < 0) errors[n] = (errors[n] ?? 0) + 1;
+      else words[word] = (words[word] as number) + 1;
+      if (n >= 0 && locked) late++;
+    }
+    return { n: words[word] as number, late, errors };
   },
   // Reads a file over and over until the board says stop: every byte must be `fill`.
   readLoop: ({ path, length, fill, board, word, reopen = true }) => {

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '../../src/base/failure.js';
 import { Client, type LeaseOptions } from '../../src/control/client.js';
@@ -9,42 +10,8 @@ import type { LeaseView } from '../../src/control/schemas.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { Board } from './board.js';
 import { type Receipt, run, Vault, type VaultOptions } from './mounted.js';
+import type { Orders } from './orders.js';
 
-interface CallResult {
-  /** The call's result, or -errno. */
-  n: number;
-}
-/** What a probe process does (probe-child.ts). Blocking: one order at a time. */
-export interface Orders {
-  open(order: { path: string; flags?: number; mode?: number }): CallResult;
-  openat(order: { fd?: number; name: string; flags?: number }): CallResult;
-  close(order: { fd: number }): CallResult;
-  /** Opens `file-0` and so on in a directory: how many it has open now, and why there are no more. */
-  openMany(order: { directory: string; count: number }): CallResult & { refused: number };
-  closeMany(order: object): CallResult;
-  read(order: { fd: number; offset?: number; length?: number }): CallResult & { text: string };
-  write(order: { fd: number; offset: number; fill: number; length: number }): CallResult;
-  fsync(order: { fd: number }): CallResult;
-  list(order: { fd: number }): CallResult & { names: string[] };
-  stat(order: { fd: number }): CallResult;
-  chdir(order: { path: string }): CallResult;
-  map(order: { fd: number; length: number; write?: boolean; flags?: number }): CallResult;
-  peek(order: { map: number; offset?: number }): CallResult;
-  poke(order: { map: number; value: number; step?: number }): CallResult;
-  mincore(order: { map: number }): CallResult;
-  count(order: { map: number; board: string; milliseconds: number; first?: number }): CallResult;
-  stream(order: { fd: number; blocks: number; board: string; word: number }): CallResult;
-  writeMap(order: { fd: number; map: number; length: number; board: string; word: number }): CallResult;
-  listMap(order: { fd: number; map: number; length: number; board: string; word: number }): CallResult;
-  readLoop(order: {
-    path: string;
-    length: number;
-    fill: number;
-    board: string;
-    word: number;
-    reopen?: boolean;
-  }): CallResult & { wrong: number; errors: Record<string, number> };
-}
 type Order<Op extends keyof Orders> = Parameters<Orders[Op]>[0];
 /** `signal`: it died of it instead of answering. `at`, `until`: CLOCK_MONOTONIC, ms. */
 type Answer<Op extends keyof Orders> = ReturnType<Orders[Op]> & {
@@ -55,6 +22,8 @@ type Answer<Op extends keyof Orders> = ReturnType<Orders[Op]> & {
 
 const child = fileURLToPath(new URL('./probe-child.js', import.meta.url));
 
+export const SOCKET = 3;
+
 /** A process that holds files of a mount over locks. */
 export class Probe {
   readonly process: ChildProcess;
@@ -64,8 +33,10 @@ export class Probe {
   #next = 1;
   #signal: NodeJS.Signals | undefined;
 
-  constructor() {
-    this.process = spawn(process.execPath, [child], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+  /** `through`: a command that ends in running what its last arguments say (unshare, sh -c). */
+  constructor(through: readonly string[] = []) {
+    const [command = '', ...args] = [...through, process.execPath, child];
+    this.process = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit', 'pipe'], cwd: '/' });
     const lines = createInterface({ input: this.process.stdout as NodeJS.ReadableStream });
     let ready = (): void => {};
     this.#ready = new Promise((resolve) => {
@@ -109,6 +80,10 @@ export class Probe {
     if (!(n >= 0)) throw new Error(`${op} ${JSON.stringify(order)}: ${signal ?? n}`);
     return n;
   }
+  /** The other end of the socket that the process has as descriptor {@link SOCKET}. */
+  get socket(): Readable {
+    return this.process.stdio[SOCKET] as Readable;
+  }
   async kill(): Promise<void> {
     if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill('SIGKILL');
     await this.ended;
@@ -122,6 +97,8 @@ export class Rig {
   readonly #probes: Probe[] = [];
   readonly #keys = new Map<string, string>();
   #boards = 0;
+  #stopped = false;
+  #controls = false;
 
   constructor(options: VaultOptions = {}) {
     this.vault = new Vault(options);
@@ -131,8 +108,8 @@ export class Rig {
   path(...names: string[]): string {
     return this.vault.path(...names);
   }
-  probe(): Probe {
-    const probe = new Probe();
+  probe(through?: readonly string[]): Probe {
+    const probe = new Probe(through);
     this.#probes.push(probe);
     return probe;
   }
@@ -173,20 +150,58 @@ export class Rig {
       return mine.has(pid ?? '') && stat?.startsWith('D') === true;
     });
   }
-  /** Ends a mount that hangs: every request fails from now on (/sys/fs/fuse/connections/N/abort). */
+  /** Those of {@link stuck} that stay so: a wait for the disk, or for an answer that is coming, is none. */
+  async leftStuck(): Promise<string[]> {
+    let found = this.stuck();
+    for (let tries = 0; found.length > 0 && tries < 50; tries++) {
+      await sleep(100);
+      found = this.stuck();
+    }
+    return found;
+  }
+  /** Stops the daemon, so that what is asked of the mount stays under way. */
+  stop(): void {
+    this.#stopped = true;
+    process.kill(this.vault.pid, 'SIGSTOP');
+    // A signal is no moment: until its last thread has stopped, one may still answer.
+    const tasks = `/proc/${this.vault.pid}/task`;
+    const state = (tid: string) => readFileSync(join(tasks, tid, 'stat'), 'utf8').split(') ')[1]?.[0];
+    while (readdirSync(tasks).some((tid) => state(tid) !== 'T'));
+  }
+  resume(): void {
+    this.#stopped = false;
+    process.kill(this.vault.pid, 'SIGCONT');
+  }
+  /** Requests that the kernel has made and that have no answer yet. */
+  get waiting(): number {
+    return Number(readFileSync(join(this.#connection(), 'waiting'), 'utf8'));
+  }
+  /** Ends a mount that hangs: every request fails from now on. */
   abort(): void {
+    writeFileSync(join(this.#connection(), 'abort'), '1');
+  }
+  /** Of fuse's control filesystem, mounted here as not every host has it at /sys/fs/fuse/connections. */
+  #connection(): string {
     const line = readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
       .find((entry) => entry.includes(` ${this.vault.mount} `));
     const minor = line?.split(' ')[2]?.split(':')[1];
-    if (minor !== undefined) writeFileSync(`/sys/fs/fuse/connections/${minor}/abort`, '1');
+    const control = join(this.vault.directory, 'connections');
+    if (!this.#controls) {
+      mkdirSync(control);
+      this.vault.expect(run('mount', ['-t', 'fusectl', 'fusectl', control]), 'mount of fusectl');
+      this.#controls = true;
+    }
+    return join(control, String(minor));
   }
   async remove(): Promise<void> {
+    if (this.#stopped) this.resume();
     for (const probe of this.#probes) probe.process.kill('SIGKILL');
     const gone = Promise.all(this.#probes.map((probe) => probe.kill()));
     const late = await Promise.race([gone.then(() => false), sleep(5_000).then(() => true)]);
     if (late) this.abort();
     await gone;
+    if (this.#controls) run('umount', [join(this.vault.directory, 'connections')]);
     this.vault.remove();
   }
 }

@@ -14,7 +14,7 @@ const project = fileURLToPath(new URL('../../../', import.meta.url));
 const [room = 'src', ...rest] = process.argv.slice(2);
 const filters = rest.filter((argument) => !argument.startsWith('-'));
 /** Seconds that one file may take. */
-const FILE_LIMIT = 300;
+const FILE_LIMIT = rest.includes('--long') ? 900 : 300;
 
 const files = readdirSync(join(project, 'dist', room), { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith(rest.includes('--long') ? '.long.js' : '.test.js'))
@@ -68,7 +68,7 @@ function runUnits(): void {
 
 /** Tests that look at nothing but their own vault, and measure no time. */
 const TOGETHER =
-  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|unaudited-end)|daemon\/(suites|signals|service))/;
+  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|stacked|unaudited-end|under-way|ways-to-read)|daemon\/(suites|signals|service))/;
 
 async function runNative(file: string): Promise<void> {
   const started = Date.now();

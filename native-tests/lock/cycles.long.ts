@@ -1,0 +1,3 @@
+import { lockCycles } from './cycles.js';
+
+lockCycles(1_000, 600);
