@@ -21,12 +21,14 @@ import { must } from './processes.js';
 import { median } from './results.js';
 
 /**
- * `npm run bench:lock [ROUNDS]`: how long lock and panic (`lock -a`) take by open inodes and by dirty bytes, as the caller
+ * `npm run bench:lock [ROUNDS]`: how long lock and panic (`lock -a`) take by inodes, open or cached, and by dirty bytes, as the caller
  * sees it and as the receipt says, beside an fsync of as much in a plain file on the same image.
  */
 
 const ROUNDS = Number(process.argv[2] ?? 7);
 const INODES = [1, 1_000, 100_000];
+/** Read and closed again: the kernel has their pages, and nobody a descriptor. */
+const CACHED = 100_000;
 const MEBIBYTES = [0, 64, 1024];
 /** A GiB a lock is much for a disk that others use too. */
 const LONG_ROUNDS = Math.min(ROUNDS, 3);
@@ -107,6 +109,24 @@ function openInodes(rig: Rig, wanted: number, limit: number): State {
       if (n < count) say(`${number(n)} of ${number(count)} were opened: ${errnoName(-refused)}`);
     },
     leave: (probe) => probe.call('closeMany', {}),
+  };
+}
+
+function cachedInodes(rig: Rig, count: number): State {
+  const paths = Array.from({ length: count }, (_, i) => {
+    const directory = rig.path('a', `cached-${Math.floor(i / 1000)}`);
+    if (i % 1000 === 0) mkdirSync(directory);
+    return join(directory, `file-${i}`);
+  });
+  for (const path of paths) writeFileSync(path, 'content');
+  return {
+    name: `${number(count)} inodes with cached pages`,
+    rounds: LONG_ROUNDS,
+    mebibytes: 0,
+    enter: async () => {
+      for (const path of paths) readFileSync(path);
+    },
+    leave: async () => {},
   };
 }
 
@@ -203,7 +223,9 @@ try {
         writeFileSync(join(settings, 'max_ratio'), '100');
       }
       const states = [
-        ...(writeback ? [] : INODES.map((count) => openInodes(rig, count, limit))),
+        ...(writeback
+          ? []
+          : [...INODES.map((count) => openInodes(rig, count, limit)), cachedInodes(rig, CACHED)]),
         ...MEBIBYTES.map((mebibytes) => dirtyBytes(rig, mebibytes)),
       ];
       await rig.lock('/a');

@@ -111,7 +111,7 @@ export class CommandContext {
       const done = await use(made.input, made.sealed, shares);
       stored = true;
       this.output.outputTaken = source.share === '-';
-      for (const path of sink?.write(shares) ?? []) this.output.note(`wrote ${path}`);
+      for (const path of written(sink, shares)) this.output.note(`wrote ${path}`);
       return done;
     } finally {
       if (!stored) sink?.abandon();
@@ -128,5 +128,20 @@ export class CommandContext {
     throw new Failure('usage', `there is no slot type ${named}`, {
       hint: `use ${slotTypes.join(', ')}`,
     });
+  }
+}
+
+/** The slot is made: whoever can't keep its shares must know. */
+function written(sink: ShareSink | undefined, shares: SecretInput): string[] {
+  try {
+    return sink?.write(shares) ?? [];
+  } catch (error) {
+    throw new Failure(
+      'io',
+      `the shares could not be written (${(error as Error).message}): nobody has them now`,
+      {
+        hint: 'make them anew: scopefs slot rotate SCOPE SLOT --new share:file:PATH',
+      },
+    );
   }
 }

@@ -173,16 +173,20 @@ function secretRequest(asked: {
 function issue(c: Context<Env>, { view, shares }: Issued<unknown>, status: 200 | 201): Response {
   if (shares === undefined) return c.json(view as object, status);
   const { outgoing } = c.env;
-  outgoing.writeHead(status, {
-    'content-type': 'application/octet-stream',
-    'content-length': shares.length,
-    'cache-control': 'no-store',
-    'x-request-id': c.get('requestId'),
-    // Text that is not Latin-1 may not stand in a header.
-    [RESULT_HEADER]: encodeURIComponent(JSON.stringify(view)),
-  });
-  outgoing.end(shares.view);
   outgoing.once('close', () => shares.wipe());
+  // The caller is gone: a renewed share can be asked for again, a slot be made anew.
+  if (outgoing.destroyed) shares.wipe();
+  else {
+    outgoing.writeHead(status, {
+      'content-type': 'application/octet-stream',
+      'content-length': shares.length,
+      'cache-control': 'no-store',
+      'x-request-id': c.get('requestId'),
+      // Text that is not Latin-1 may not stand in a header.
+      [RESULT_HEADER]: encodeURIComponent(JSON.stringify(view)),
+    });
+    outgoing.end(shares.view);
+  }
   return RESPONSE_ALREADY_SENT;
 }
 

@@ -191,7 +191,7 @@ export class LeaseService {
       });
       if (!granted.ok) throw this.#notGranted(granted, this.#scopes.fullPath(id));
       // Nothing changes in a scope that is to be read only. What fails is tried again at the next unlock.
-      if (granted.copyBehind && !readOnly) await this.#slots.writeCopy(id).catch(() => {});
+      if (granted.copyBehind && !readOnly) await this.#slots.changes.writeCopy(id).catch(() => {});
       return granted.lease;
     } catch (error) {
       this.#watchers.delete(lease);

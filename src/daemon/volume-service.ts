@@ -169,7 +169,7 @@ export class VolumeService implements ControlService {
       }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
-      await this.slots.inTurn(id, () => this.slots.writeCopy(id));
+      await this.slots.inTurn(id, () => this.slots.changes.writeCopy(id));
       return new Issued(await this.scope(id), shares);
     } catch (error) {
       shares?.wipe();
@@ -287,16 +287,16 @@ export class VolumeService implements ControlService {
     input: SecretInput,
     peer: Peer,
   ): Promise<Issued<SlotView>> {
-    return this.slots.add(this.#scopes.resolve(reference).id, wanted, input, peer);
+    return this.slots.changes.add(this.#scopes.resolve(reference).id, wanted, input, peer);
   }
   testSlot(reference: string, key: Key, peer: Peer): Promise<SlotView> {
     return this.slots.test(this.#scopes.resolve(reference).id, key, peer);
   }
   setWindow(reference: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView> {
-    return this.slots.setWindow(this.#scopes.resolve(reference).id, slot, window, peer);
+    return this.slots.changes.setWindow(this.#scopes.resolve(reference).id, slot, window, peer);
   }
   removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.remove(this.#scopes.resolve(reference).id, slot, peer);
+    return this.slots.changes.remove(this.#scopes.resolve(reference).id, slot, peer);
   }
   rotateSlot(
     reference: string,
@@ -305,7 +305,7 @@ export class VolumeService implements ControlService {
     wanted: SecretRequest,
     peer: Peer,
   ): Promise<Issued<SlotChangeView>> {
-    return this.slots.rotate(this.#scopes.resolve(reference).id, slot, input, wanted, peer);
+    return this.slots.changes.rotate(this.#scopes.resolve(reference).id, slot, input, wanted, peer);
   }
   renewShare(reference: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
     return this.slots.renewShare(this.#scopes.resolve(reference).id, share, peer);
