@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -124,4 +124,13 @@ test('a backing without extended attributes can hold no vault, and nothing is le
   fails(t, ['init', join(bare, 'vault'), '--with', `file:${vault.keyFile}`], 1, 'unsupported_system');
   t.same(readdirSync(bare), []);
   spawnSync('umount', [bare]);
+});
+
+test('mount waits for the last daemon of the vault, which ends after its mount', async (t) => {
+  const vault = freshVault(t, true);
+  vault.expect(vault.unmount(), 'unmount');
+  const holder = spawn('flock', [join(vault.vault, 'lock'), 'sh', '-c', 'echo held; sleep 2']);
+  await new Promise((resolve) => holder.stdout.once('data', resolve));
+  vault.mountIt();
+  t.equal(vault.cli('status').status, 0);
 });

@@ -224,6 +224,13 @@ test('threshold: any three of five open, one by one or at once; two never do; th
   await t.rejects(rig.open(`${one}\n${five}`), { code: 'pending' });
   t.same(await rig.lock('/a'), [], 'a lock of what is locked');
   await t.rejects(rig.open(three), { code: 'pending', details: { have: [3] } }, 'forgets them too');
+  await rig.client.lockAll({});
+  await rig.unlock('/');
+  await t.rejects(
+    rig.open(one),
+    { code: 'pending', details: { have: [1] } },
+    'and so does one of its parent',
+  );
   await t.rejects(rig.client.testSlot('a', input(one), { with: 'share' }), { code: 'pending' });
   t.match(await rig.client.testSlot('a', input([one, two, five].join('\n')), { with: 'share' }), {
     type: 'threshold',

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { suites } from '../crypto/suites.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { canonicalMountPoint } from '../fuse/mount-table.js';
+import { canonicalMountPoint, mounts } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
 import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
@@ -125,6 +125,23 @@ async function openRootSlot(
   }
 }
 
+const ENDING_MS = 10_000;
+const LOOK_AGAIN_MS = 50;
+
+/** The vault's lock. Where it is not mounted any more its last daemon is about to give it back: that is waited for. */
+async function takeVault(vault: string): Promise<number> {
+  for (const started = systemClock.boottime(); ; ) {
+    try {
+      return lockVault(vault);
+    } catch (error) {
+      const busy = error instanceof Failure && error.code === 'busy';
+      const isMounted = mounts().some(({ type, device }) => type.startsWith('fuse') && device === vault);
+      if (!busy || isMounted || systemClock.boottime() - started > ENDING_MS) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+  }
+}
+
 function checkMountPoint(path: string): string {
   let real: string;
   try {
@@ -154,7 +171,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   if (mountPoint === vault.path || vault.path.startsWith(`${mountPoint}/`)) {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
   }
-  const lock = lockVault(vault.path);
+  const lock = await takeVault(vault.path);
   const memory = new SecretMemory(64);
   const secret = await openRootSlot(vault, request.store, request.input, memory);
   request.input?.wipe();

@@ -70,6 +70,14 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     return true;
   }
 
+  /** Whether a scope is one of these, or below one. */
+  isWithin(id: ScopeId, scopes: readonly ScopeId[]): boolean {
+    for (let at: ScopeId | undefined = id; at !== undefined; at = this.get(at)?.parent) {
+      if (scopes.includes(at)) return true;
+    }
+    return false;
+  }
+
   fullPath(id: ScopeId): string {
     const names: string[] = [];
     for (let at: ScopeId | undefined = id; at !== undefined; ) {

@@ -151,8 +151,8 @@ export class ScopeSlots {
     });
   }
   /** Shares that wait for others are forgotten. */
-  forgetShares(scope: ScopeId): void {
-    this.#shares.forget(scope);
+  forgetShares(which: (scope: ScopeId) => boolean): void {
+    this.#shares.forget(which);
   }
 
   /** As {@link open}, for an unlock: nothing may be written under an epoch that a stale parent slot opens. */
@@ -167,7 +167,7 @@ export class ScopeSlots {
         if (renewed) for (const secret of opened.secrets) secret.wipe();
       }
       if (renewed) continue;
-      this.#shares.forget(scope);
+      this.#shares.forget((waiting) => waiting === scope);
       return opened;
     }
   }

@@ -72,7 +72,7 @@ let mountedHere: (() => Promise<number>) | undefined;
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
-  const memory = new SecretMemory(1024);
+  const memory = new SecretMemory(4096);
   const suite = suites[vault.suite].make(memory);
   const secret = readRootSecret(memory);
   const store = Store.serve(vaultPaths(vault.path, argument.store).store);

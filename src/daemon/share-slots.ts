@@ -223,8 +223,8 @@ export class ShareSlots {
     if (next !== undefined) this.#expiry = setTimeout(() => this.#expireLater(), next + 1).unref();
   }
   /** Shares of a scope that wait are forgotten: they have opened it, or somebody locks it. */
-  forget(scope: ScopeId): void {
-    this.#pending.forget(scope);
+  forget(which: (scope: ScopeId) => boolean): void {
+    this.#pending.forget(which);
   }
 
   /** The share after one, and its row where it is the first time that somebody asks. The caller wipes its value. */

@@ -238,7 +238,7 @@ export class VolumeService implements ControlService {
     wait: number | undefined,
     limit: number,
   ): Promise<ReceiptView[]> {
-    for (const scope of scopes) this.slots.forgetShares(scope);
+    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, scopes));
     let holders: HolderView[] = [];
     let left = scopes;
     if (wait !== undefined) {

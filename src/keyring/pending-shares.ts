@@ -8,6 +8,7 @@ export const SHARES_LAST_MS = 600_000;
 const MOST = 32;
 
 interface Waiting {
+  readonly scope: ScopeId;
   readonly set: string;
   readonly shares: Map<number, Share>;
   until: number;
@@ -32,7 +33,7 @@ export class PendingShares {
         this.#drop(key);
         entry = undefined;
       }
-      entry ??= { set: share.set, shares: new Map(), until: 0 };
+      entry ??= { scope, set: share.set, shares: new Map(), until: 0 };
       this.#waiting.set(key, entry);
       entry.shares.get(share.number)?.value.wipe();
       entry.shares.set(share.number, share);
@@ -46,9 +47,9 @@ export class PendingShares {
   of(scope: ScopeId, slot: number): Share[] {
     return [...(this.#waiting.get(`${scope} ${slot}`)?.shares.values() ?? [])];
   }
-  /** Those of a scope are forgotten: they opened it, or it is locked, or gone. */
-  forget(scope: ScopeId): void {
-    for (const key of [...this.#waiting.keys()]) if (key.startsWith(`${scope} `)) this.#drop(key);
+  /** Those of scopes are forgotten: they opened them, or these are locked, or gone. */
+  forget(which: (scope: ScopeId) => boolean): void {
+    for (const [key, { scope }] of [...this.#waiting]) if (which(scope)) this.#drop(key);
   }
   /** Forgets what is too old. When to look again (ms from now); undefined: nothing waits. */
   expire(): number | undefined {

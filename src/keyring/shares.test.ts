@@ -85,10 +85,10 @@ test('shares of an earlier set, and those of a locked scope, are forgotten; othe
   pending.add(context.scope, 3, [share(1)]);
   t.same(pending.add(context.scope, 3, [{ ...share(2), set: 'ffeeddccbbaa9988' }]).numbers, [2]);
   pending.add(other, 3, [share(5)]);
-  pending.forget(context.scope);
+  pending.forget((scope) => scope === context.scope);
   t.same(pending.of(context.scope, 3), []);
   t.equal(pending.of(other, 3)[0]?.number, 5);
-  pending.forget(other);
+  pending.forget((scope) => scope === other);
   t.equal(memory.used, before);
   for (let i = 0; i < 40; i++) pending.add(freshId<ScopeId>(), 0, [share(1)]);
   t.ok(memory.used - before <= 32, 'at most 32 scopes are waited for');
