@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import type { ScopeView } from '../../src/control/schemas.js';
 import { scopefs, Vault } from '../support/mounted.js';
@@ -117,4 +118,25 @@ test('a mount that nobody unlocked ends clean, and the root scope opens with wha
   vault.unlock('/', fresh);
   const mount = scopefs(['mount', vault.vault, vault.mount, '--with', `share:file:${board}.1`]);
   t.equal(mount.status, 2, 'a mount takes no shares');
+});
+
+test('a damaged store key keeps the root scope locked, and the audit says so', async (t) => {
+  const { vault } = vaultFor(t);
+  const db = new Database(join(vault.vault, 'store.sqlite'));
+  const { value } = db.prepare("SELECT value FROM meta WHERE key = 'store_key'").get() as { value: Buffer };
+  const edited = Buffer.from(value);
+  edited[40] = (edited[40] as number) ^ 1;
+  const set = (bytes: Buffer) => db.prepare("UPDATE meta SET value = ? WHERE key = 'store_key'").run(bytes);
+  set(edited);
+  vault.mountLocked();
+  const refused = vault.cli('unlock', '/', '--with', `file:${vault.keyFile}`);
+  t.equal(refused.status, 9, refused.stderr);
+  const tail = vault.expect(vault.cli('audit', 'tail', '--json'), 'audit').stdout;
+  const { entries } = JSON.parse(tail) as { entries: object[] };
+  t.match(entries.at(-1), { event: 'unlock', result: 'integrity' });
+  t.equal(vault.ls()[0]?.state, 'locked');
+  set(value);
+  db.close();
+  vault.unlock('/', vault.keyFile);
+  t.equal(vault.ls()[1]?.path, '/b');
 });

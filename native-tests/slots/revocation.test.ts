@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { test } from 'tap';
 import { openScopeRows } from '../support/keys.js';
 import { run, Vault } from '../support/mounted.js';
@@ -161,4 +162,28 @@ test('the root scope rotates too, and with it the key of the labels', async (t) 
     { number: 0, label: null, status: 'ok' },
     { number: 1, label: 'Büro', status: 'ok' },
   ]);
+});
+
+test('a scope that has had 2,000 epochs begins no more: all of them are opened with it', async (t) => {
+  const vault = new Vault();
+  t.teardown(() => vault.remove());
+  const key = vault.createScope('a');
+  vault.expect(vault.cli('slot', 'add', 'a', '--new', `file:${vault.keyFile}`), 'slot add');
+  const db = new Database(join(vault.vault, 'store.sqlite'));
+  db.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+    INSERT INTO epochs SELECT scope, -i, key_id, NULL, created FROM epochs, n
+    WHERE scope = (SELECT id FROM scopes WHERE parent IS NOT NULL)`);
+  for (const args of [
+    ['rm', 'a', '0'],
+    ['rotate', 'a', '0', '--new', `file:${vault.keyFile}`],
+  ]) {
+    const refused = vault.cli('slot', ...args);
+    t.equal(refused.status, 8, args[0]);
+    t.match(refused.stderr, /2001 epochs/);
+  }
+  db.exec('DELETE FROM epochs WHERE epoch < 0');
+  db.close();
+  t.equal(vault.cli('slot', 'rm', 'a', '1').status, 0);
+  vault.expect(vault.cli('lock', 'a'), 'lock');
+  vault.unlock('a', key);
 });

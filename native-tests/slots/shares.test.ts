@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
@@ -12,8 +21,8 @@ import { Shares } from '../../src/keyring/shares.js';
 import { input, memory, reveal, suite } from '../../src/keyring/test-keyring.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { scan } from '../support/memory-scan.js';
-import { scopefs } from '../support/mounted.js';
-import { exitStatus, Rig } from '../support/probe.js';
+import { run, scopefs } from '../support/mounted.js';
+import { exitStatus, Rig, sleep } from '../support/probe.js';
 
 /** Slots that open with shares: one that a client keeps and that is renewed, or some of several people's. */
 
@@ -327,4 +336,96 @@ test('where new shares can not be written it is said that nobody has them', asyn
   const rotated = rig.vault.cli('slot', 'rotate', 'a', '2', '--new', `share:file:${path}`);
   t.equal(rotated.status, 0, rotated.stderr);
   t.equal(rig.vault.cli('slot', 'test', 'a', '--with', `share:file:${path}`).status, 0);
+});
+
+test('a recovery slot has no end and no window, and the last one that opens for ever stays', async (t) => {
+  const rig = await rigFor(t);
+  const text = (): SecretInput => {
+    const bytes = Buffer.alloc(71);
+    writeRecoveryText(randomBytes(32), bytes);
+    return input(bytes);
+  };
+  const soon = new Date(Date.now() + 60_000).toISOString();
+  const slot = 'recovery';
+  t.equal(await exitStatus(rig.client.addSlot('a', { slot, not_after: soon }, text())), 2);
+  t.equal(await exitStatus(rig.client.addSlot('a', { slot, window: 'at:02:00,for:1h' }, text())), 2);
+  t.equal(await exitStatus(rig.client.setWindow('a', '1', { window: 'at:02:00,for:1h' })), 2);
+  await rig.issue({ slot: 'split' });
+  t.equal(await exitStatus(rig.client.removeSlot('a', '1')), 8, 'under a split slot it stays');
+  // Without recovery slots: what is left must open for ever.
+  rig.createScope('/b');
+  await rig.client.addSlot('b', { slot: 'keyfile', not_after: soon }, input(randomBytes(32)));
+  t.equal(await exitStatus(rig.client.removeSlot('b', '0')), 8);
+  t.equal(await exitStatus(rig.client.removeSlot('b', '1')), 0);
+  for (const options of [
+    { slot: 'split', shares: '3', threshold: '2' },
+    { slot: 'keyfile', shares: '3', threshold: '2' },
+  ]) {
+    const secret = options.slot === 'split' ? nothing() : input(randomBytes(32));
+    t.equal(await exitStatus(rig.client.addSlot('a', options, secret)), 2, `${options.slot} has no shares`);
+  }
+});
+
+test('waiting shares open on the terms on which they were brought, and a lease’s end forgets those below it', async (t) => {
+  const rig = await rigFor(t);
+  rig.createScope('/a/inner');
+  const shares = new SecretInput();
+  const options = { slot: 'threshold', shares: '3', threshold: '2' };
+  await rig.client.addSlot('a/inner', options, nothing(), shares);
+  const [one, two, three] = lines(shares) as [string, string, string];
+  const bring = (text: string, more: object = {}): Promise<LeaseView> =>
+    rig.client.createLease('a/inner', { with: 'share', ...more }, input(text));
+  await rig.lock('/a');
+  await rig.unlock('/a', '3s');
+  const mine = { visible_to: 'uid:1000', ro: '1' };
+  await t.rejects(bring(one, mine), { code: 'pending' });
+  await t.rejects(bring(two), { code: 'conflict', message: /wait for uid:1000, read-only/ });
+  t.equal(await rig.state('/a/inner'), 'locked');
+  t.match(await bring(three, mine), { visible_to: 'uid:1000', read_only: true });
+  await rig.lock('/a/inner');
+  await t.rejects(bring(one), { code: 'pending' });
+  for (let i = 0; i < 100 && (await rig.state('/a')) !== 'locked'; i++) await sleep(100);
+  await rig.unlock('/a');
+  await t.rejects(bring(two), { code: 'pending', details: { have: [2] } });
+
+  rig.rows((db) => {
+    const row = db.prepare("SELECT parameters FROM slots WHERE type = 'threshold'").get() as {
+      parameters: string;
+    };
+    const edited = JSON.stringify({ ...(JSON.parse(row.parameters) as object), needed: 1 });
+    db.prepare('UPDATE slots SET parameters = ? WHERE parameters = ?').run(edited, row.parameters);
+  });
+  t.equal(await exitStatus(bring(one)), 9, 'a row that asks for one share is damaged');
+});
+
+test('on a full disk neither a share nor a slot is lost', async (t) => {
+  const rig = await rigFor(t);
+  const tiny = join(rig.vault.directory, 'tiny');
+  mkdirSync(tiny);
+  rig.vault.expect(run('mount', ['-t', 'tmpfs', '-o', 'size=8k', 'tmpfs', tiny]), 'mount');
+  try {
+    const path = join(tiny, 'share');
+    rig.vault.expect(
+      rig.vault.cli('slot', 'add', 'a', '--slot', 'split', '--new', `share:file:${path}`),
+      'add',
+    );
+    const before = readFileSync(path);
+    writeFileSync(join(tiny, 'fill'), Buffer.alloc(4096));
+    const slots = (await rig.client.slots('a')).length;
+    const added = rig.vault.cli('slot', 'add', 'a', '--slot', 'split', '--new', `share:file:${tiny}/other`);
+    t.not(added.status, 0);
+    t.match(added.stderr, /ENOSPC/);
+    t.equal((await rig.client.slots('a')).length, slots, 'the daemon was not asked');
+    t.notOk(existsSync(`${tiny}/other`));
+    await rig.lock('/a');
+    const unlocked = rig.vault.cli('unlock', 'a', '--with', `share:file:${path}`);
+    t.equal(unlocked.status, 1);
+    t.match(unlocked.stderr, /could not be written/);
+    t.same(readFileSync(path), before, 'the share that opens is there');
+    rmSync(join(tiny, 'fill'));
+    const again = rig.vault.cli('unlock', 'a', '--with', `share:file:${path}`);
+    t.equal(again.status, 0, again.stderr);
+  } finally {
+    run('umount', ['-l', tiny]);
+  }
 });

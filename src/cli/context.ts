@@ -99,7 +99,8 @@ export class CommandContext {
     let made: { input: SecretInput; sealed?: string } | undefined;
     let stored = false;
     try {
-      if (source.share === '-' && this.output.json) {
+      const toOutput = source.share === '-' || source.share === 'fd:1';
+      if (toOutput && this.output.json) {
         throw new Failure('usage', 'the shares and the JSON would both go to standard output', {
           hint: 'name another place: share:file:PATH or share:fd:N',
         });
@@ -110,7 +111,7 @@ export class CommandContext {
           : { input: new SecretInput() };
       const done = await use(made.input, made.sealed, shares);
       stored = true;
-      this.output.outputTaken = source.share === '-';
+      this.output.outputTaken = toOutput;
       for (const path of written(sink, shares)) this.output.note(`wrote ${path}`);
       return done;
     } finally {

@@ -1,11 +1,13 @@
 import {
   chmodSync,
   chownSync,
-  mkdirSync,
+  lstatSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -87,17 +89,10 @@ test('commands at the same time renew one share after another, none past the oth
   t.equal(readFileSync(path, 'latin1'), textOf(share(4)));
 });
 
-test('where the renewed share cannot be written the old one stays, and is not used up', async (t) => {
+test('what is no share, or not there, is refused, and its file stays', async (t) => {
   const path = join(directoryFor(t), 'share');
-  writeFileSync(path, textOf(share(1)), { mode: 0o600 });
-  mkdirSync(`${path}.new`);
-  let used = 0;
-  const call = withShareFile(client([]), 'a', path, async () => used++);
-  await t.rejects(call, { code: 'io', message: /could not be written/ });
-  t.equal(used, 0);
-  t.equal(readFileSync(path, 'latin1'), textOf(share(1)));
   await t.rejects(
-    withShareFile(client([]), 'a', `${path}-none`, async () => {}),
+    withShareFile(client([]), 'a', path, async () => {}),
     { code: 'input_required' },
   );
   writeFileSync(path, 'nothing of the kind');
@@ -105,6 +100,26 @@ test('where the renewed share cannot be written the old one stays, and is not us
     withShareFile(client([]), 'a', path, async () => {}),
     { code: 'usage' },
   );
+  t.equal(readFileSync(path, 'latin1'), 'nothing of the kind');
+});
+
+test('in a directory of somebody else no link is followed, and nobody else can read or keep the share', async (t) => {
+  const directory = directoryFor(t);
+  const path = join(directory, 'share');
+  const victim = join(directory, 'victim');
+  writeFileSync(victim, 'root:x:secret', { mode: 0o600 });
+  writeFileSync(path, textOf(share(1)), { mode: 0o600 });
+  symlinkSync(victim, `${path}.new`);
+  await withShareFile(client([]), 'a', path, async () => {});
+  t.equal(readFileSync(victim, 'utf8'), 'root:x:secret');
+  t.equal(readFileSync(path, 'latin1'), textOf(share(2)));
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  t.same(readdirSync(directory).sort(), ['share', 'share.new', 'victim'], 'nothing else is left');
+  const link = join(directory, 'link');
+  symlinkSync('share', link);
+  await withShareFile(client([]), 'a', link, async () => {});
+  t.ok(lstatSync(link).isSymbolicLink(), 'a link to a share stays one');
+  t.equal(readFileSync(path, 'latin1'), textOf(share(3)), 'and what it leads to is renewed');
 });
 
 test('shares of a threshold slot are used as they are', async (t) => {

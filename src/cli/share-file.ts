@@ -1,20 +1,24 @@
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  constants,
+  fchmodSync,
   fchownSync,
   fstatSync,
   fsyncSync,
   openSync,
+  realpathSync,
   renameSync,
   statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import type { Client } from '../control/client.js';
-import { readShares } from '../keyring/share-text.js';
+import { readShares, SHARE_LINE_BYTES } from '../keyring/share-text.js';
 import { close, lockExclusive, open, openPath, read } from '../libc/files.js';
 import { SecretInput, SecretMemory } from '../libc/memory.js';
 
@@ -22,6 +26,7 @@ const LOCK_TRIES = 600;
 const LOCK_PAUSE_MS = 50;
 /** Of one text of shares. */
 const MOST_SHARES = 16;
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 /** Locks a share's file, so that two commands do not renew one share past each other: its descriptor. */
 async function lockFile(path: string): Promise<number> {
@@ -35,6 +40,17 @@ async function lockFile(path: string): Promise<number> {
   }
   throw new Failure('busy', `${path} is in use by another command`);
 }
+/** Of the file itself: a link to it stays one. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    throw new Failure(
+      'input_required',
+      `${path} cannot be opened (${(error as NodeJS.ErrnoException).code})`,
+    );
+  }
+}
 function sameFile(fd: number, path: string): boolean {
   try {
     const [held, named] = [fstatSync(fd), statSync(path)];
@@ -44,8 +60,10 @@ function sameFile(fd: number, path: string): boolean {
   }
 }
 
-function write(fd: number, text: Buffer): void {
-  for (let done = 0; done < text.length; ) done += writeSync(fd, text, done, text.length - done);
+function write(fd: number, text: Buffer, at: number): void {
+  for (let done = 0; done < text.length; ) {
+    done += writeSync(fd, text, done, text.length - done, at + done);
+  }
   fsyncSync(fd);
 }
 function syncDirectory(path: string): void {
@@ -54,20 +72,34 @@ function syncDirectory(path: string): void {
   closeSync(fd);
 }
 
-/** Replaces a share's file at once and durably: whoever has the old share when this fails has one that still opens. */
+/**
+ * Replaces a share's file at once and durably: whoever has the old share when this fails has one that still opens. The directory
+ * may be somebody else's: a name that nobody can guess, no link followed, and the directory that we opened, whatever its path
+ * leads to by then.
+ */
 function replace(path: string, held: number, text: Buffer): void {
   const { mode, uid, gid } = fstatSync(held);
-  const next = `${path}.new`;
   try {
-    const fd = openSync(next, 'w', mode & 0o600);
+    const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
     try {
-      fchownSync(fd, uid, gid);
-      write(fd, text);
+      const at = `/proc/self/fd/${directory}`;
+      const next = join(at, `.scopefs-share-${randomBytes(8).toString('hex')}`);
+      const fd = openSync(next, NEW_FILE, 0o600);
+      try {
+        write(fd, text, 0);
+        fchmodSync(fd, mode & 0o600);
+        fchownSync(fd, uid, gid);
+        renameSync(next, join(at, basename(path)));
+      } catch (error) {
+        unlinkSync(next);
+        throw error;
+      } finally {
+        closeSync(fd);
+      }
+      fsyncSync(directory);
     } finally {
-      closeSync(fd);
+      closeSync(directory);
     }
-    renameSync(next, path);
-    syncDirectory(path);
   } catch (error) {
     throw new Failure(
       'io',
@@ -89,7 +121,8 @@ export async function withShareFile<T>(
   path: string,
   use: (input: SecretInput) => Promise<T>,
 ): Promise<T> {
-  const fd = await lockFile(path);
+  const file = realPath(path);
+  const fd = await lockFile(file);
   const present = new SecretInput();
   const next = new SecretInput();
   try {
@@ -98,7 +131,7 @@ export async function withShareFile<T>(
     for (const { value } of shares) value.wipe();
     if (shares[0]?.type !== 'split') return await use(present);
     await client.renewShare(scope, present, next);
-    replace(path, fd, next.view);
+    replace(file, fd, next.view);
     return await use(next);
   } finally {
     present.wipe();
@@ -124,7 +157,13 @@ export class ShareSink {
     const path = to.slice(5);
     const paths = count === 1 ? [path] : Array.from({ length: count }, (_, i) => `${path}.${i + 1}`);
     try {
-      for (const one of paths) this.#targets.push({ fd: openSync(one, 'wx', 0o600), path: one });
+      for (const one of paths) {
+        const target = { fd: openSync(one, NEW_FILE, 0o600), path: one };
+        this.#targets.push(target);
+        // Room for it, before the daemon makes what only its reply has.
+        write(target.fd, randomBytes(SHARE_LINE_BYTES), 0);
+        syncDirectory(one);
+      }
     } catch (error) {
       this.abandon();
       const { code } = error as NodeJS.ErrnoException;
@@ -148,9 +187,8 @@ export class ShareSink {
       if (path === undefined) {
         for (let done = 0; done < text.length; ) done += writeSync(fd, text, done, text.length - done);
       } else {
-        write(fd, text);
+        write(fd, text, 0);
         closeSync(fd);
-        syncDirectory(path);
       }
     }
     return this.#targets.flatMap(({ path }) => path ?? []);

@@ -38,6 +38,8 @@ export function answers(path: string): Promise<boolean> {
 /** Nobody needs a reply longer than a listing of many scopes. */
 const REPLY_LIMIT = 64 << 20;
 
+const HEADER_LIMIT = 1 << 20;
+
 /** Millions of files are unlinked one by one. */
 const SHRED_MS = 24 * 3_600_000;
 
@@ -108,6 +110,8 @@ export class Client {
           agent: false,
           method: call.method,
           path: call.path + suffix,
+          // The JSON of a reply with shares is a header.
+          maxHeaderSize: HEADER_LIMIT,
           headers:
             call.secret === undefined
               ? {}

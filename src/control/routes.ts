@@ -188,7 +188,7 @@ export const routes = {
     method: 'patch',
     path: '/v1/scopes/{scope}/slots/{slot}',
     summary:
-      'When a slot of an unlocked scope may open it: days, time, length, time zone, how often; without `window` always. Leases end with it',
+      'When a slot of an unlocked scope may open it: days, time, length, time zone, how often; without `window` always. Leases given from then on end with it',
     query: queries.setWindow,
     status: 200,
     response: slotSchema,

@@ -154,7 +154,11 @@ class FakeService implements ControlService {
   }
   /** What goes out with the next slot. */
   shares: SecretInput | undefined;
+  before: Promise<void> = Promise.resolve();
+  began: () => void = () => {};
   async addSlot(scope: string, wanted: unknown, secret: SecretInput) {
+    this.began();
+    await this.before;
     this.secrets.push(secret);
     this.asked.push([scope, wanted]);
     return new Issued(slot, this.shares);
@@ -286,6 +290,35 @@ test('a reply that carries shares has them as its raw body, and its JSON in a he
     exitStatus: 11,
     details: { needed: 2, have: [1] },
   });
+});
+
+test('shares for a caller who is gone are wiped', async (t) => {
+  const { path, service } = await serve(t);
+  service.shares = secret('scopefs-share-one\n');
+  let asked: () => void = () => {};
+  const began = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  let go: () => void = () => {};
+  service.before = new Promise((resolve) => {
+    go = resolve;
+  });
+  service.began = () => asked();
+  const headers = { 'content-type': 'application/octet-stream', 'content-length': 0 };
+  const outgoing = request({
+    socketPath: path,
+    method: 'POST',
+    path: '/v1/scopes/a/slots?slot=split',
+    headers,
+  });
+  outgoing.on('error', () => {});
+  outgoing.end();
+  await began;
+  outgoing.destroy();
+  await sleep(100);
+  go();
+  await sleep(100);
+  t.throws(() => service.shares?.view, /wiped/);
 });
 
 test('the client and the server agree on every call', async (t) => {

@@ -11,7 +11,7 @@ import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import { type Log, silent } from '../base/log.js';
 import { parseBudget } from '../keyring/budgets.js';
-import { ANY, parseVisibility } from '../keyring/visibility.js';
+import { ANY, parseVisibility, visibilityText } from '../keyring/visibility.js';
 import { parseWindow, type WindowTerms } from '../keyring/windows.js';
 import { SecretInput } from '../libc/memory.js';
 import { answers } from './client.js';
@@ -34,7 +34,7 @@ const BODY_LIMIT = 4097;
 const HEADERS_MS = 5_000;
 const REQUEST_MS = 30_000;
 
-type Env = { Bindings: HttpBindings; Variables: { requestId: string; peer: Peer } };
+type Env = { Bindings: HttpBindings; Variables: { requestId: string; peer: Peer; overwritten?: true } };
 
 function problem(failure: Failure, requestId: string): Problem {
   return {
@@ -122,6 +122,7 @@ async function withSecret<Q extends z.ZodType, T>(
 ): Promise<T> {
   let secret: SecretInput | undefined;
   let overwritten: Promise<void> | undefined;
+  c.set('overwritten', true);
   try {
     // What is refused may be a key all the same.
     secret = await readSecret(c.env.incoming);
@@ -141,9 +142,9 @@ const milliseconds = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : parseDuration(text);
 
 /** Where a scope's secret comes from: the body, shares that it has, or its parent. */
-function whence(from: 'parent' | 'share' | undefined, secret: SecretInput): Key {
+function whence(from: 'parent' | 'share' | undefined, secret: SecretInput, terms = ''): Key {
   if (from === undefined) return secret;
-  if (from === 'share') return { shares: secret };
+  if (from === 'share') return { shares: secret, terms };
   if (secret.length === 0) return from;
   throw new Failure('usage', 'with=parent and a secret: one of them');
 }
@@ -175,7 +176,7 @@ function issue(c: Context<Env>, { view, shares }: Issued<unknown>, status: 200 |
   const { outgoing } = c.env;
   outgoing.once('close', () => shares.wipe());
   // The caller is gone: a renewed share can be asked for again, a slot be made anew.
-  if (outgoing.destroyed) shares.wipe();
+  if (outgoing.destroyed || outgoing.closed || outgoing.socket?.destroyed !== false) shares.wipe();
   else {
     outgoing.writeHead(status, {
       'content-type': 'application/octet-stream',
@@ -238,7 +239,6 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
       budget,
       hold,
     } = asked;
-    const given = whence(asked.with, secret);
     const request: LeaseRequest = {
       scope,
       purpose: purpose ?? '',
@@ -251,6 +251,9 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
       readOnly: ro !== undefined,
       budget: budget === undefined ? undefined : parseBudget(budget),
     };
+    const { visibility, readOnly } = request;
+    const terms = `${visibilityText(visibility)}, ${readOnly ? 'read-only' : 'to read and write'}`;
+    const given = whence(asked.with, secret, terms);
     return hold === undefined
       ? service.createLease(request, given, peer)
       : heldLease(service, request, given, peer, socket);
@@ -298,6 +301,12 @@ function application(service: ControlService, socket: string, log: Log): Hono<En
     }
     c.set('peer', peer);
     await next();
+    // A body where none belongs may be a key all the same, sent to the wrong route.
+    const { headers } = c.env.incoming;
+    const body = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+    if (!body || c.get('overwritten') === true || c.req.path === OVERWRITE) return;
+    c.env.incoming.on('data', (part: Buffer) => part.fill(0));
+    await overwriteParser(socket);
   });
   app.onError((error, c) => {
     const failure =

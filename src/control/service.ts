@@ -16,7 +16,12 @@ import type {
 } from './schemas.js';
 
 /** What opens a scope: a secret, what its parent scope gives, or shares as text (keyring/share-text.ts). */
-export type Key = SecretInput | 'parent' | { readonly shares: SecretInput };
+export type Key = SecretInput | 'parent' | SharesGiven;
+/** `terms`: for whom and what, as people read it; shares that wait for each other have the same. */
+export interface SharesGiven {
+  readonly shares: SecretInput;
+  readonly terms: string;
+}
 
 /** A result, and secrets that go to the caller with it: shares as text. Whoever sends them wipes them. */
 export class Issued<T> {

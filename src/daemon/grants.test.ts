@@ -10,6 +10,7 @@ import { Drains } from './drains.js';
 import { Grants } from './grants.js';
 import { LeaseKeeper } from './lease-keeper.js';
 import type { Granted } from './messages.js';
+import { MOST_EPOCHS, SECRETS } from './slot-services.js';
 
 test('where secret memory is full an unlock is refused, and works again once there is room', async (t) => {
   const clock = { boottime: () => 1_000, wall: () => 1_000 };
@@ -46,6 +47,11 @@ test('where secret memory is full an unlock is refused, and works again once the
   t.match(ask(), { ok: true });
   t.ok(before - memory.free <= EPOCH_SLOTS, 'no more than was asked for');
   rig.lock(scope);
+});
+
+test('as many epochs as a scope may have fit the memory of whoever opens it', async (t) => {
+  t.ok(SECRETS > 4 * MOST_EPOCHS, 'on the main thread, of some scopes at the same time');
+  t.ok(65_536 > 4 * MOST_EPOCHS * EPOCH_SLOTS, 'and in the core');
 });
 
 test('files leave a reserve of secret memory to scopes', async (t) => {

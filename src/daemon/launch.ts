@@ -17,6 +17,7 @@ import { pipe, systemClock } from '../libc/system.js';
 import { Store } from '../store/store.js';
 import { ChildKem } from './kem.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
+import { SECRETS } from './slot-services.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
 
 /** Descriptors that the server inherits. */
@@ -172,7 +173,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
   }
   const lock = await takeVault(vault.path);
-  const memory = new SecretMemory(64);
+  const memory = new SecretMemory(SECRETS);
   const secret = await openRootSlot(vault, request.store, request.input, memory);
   request.input?.wipe();
   const native = request.transport === 'fuse-native';

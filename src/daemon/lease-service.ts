@@ -35,6 +35,8 @@ export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
 
 /** What a lease is asked for, but for its secret. */
 interface Wanted {
+  /** {@link ScopePaths.locksAsked} when it was asked for. */
+  readonly locks: number;
   readonly terms: LeaseTerms;
   readonly pid?: number | undefined;
   /** A descriptor of the connection that it lives as long as, for the core to keep; or -errno. */
@@ -127,31 +129,42 @@ export class LeaseService {
         ...(processes ? (['process'] as const) : []),
       ],
     };
+    const locks = this.#scopes.locksAsked(id);
     // One unlock of a scope after another: each takes its key through a throttle.
     return this.#slots.inTurn(id, async () => {
       const opened = await this.#slots.openRenewed(id, key, peer);
-      await this.#readLabels(id, opened);
+      await this.#readLabels(id, opened, peer);
       // A lease does not outlive the window by which its scope was opened.
       const { closes } = opened;
       const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
-      return this.#grant(id, opened, { terms: { ...terms, until }, pid, ...held }, peer, opened.slot.number);
+      return this.#grant(
+        id,
+        opened,
+        { terms: { ...terms, until }, pid, locks, ...held },
+        peer,
+        opened.slot.number,
+      );
     });
   }
 
   /** The root scope at mount: its key was verified already. Takes the secret over. */
   async openRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
+    const locks = this.#scopes.locksAsked(root);
     const opened = this.#slots.unchainRoot(root, secret);
-    await this.#readLabels(root, opened);
+    await this.#readLabels(root, opened, mounter);
     await this.#slots.noteDamaged(root, opened.damaged, mounter);
-    await this.#grant(root, opened, { terms: plainTerms('mount', mounter) }, mounter, undefined);
+    await this.#grant(root, opened, { terms: plainTerms('mount', mounter), locks }, mounter, undefined);
   }
 
-  async #readLabels(id: ScopeId, opened: OpenedScope): Promise<void> {
+  async #readLabels(id: ScopeId, opened: OpenedScope, peer: Peer): Promise<void> {
     if (this.#scopes.get(id)?.parent !== undefined) return;
     try {
       await this.#labels.open(id, opened);
     } catch (error) {
       for (const secret of opened.secrets) secret.wipe();
+      const code = error instanceof Failure ? error.code : 'internal';
+      const detail = error instanceof Error ? error.message : '';
+      await this.#slots.audit.write({ event: 'unlock', result: code, scope: id, detail }, peer);
       throw error;
     }
   }
@@ -160,7 +173,7 @@ export class LeaseService {
   async #grant(
     id: ScopeId,
     opened: OpenedScope,
-    { terms, pid, connection, ended }: Wanted,
+    { terms, pid, connection, ended, locks }: Wanted,
     peer: Peer,
     slot: number | undefined,
   ): Promise<Lease> {
@@ -174,6 +187,8 @@ export class LeaseService {
     const entry = { event: 'unlock', scope: id, slot, lease, purpose, ...detail } as const;
     try {
       await this.#slots.audit.write({ ...entry, result: 'ok' }, peer);
+      // In one turn with the order to the core: a lock that is asked for later comes after it there.
+      this.#scopes.refuseLocked(id, locks);
       const fd = connection?.();
       if (fd !== undefined && fd < 0) throw new Failure('unreachable', 'the connection is gone');
       // Before the core is asked: its end may be told as soon as it began.

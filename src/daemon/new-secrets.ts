@@ -9,6 +9,7 @@ import type { ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
 import type { NewSlot } from './epoch-advance.js';
 import type { ParentSlots } from './parent-slots.js';
 import type { ShareSlots } from './share-slots.js';
+import { isRecovery } from './slot-names.js';
 
 /** Secrets of slots that are made or made anew, whoever makes them. */
 export class NewSecrets {
@@ -30,11 +31,17 @@ export class NewSecrets {
   ): Promise<Omit<NewSlot, 'slot'> & { shares: SecretInput | undefined }> {
     const { notAfter, window, sealed } = wanted;
     const { number, type } = slot;
+    if (type === 'split' && (wanted.shares !== undefined || wanted.needed !== undefined)) {
+      throw new Failure('usage', 'a split slot has one share', { hint: 'use --slot threshold' });
+    }
     if (type === 'split' || type === 'threshold') {
       if (given.length === 0) return this.#shares.make(scope, { number, type }, wanted, { notAfter, window });
       throw new Failure('usage', `scopefs makes the secret of a ${type} slot: none is given`, {
         hint: 'name where its shares go: --new share:file:PATH',
       });
+    }
+    if (wanted.shares !== undefined || wanted.needed !== undefined) {
+      throw new Failure('usage', `a ${type} slot has no shares`, { hint: 'use --slot threshold' });
     }
     const rest = { row: undefined, shares: undefined };
     if ((slot.type === 'age') !== (sealed !== undefined)) {
@@ -53,9 +60,19 @@ export class NewSecrets {
   }
 }
 
+/** What a recovery slot is for is a day that nobody plans. */
+export function refuseLimitedRecovery(
+  type: SlotType,
+  { notAfter, window }: Pick<SlotFacts, 'notAfter' | 'window'>,
+): void {
+  if (type !== 'recovery' || (notAfter === undefined && window === undefined)) return;
+  throw new Failure('usage', 'a recovery slot has no end and no window', {
+    hint: 'give those to slots of other types',
+  });
+}
 /** A client that loses its share, or the server's copy of one that is rolled back, must not be the end of the data. */
 export function refuseWithoutRecovery(slots: readonly SlotRow[], where: string): void {
-  if (slots.some(({ type }) => type === 'recovery')) return;
+  if (slots.some(isRecovery)) return;
   throw new Failure('conflict', `${where}: a split slot needs a recovery slot beside it`, {
     hint: 'add that first: scopefs slot add SCOPE --slot recovery --new prompt',
   });

@@ -58,6 +58,7 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     return this;
   }
   override delete(id: ScopeId): boolean {
+    this.#asked.delete(id);
     this.#byPath = undefined;
     return super.delete(id);
   }
@@ -68,6 +69,25 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     record.path = path;
     this.#byPath = undefined;
     return true;
+  }
+
+  readonly #asked = new Map<ScopeId, number>();
+  /** Somebody asks for these scopes to be locked, with all below them. */
+  lockAsked(scopes: readonly ScopeId[]): void {
+    for (const id of scopes) this.#asked.set(id, (this.#asked.get(id) ?? 0) + 1);
+  }
+  /** Another number after each lock that was asked for it: what began before that must not unlock it. */
+  locksAsked(id: ScopeId): number {
+    let count = 0;
+    for (let at: ScopeId | undefined = id; at !== undefined; at = this.get(at)?.parent) {
+      count += this.#asked.get(at) ?? 0;
+    }
+    return count;
+  }
+  /** @throws Failure busy */
+  refuseLocked(id: ScopeId, asked: number): void {
+    if (this.locksAsked(id) === asked) return;
+    throw new Failure('busy', `${this.fullPath(id)} was locked meanwhile`, { hint: 'unlock it again' });
   }
 
   /** Whether a scope is one of these, or below one. */

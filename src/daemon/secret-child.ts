@@ -38,13 +38,18 @@ export async function inChild(
   lengths: readonly number[],
   given: readonly Secret[] = [],
 ): Promise<{ answer: ChildAnswer; secrets: Secret[] }> {
-  const [outRead, outWrite] = pipe();
-  const [inRead, inWrite] = pipe();
-  const open = new Set([outRead, outWrite, inRead, inWrite]);
+  const open = new Set<number>();
   const shut = (...fds: number[]): void => {
     for (const fd of fds) if (open.delete(fd)) close(fd);
   };
   try {
+    const opened = (): [number, number] => {
+      const ends = pipe();
+      for (const fd of ends) open.add(fd);
+      return ends;
+    };
+    const [outRead, outWrite] = opened();
+    const [inRead, inWrite] = opened();
     const child = spawn(
       process.execPath,
       [

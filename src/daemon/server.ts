@@ -19,6 +19,7 @@ import type { CoreData, CoreEvent } from './messages.js';
 import { nativeTransport } from './native-transport.js';
 import { unreadScopes } from './scope-paths.js';
 import { leftovers, unlinkAside } from './shredder.js';
+import { SECRETS } from './slot-services.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { type ServiceContext, VolumeService } from './volume-service.js';
 
@@ -72,7 +73,7 @@ let mountedHere: (() => Promise<number>) | undefined;
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
-  const memory = new SecretMemory(4096);
+  const memory = new SecretMemory(SECRETS);
   const suite = suites[vault.suite].make(memory);
   const secret = readRootSecret(memory);
   const store = Store.serve(vaultPaths(vault.path, argument.store).store);

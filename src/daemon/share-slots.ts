@@ -42,6 +42,12 @@ export function inputOf(secret: Secret): SecretInput {
   return input;
 }
 
+/** An edited tag may have any length. */
+function sameTag(tag: Buffer, share: Share): boolean {
+  const own = tagOf(share);
+  return tag.length === own.length && timingSafeEqual(tag, own);
+}
+
 /** Split and threshold slots: their secrets are never given, but follow from shares. */
 export class ShareSlots {
   readonly #services: SlotServices;
@@ -126,14 +132,15 @@ export class ShareSlots {
   }
 
   /**
-   * What a text of shares gives: undefined where one is wrong. `keep`: those of a threshold slot wait for others.
+   * What a text of shares gives: undefined where one is wrong. `terms`: those of a threshold slot wait for others that are
+   * brought for the same; undefined: they do not wait.
    * @throws Failure pending where more shares are needed; bad_key where a share was replaced long ago
    */
   async secret(
     scope: ScopeId,
     { slots }: ScopeSecretRows,
     text: SecretInput,
-    keep: boolean,
+    terms: string | undefined,
     peer: Peer,
   ): Promise<FromShares | undefined> {
     let left = readShares(text, this.#services.memory);
@@ -158,14 +165,14 @@ export class ShareSlots {
       const known = tagsOf(tags);
       const right = (share: Share): boolean => {
         const tag = known[share.number - 1];
-        return tag !== undefined && timingSafeEqual(tag, tagOf(share));
+        return tag !== undefined && sameTag(tag, share);
       };
       if (!left.every(right)) return undefined;
       let shares = left;
-      if (keep) {
+      if (terms !== undefined) {
+        shares = this.#collect(scope, slot, shares, needed, terms);
         // Kept there, and wiped there.
         left = [];
-        shares = this.#collect(scope, slot, shares, needed);
       }
       const numbers = [...new Set(shares.map(({ number }) => number))];
       if (numbers.length < needed) {
@@ -189,7 +196,7 @@ export class ShareSlots {
     const row = store.shares.get(scope, slot.number, share.number);
     if (row === undefined) return undefined;
     if (row.sealed !== undefined) return this.#shares.open(this.#context(scope), share, row.sealed);
-    if (!timingSafeEqual(row.tag, tagOf(share))) return undefined;
+    if (!sameTag(row.tag, share)) return undefined;
     const detail = `share ${share.number} of slot ${slot.number}, which a later one replaced`;
     await this.#audit.write(
       { event: 'share_replay', result: 'bad_key', scope, slot: slot.number, detail },
@@ -205,11 +212,23 @@ export class ShareSlots {
     );
   }
 
-  /** All shares of the slot that are there; @throws pending where these are not enough. */
-  #collect(scope: ScopeId, slot: SlotRow, shares: readonly Share[], needed: number): Share[] {
-    const { numbers, left } = this.#pending.add(scope, slot.number, shares);
-    if (numbers.length >= needed) return this.#pending.of(scope, slot.number);
+  /** Takes shares over: all of the slot that are there; @throws pending where these are not enough. */
+  #collect(scope: ScopeId, slot: SlotRow, shares: Share[], needed: number, terms: string): Share[] {
+    const added = this.#pending.add(scope, slot.number, shares, terms);
+    if ('others' in added) {
+      throw new Failure(
+        'conflict',
+        `shares of ${this.#pathOf(scope)} wait for ${added.others}, not for ${terms}`,
+        {
+          hint: 'ask for the same, or lock the scope: then they are forgotten',
+        },
+      );
+    }
+    shares.length = 0;
+    // Also where there are enough: what follows may fail.
     this.#expireLater();
+    const { numbers, left } = added;
+    if (numbers.length >= needed) return this.#pending.of(scope, slot.number);
     const expires = new Date(systemClock.wall() + left).toISOString();
     throw new Failure(
       'pending',
@@ -227,10 +246,13 @@ export class ShareSlots {
     this.#pending.forget(which);
   }
 
-  /** The share after one, and its row where it is the first time that somebody asks. The caller wipes its value. */
+  /** The share after one, and its row where there is none yet that it opens. The caller wipes its value. */
   next(scope: ScopeId, share: Share, secret: Secret): { share: Share; row: ShareRow | undefined } {
-    const next = this.#shares.next(this.#context(scope), share, secret);
-    const known = this.#services.store.shares.get(scope, share.slot, next.number) !== undefined;
-    return { share: next, row: known ? undefined : this.#shares.seal(this.#context(scope), next, secret) };
+    const context = this.#context(scope);
+    const next = this.#shares.next(context, share, secret);
+    const sealed = this.#services.store.shares.get(scope, share.slot, next.number)?.sealed;
+    const opened = sealed === undefined ? undefined : this.#shares.open(context, next, sealed);
+    opened?.wipe();
+    return { share: next, row: opened === undefined ? this.#shares.seal(context, next, secret) : undefined };
   }
 }

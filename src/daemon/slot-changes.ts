@@ -11,12 +11,17 @@ import { type Secret, SecretInput } from '../libc/memory.js';
 import type { EpochRow, ScopeSecretRows, SlotRow } from '../store/rows.js';
 import type { AuditLog } from './audit-log.js';
 import { EpochAdvance, type NewSlot, seconds } from './epoch-advance.js';
-import { type NewSecrets, refuseRootWindow, refuseWithoutRecovery } from './new-secrets.js';
+import {
+  type NewSecrets,
+  refuseLimitedRecovery,
+  refuseRootWindow,
+  refuseWithoutRecovery,
+} from './new-secrets.js';
 import type { ParentSlots } from './parent-slots.js';
 import type { ScopeRows } from './scope-rows.js';
 import { slotCopyOf } from './slot-copies.js';
 import { missingView, refuseLast, type SlotNames } from './slot-names.js';
-import { type SlotServices, storeKeyOf } from './slot-services.js';
+import { MOST_EPOCHS, type SlotServices, storeKeyOf } from './slot-services.js';
 import type { CoreCalls } from './transport.js';
 import type { Turns } from './turns.js';
 
@@ -81,6 +86,7 @@ export class SlotChanges {
         const { parent } = rows.scope;
         if (type === 'split') refuseWithoutRecovery(rows.slots, this.#pathOf(scope));
         refuseRootWindow(rows, wanted.window);
+        refuseLimitedRecovery(type, wanted);
         const { input, facts, row, shares } = await this.#newSecrets.of(
           scope,
           parent,
@@ -124,6 +130,7 @@ export class SlotChanges {
         this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
         const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
         refuseRootWindow(rows, window);
+        refuseLimitedRecovery(slot.type, { window });
         const { number } = slot;
         const parameters = encodeParameters({ ...readParameters(slot), window });
         const changed = { ...slot, parameters };
@@ -145,6 +152,7 @@ export class SlotChanges {
   remove(scope: ScopeId, reference: string, peer: Peer): Promise<SlotChangeView> {
     return this.#turns.take(scope, () =>
       this.#rows.withSecret(scope, async (secret, rows) => {
+        this.#refuseManyEpochs(scope, rows);
         const damaged = this.#secrets.damaged(this.#rows.context(scope), rows, secret);
         const slot = this.#names.find(scope, rows.slots, damaged, reference);
         // What is damaged goes when one of them is named, all at once: none opens anything. Never beside a whole one,
@@ -174,6 +182,7 @@ export class SlotChanges {
   ): Promise<Issued<SlotChangeView>> {
     return this.#turns.take(scope, () =>
       this.#rows.withSecret(scope, async (secret, rows) => {
+        this.#refuseManyEpochs(scope, rows);
         const damaged = this.#secrets.damaged(this.#rows.context(scope), rows, secret);
         const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
         this.#refuseDamaged(
@@ -286,6 +295,17 @@ export class SlotChanges {
     await this.#core.call({ op: 'slotCopy', scope, bytes });
   }
 
+  /** All of them are opened with a scope. What a parent's new epoch begins below it is not refused. */
+  #refuseManyEpochs(scope: ScopeId, { epochs }: ScopeSecretRows): void {
+    if (epochs.length < MOST_EPOCHS) return;
+    throw new Failure(
+      'conflict',
+      `${this.#pathOf(scope)} has had ${epochs.length} epochs: no more are begun`,
+      {
+        hint: 'move its files to a new scope',
+      },
+    );
+  }
   #refuseDamaged(scope: ScopeId, damaged: readonly number[]): void {
     if (damaged.length === 0) return;
     const which = damaged.map((number) => `slot ${number}`).join(', ');

@@ -1,11 +1,11 @@
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotView } from '../control/schemas.js';
-import { readParameters, tagsOf } from '../keyring/slot-facts.js';
+import { readParameters, type SlotFacts, tagsOf } from '../keyring/slot-facts.js';
 import { StoreKey } from '../keyring/store-key.js';
 import { windowText } from '../keyring/windows.js';
 import type { Secret } from '../libc/memory.js';
-import type { SlotRow, SlotType } from '../store/rows.js';
+import type { SlotRow } from '../store/rows.js';
 import { type SlotServices, storeKeyOf } from './slot-services.js';
 
 const NO_FACTS = { not_after: null, window: null, sealed: null, shares: null, threshold: null } as const;
@@ -105,9 +105,26 @@ export function missingView(number: number): SlotView {
   return { number, type: null, label: null, created: null, ...NO_FACTS, status: 'missing' };
 }
 
+function factsOf(slot: SlotRow): SlotFacts | undefined {
+  try {
+    return readParameters(slot);
+  } catch {
+    return undefined;
+  }
+}
+/** It opens its scope for ever. */
+function isLasting(slot: SlotRow): boolean {
+  const facts = factsOf(slot);
+  return facts !== undefined && facts.notAfter === undefined;
+}
+/** A recovery slot that always opens; drafts gave them ends and windows too. */
+export function isRecovery(slot: SlotRow): boolean {
+  return slot.type === 'recovery' && isLasting(slot) && factsOf(slot)?.window === undefined;
+}
+
 /** Keeps somebody from locking everybody out by mistake. */
 export function refuseLast(
-  slot: { readonly number: number; readonly type: SlotType | undefined },
+  slot: SlotRow | { readonly number: number; readonly type: undefined },
   left: readonly SlotRow[],
   isDamaged: boolean,
   path: string,
@@ -117,9 +134,15 @@ export function refuseLast(
       hint: 'add another first: scopefs slot add',
     });
   }
-  if (!isDamaged && slot.type === 'recovery' && !left.some(({ type }) => type === 'recovery')) {
+  if (isDamaged || slot.type === undefined) return;
+  if (isRecovery(slot) && !left.some(isRecovery)) {
     throw new Failure('conflict', `slot ${slot.number} is the last recovery slot of ${path}`, {
       hint: 'add another recovery slot first: scopefs slot add --slot recovery',
+    });
+  }
+  if (isLasting(slot) && !left.some(isLasting)) {
+    throw new Failure('conflict', `slot ${slot.number} is the last one of ${path} that has no end`, {
+      hint: 'add another without --not-after first: scopefs slot add',
     });
   }
 }

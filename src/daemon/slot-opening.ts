@@ -57,7 +57,13 @@ export class SlotOpening {
     const opened = await this.#attempt(scope, peer, event, async () => {
       if (key === 'parent') return this.#openByParent(scope, rows);
       if (key instanceof SecretInput) return this.#secrets.open(this.#context(scope), rows, key);
-      const given = await this.#shares.secret(scope, rows, key.shares, event === 'unlock', peer);
+      const given = await this.#shares.secret(
+        scope,
+        rows,
+        key.shares,
+        event === 'unlock' ? key.terms : undefined,
+        peer,
+      );
       if (given === undefined) return undefined;
       used = given.share;
       const input = inputOf(given.secret);
@@ -127,7 +133,7 @@ export class SlotOpening {
     peer: Peer,
   ): Promise<{ slot: SlotRow; shares: SecretInput }> {
     const { slot, secret, share } = await this.#attempt(scope, peer, 'share_renew', async () =>
-      this.#shares.secret(scope, rows, text, false, peer),
+      this.#shares.secret(scope, rows, text, undefined, peer),
     );
     if (share === undefined) {
       secret.wipe();
@@ -142,7 +148,8 @@ export class SlotOpening {
       await store.commit(() => {
         store.shares.retireBefore(scope, number, share.number);
         if (next.row !== undefined) store.shares.put(scope, number, next.row);
-        const detail = `share ${next.share.number}`;
+        // Asked for again: a lost reply, or somebody else who has the present one.
+        const detail = `share ${next.share.number}${next.row === undefined ? ' again' : ''}`;
         this.#audit.record({ event: 'share_renew', result: 'ok', scope, slot: number, detail }, peer);
       });
       return { slot, shares: writeShares([next.share]) };

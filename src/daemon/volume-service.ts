@@ -228,6 +228,8 @@ export class VolumeService implements ControlService {
     this.#leases.spent(scope, lease, over, used);
   }
   locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
+    const ids = receipts.map(({ scope }) => scope);
+    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, ids));
     return this.#receipts.of(receipts);
   }
 
@@ -238,6 +240,7 @@ export class VolumeService implements ControlService {
     wait: number | undefined,
     limit: number,
   ): Promise<ReceiptView[]> {
+    this.#scopes.lockAsked(scopes);
     this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, scopes));
     let holders: HolderView[] = [];
     let left = scopes;

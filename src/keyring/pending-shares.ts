@@ -10,6 +10,8 @@ const MOST = 32;
 interface Waiting {
   readonly scope: ScopeId;
   readonly set: string;
+  /** What whoever brought them asked for: nobody makes something else of them. */
+  readonly terms: string;
   readonly shares: Map<number, Share>;
   until: number;
 }
@@ -23,17 +25,29 @@ export class PendingShares {
     this.#clock = clock;
   }
 
-  /** Takes verified shares of one slot over; which numbers are there, and for how long (ms). */
-  add(scope: ScopeId, slot: number, shares: readonly Share[]): { numbers: number[]; left: number } {
+  /**
+   * Takes verified shares of one slot over; which numbers are there, and for how long (ms). Or the terms on which others
+   * were brought, where these differ: then none is taken.
+   */
+  add(
+    scope: ScopeId,
+    slot: number,
+    shares: readonly Share[],
+    terms: string,
+  ): { numbers: number[]; left: number } | { others: string } {
     this.expire();
     const key = `${scope} ${slot}`;
+    const before = this.#waiting.get(key);
+    if (before !== undefined && before.set === shares[0]?.set && before.terms !== terms) {
+      return { others: before.terms };
+    }
     for (const share of shares) {
       let entry = this.#waiting.get(key);
       if (entry !== undefined && entry.set !== share.set) {
         this.#drop(key);
         entry = undefined;
       }
-      entry ??= { scope, set: share.set, shares: new Map(), until: 0 };
+      entry ??= { scope, terms, set: share.set, shares: new Map(), until: 0 };
       this.#waiting.set(key, entry);
       entry.shares.get(share.number)?.value.wipe();
       entry.shares.set(share.number, share);

@@ -54,6 +54,12 @@ test('the next share is the same whenever it is asked for, another for each numb
   }
 });
 
+/** Which numbers are there. */
+function add(pending: PendingShares, scope: ScopeId, slot: number, brought: Share[], terms = 'any') {
+  const added = pending.add(scope, slot, brought, terms);
+  return 'numbers' in added ? { numbers: added.numbers } : { numbers: [], others: added.others };
+}
+
 function waiting() {
   let now = 1_000;
   const pending = new PendingShares({ boottime: () => now, wall: () => now });
@@ -67,9 +73,9 @@ test('shares wait for others, each once, and are forgotten ten minutes after the
   const before = memory.used;
   const { pending, pass } = waiting();
   const { scope } = context;
-  t.same(pending.add(scope, 3, [share(2)]).numbers, [2]);
+  t.same(add(pending, scope, 3, [share(2)]).numbers, [2]);
   pass(SHARES_LAST_MS - 1);
-  t.same(pending.add(scope, 3, [share(1), share(2)]).numbers, [1, 2], 'a second copy is no second share');
+  t.same(add(pending, scope, 3, [share(1), share(2)]).numbers, [1, 2], 'a second copy is no second share');
   pass(SHARES_LAST_MS - 1);
   t.equal(pending.expire(), 1, 'when to look again');
   pass(1);
@@ -82,14 +88,23 @@ test('shares of an earlier set, and those of a locked scope, are forgotten; othe
   const before = memory.used;
   const { pending } = waiting();
   const other = freshId<ScopeId>();
-  pending.add(context.scope, 3, [share(1)]);
-  t.same(pending.add(context.scope, 3, [{ ...share(2), set: 'ffeeddccbbaa9988' }]).numbers, [2]);
-  pending.add(other, 3, [share(5)]);
+  add(pending, context.scope, 3, [share(1)]);
+  t.same(add(pending, context.scope, 3, [{ ...share(2), set: 'ffeeddccbbaa9988' }]).numbers, [2]);
+  add(pending, other, 3, [share(5)]);
   pending.forget((scope) => scope === context.scope);
   t.same(pending.of(context.scope, 3), []);
   t.equal(pending.of(other, 3)[0]?.number, 5);
   pending.forget((scope) => scope === other);
   t.equal(memory.used, before);
-  for (let i = 0; i < 40; i++) pending.add(freshId<ScopeId>(), 0, [share(1)]);
+  for (let i = 0; i < 40; i++) add(pending, freshId<ScopeId>(), 0, [share(1)]);
   t.ok(memory.used - before <= 32, 'at most 32 scopes are waited for');
+});
+
+test('shares that were brought for some callers alone open for nobody else', async (t) => {
+  const { pending } = waiting();
+  const { scope } = context;
+  add(pending, scope, 3, [share(1)], 'uid:1000, read-only');
+  t.same(add(pending, scope, 3, [share(2)], 'any'), { numbers: [], others: 'uid:1000, read-only' });
+  t.same(add(pending, scope, 3, [share(2)], 'uid:1000, read-only').numbers, [1, 2]);
+  pending.forget(() => true);
 });

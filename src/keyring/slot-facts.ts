@@ -69,7 +69,8 @@ export function readParameters(slot: SlotRow): SlotParameters {
   if ((slot.type === 'split' || slot.type === 'threshold') !== (set !== undefined)) throw damaged();
   const shared = slot.type === 'threshold';
   if (shared !== (needed !== undefined) || shared !== (tags !== undefined)) throw damaged();
-  if (shared && (needed as number) > tagsOf(tags as string).length) throw damaged();
+  const count = tags === undefined ? 0 : tagsOf(tags).length;
+  if (shared && ((needed as number) < 2 || (needed as number) > count)) throw damaged();
   if (!text(parsed.window, /^/)) throw damaged();
   let window: WindowTerms | undefined;
   try {

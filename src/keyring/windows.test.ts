@@ -30,6 +30,8 @@ test('a window is read and written in one form; anything else is refused by name
     'at:02:00,for:15s',
     'at:02:00,for:15m,days:',
     'at:02:00,for:15m,days:monday',
+    'at:02:00,for:15m,days:mon-fri-sun',
+    'at:02:00,for:15m,days:mon-',
     'at:02:00,for:15m,uses:0',
     'at:02:00,for:15m,uses:1.5',
     'at:02:00,for:15m,zone:Mars/Olympus',

@@ -31,10 +31,10 @@ const wrong = (part: string): Failure =>
 function parseDays(part: string, text: string): number[] {
   const found = new Set<number>();
   for (const range of text.split('+')) {
-    const [first, last = first] = range
-      .split('-', 2)
+    const [first, last = first, ...more] = range
+      .split('-')
       .map((day) => (DAYS as readonly string[]).indexOf(day) + 1);
-    if (first === undefined || last === undefined || first === 0 || last === 0) throw wrong(part);
+    if (!first || !last || more.length > 0) throw wrong(part);
     // sat-mon goes over the week's end.
     for (let day = first; ; day = (day % 7) + 1) {
       found.add(day);

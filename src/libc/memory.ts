@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import { check, errno } from '../base/errno.js';
+import { Failure } from '../base/failure.js';
 import { type Address, addressOf, arrayBufferAt, libcFunction, result, viewAt } from './ffi.js';
 
 const mmapCall = libcFunction('mmap', 'p', 'ppiiil');
@@ -125,7 +126,11 @@ export class SecretMemory {
   /** A slot for at most 64 bytes. It holds garbage until it is written. */
   allocate(length: number): Secret {
     const secret = this.#take(length);
-    if (secret === undefined) throw new Error('secret memory is full');
+    if (secret === undefined) {
+      throw new Failure('busy', 'secret memory is full', {
+        hint: 'try again when fewer scopes are being unlocked',
+      });
+    }
     return secret;
   }
   /** As {@link allocate}, for what others make many of; undefined where only the reserve is free. */

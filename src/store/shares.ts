@@ -19,7 +19,10 @@ export class ShareTable {
   readonly #forget;
 
   constructor(db: Db) {
-    this.#put = db.prepare('INSERT INTO shares (scope, slot, number, sealed, tag) VALUES (?, ?, ?, ?, ?)');
+    this.#put = db.prepare(
+      `INSERT INTO shares (scope, slot, number, sealed, tag) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (scope, slot, number) DO UPDATE SET sealed = excluded.sealed, tag = excluded.tag`,
+    );
     this.#get = db.prepare<[Buffer, number, number], RawShare>(
       'SELECT number, sealed, tag FROM shares WHERE scope = ? AND slot = ? AND number = ?',
     );
@@ -29,6 +32,7 @@ export class ShareTable {
     this.#forget = db.prepare('DELETE FROM shares WHERE scope = ? AND slot = ? AND number < ?');
   }
 
+  /** In place of one of its number, which nothing opens. */
   put(scope: ScopeId, slot: number, row: ShareRow): void {
     this.#put.run(idBytes(scope), slot, row.number, row.sealed ?? null, row.tag);
   }
