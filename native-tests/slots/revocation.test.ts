@@ -178,7 +178,7 @@ test('a scope that has had 2,000 epochs begins no more: all of them are opened w
     ['rotate', 'a', '0', '--new', `file:${vault.keyFile}`],
   ]) {
     const refused = vault.cli('slot', ...args);
-    t.equal(refused.status, 8, args[0]);
+    t.equal(refused.status, 8, String(args[0]));
     t.match(refused.stderr, /2001 epochs/);
   }
   db.exec('DELETE FROM epochs WHERE epoch < 0');
