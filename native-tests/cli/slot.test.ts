@@ -130,10 +130,12 @@ test('a CLI that is killed leaves no half-made slot or scope', async (t) => {
   for (let delay = 0; delay < 700; delay += 70) {
     const child = vault.startProcess('slot', 'add', 'a', '--new', `file:${secret}`);
     const second = vault.startProcess('create', `scope-${delay}`, '--with', `file:${secret}`);
+    // From the beginning: a fast one ends before it is killed.
+    const ended = [child, second].map((each) => new Promise((resolve) => each.once('close', resolve)));
     await new Promise((resolve) => setTimeout(resolve, delay));
     child.kill('SIGKILL');
     second.kill('SIGKILL');
-    await Promise.all([child, second].map((each) => new Promise((resolve) => each.once('close', resolve))));
+    await Promise.all(ended);
   }
   await new Promise((resolve) => setTimeout(resolve, 1500));
   const { slots } = JSON.parse(vault.cli('slot', 'list', 'a', '--json').stdout) as {

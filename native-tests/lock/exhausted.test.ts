@@ -41,5 +41,11 @@ test('open files keep nobody from locking: callers of the socket and other scope
   t.equal(readFileSync(rig.path('b/file'), 'utf8'), 'of the other scope');
   await rig.unlock('/a');
   t.equal(readFileSync(rig.path('a/7'), 'utf8'), '7');
+  const second = rig.probe();
+  for (let i = 0; i < opened.length / 2; i++) {
+    const { n } = await second.call('open', { path: rig.path(`a/${i}`) });
+    if (n < 0) t.fail(`what the first holds dead takes descriptors: ${n} at ${i}`);
+    else if ((await second.call('read', { fd: n, length: 10 })).text !== String(i)) t.fail(`file ${i}`);
+  }
   t.equal(await exitStatus(rig.client.lockAll({})), 0);
 });

@@ -97,7 +97,6 @@ export class CommandContext {
     const shares = new SecretInput();
     const sink = source.share === undefined ? undefined : new ShareSink(source.share, count);
     let made: { input: SecretInput; sealed?: string } | undefined;
-    let stored = false;
     try {
       const toOutput = source.share === '-' || source.share === 'fd:1';
       if (toOutput && this.output.json) {
@@ -110,12 +109,11 @@ export class CommandContext {
           ? ((await source.make?.()) ?? { input: await this.read(source, what, true) })
           : { input: new SecretInput() };
       const done = await use(made.input, made.sealed, shares);
-      stored = true;
       this.output.outputTaken = toOutput;
       for (const path of written(sink, shares)) this.output.note(`wrote ${path}`);
       return done;
     } finally {
-      if (!stored) sink?.abandon();
+      sink?.abandon();
       made?.input.wipe();
       shares.wipe();
     }

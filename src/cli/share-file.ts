@@ -9,6 +9,7 @@ import {
   openSync,
   realpathSync,
   renameSync,
+  rmSync,
   statSync,
   unlinkSync,
   writeSync,
@@ -186,20 +187,18 @@ export class ShareSink {
       at = end;
       if (path === undefined) {
         for (let done = 0; done < text.length; ) done += writeSync(fd, text, done, text.length - done);
-      } else {
-        write(fd, text, 0);
-        closeSync(fd);
-      }
+      } else write(fd, text, 0);
     }
-    return this.#targets.flatMap(({ path }) => path ?? []);
+    const files = this.#targets.splice(0).filter(({ path }) => path !== undefined);
+    for (const { fd } of files) closeSync(fd);
+    return files.flatMap(({ path }) => path ?? []);
   }
-  /** Nothing came: no empty file stays. */
+  /** Nothing came, or it could not be written: no file without a share stays. */
   abandon(): void {
-    for (const { fd, path } of this.#targets) {
+    for (const { fd, path } of this.#targets.splice(0)) {
       if (path === undefined) continue;
+      rmSync(path, { force: true });
       closeSync(fd);
-      unlinkSync(path);
     }
-    this.#targets.length = 0;
   }
 }

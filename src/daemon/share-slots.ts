@@ -227,13 +227,22 @@ export class ShareSlots {
     shares.length = 0;
     // Also where there are enough: what follows may fail.
     this.#expireLater();
-    const { numbers, left } = added;
+    const { numbers, fresh, left } = added;
     if (numbers.length >= needed) return this.#pending.of(scope, slot.number);
     const expires = new Date(systemClock.wall() + left).toISOString();
     throw new Failure(
       'pending',
       `${numbers.length} of ${needed} shares of ${this.#pathOf(scope)} are here (${numbers.join(', ')})`,
-      { details: { slot: slot.number, needed, have: numbers, expires, expires_seconds: left / 1000 } },
+      {
+        details: {
+          slot: slot.number,
+          needed,
+          have: numbers,
+          new: fresh,
+          expires,
+          expires_seconds: left / 1000,
+        },
+      },
     );
   }
   #expireLater(): void {

@@ -191,7 +191,9 @@ export class SlotOpening {
       const { code, message, hint, details } = error;
       if (code === 'bad_key') this.#throttle.wrong(scope, peer.uid);
       const told = code === 'integrity' || code === 'pending' ? { detail: message } : {};
-      await this.#audit.write({ event, result: code, scope, ...told }, peer);
+      // Nothing was tried, or nothing is new: rows without end would fill the disk.
+      const tried = code !== 'usage' && details?.new !== false;
+      if (tried) await this.#audit.write({ event, result: code, scope, ...told }, peer);
       if (code !== 'integrity') throw error;
       throw new Failure('integrity', `${path}: ${message}`, {
         hint,

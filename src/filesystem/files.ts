@@ -64,10 +64,10 @@ export class Files {
     return file;
   }
 
-  /** Closes a file without handles: somebody may have opened it again meanwhile. */
+  /** Closes a file without handles (somebody may have opened it again meanwhile), or one that a lock has killed. */
   end(file: OpenFile): void {
     const { files, table } = this.#volume;
-    if (file.opens > 0 || file.closed) return;
+    if (file.closed || (file.opens > 0 && !file.dead)) return;
     if (files.get(file.slot) === file) files.delete(file.slot);
     file.close();
     // Mapped pages were written before the kernel let go of the file (fuse_vma_close): none is dirty now.

@@ -36,6 +36,31 @@ test('the order of a lock: flush what may be dirty, drop names and pages, wipe, 
   t.equal(rig.core.scope(scope)?.keys, undefined);
 });
 
+test('a lock gives the descriptors of open files back, whoever still holds them', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const scope = rig.createScope('alice', 1);
+  const alice = rig.walk('alice');
+  rig.put(alice, 'f', 'content');
+  rig.lock(scope);
+  rig.unlock(scope, 1);
+  const before = disk.openHandles;
+  const again = rig.walk('alice');
+  const found = nodeOf(rig.lookup(again, 'f'));
+  const { handle } = rig.open(found) as { handle: number };
+  t.same((rig.read(found, handle, 0, 4) as { data: Buffer }).data, Buffer.from('cont'));
+  const files = [{ node: found, handle }, ...['g', 'h'].map((name) => rig.create(again, name) as Opened)];
+  t.ok(disk.openHandles >= before + 3);
+  rig.lock(scope);
+  t.ok(disk.openHandles <= before, `${disk.openHandles} of ${before}`);
+  rig.unlock(scope, 1);
+  for (const one of files) {
+    t.match(rig.read(one.node, one.handle, 0, 4), { error: 'ENOKEY' });
+    rig.release(one.handle);
+  }
+  t.equal(rig.get(nodeOf(rig.lookup(rig.walk('alice'), 'f'))).toString(), 'content');
+});
+
 test('after a lock everything answers ENOKEY, and stays dead after the next unlock', async (t) => {
   const rig = new Rig(new MemoryDisk());
   const scope = rig.createScope('alice', 1);

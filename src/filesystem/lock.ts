@@ -240,8 +240,8 @@ export class LockRun {
       this.#jobs++;
       file.queue.whenIdle(() => {
         this.#jobs--;
-        // One that stayed because its last write-back failed has no handle that would close it.
-        if (file.opens === 0) this.#files.end(file);
+        // Whoever keeps its handles open must not keep descriptors from others.
+        this.#files.end(file);
       });
     }
     aside.wipe(scope);

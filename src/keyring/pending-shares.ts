@@ -26,21 +26,22 @@ export class PendingShares {
   }
 
   /**
-   * Takes verified shares of one slot over; which numbers are there, and for how long (ms). Or the terms on which others
-   * were brought, where these differ: then none is taken.
+   * Takes verified shares of one slot over; which numbers are there, whether one is new, and for how long (ms). Or the terms
+   * on which others were brought, where these differ: then none is taken.
    */
   add(
     scope: ScopeId,
     slot: number,
     shares: readonly Share[],
     terms: string,
-  ): { numbers: number[]; left: number } | { others: string } {
+  ): { numbers: number[]; fresh: boolean; left: number } | { others: string } {
     this.expire();
     const key = `${scope} ${slot}`;
     const before = this.#waiting.get(key);
     if (before !== undefined && before.set === shares[0]?.set && before.terms !== terms) {
       return { others: before.terms };
     }
+    let fresh = false;
     for (const share of shares) {
       let entry = this.#waiting.get(key);
       if (entry !== undefined && entry.set !== share.set) {
@@ -49,13 +50,14 @@ export class PendingShares {
       }
       entry ??= { scope, terms, set: share.set, shares: new Map(), until: 0 };
       this.#waiting.set(key, entry);
+      fresh ||= !entry.shares.has(share.number);
       entry.shares.get(share.number)?.value.wipe();
       entry.shares.set(share.number, share);
       entry.until = this.#clock.boottime() + SHARES_LAST_MS;
     }
     if (this.#waiting.size > MOST) this.#drop([...this.#waiting.keys()][0] as string);
     const numbers = [...(this.#waiting.get(key)?.shares.keys() ?? [])].sort((a, b) => a - b);
-    return { numbers, left: SHARES_LAST_MS };
+    return { numbers, fresh, left: SHARES_LAST_MS };
   }
   /** The shares of a slot that are here; they stay until they are forgotten. */
   of(scope: ScopeId, slot: number): Share[] {
