@@ -194,6 +194,13 @@ export const problemSchema = z.looseObject({
 export type Problem = z.infer<typeof problemSchema>;
 
 /** Query parameters: strings on the wire. */
+const digits = /^[0-9]{1,9}$/;
+/** Digits alone: not `1e1`, ` 5` or nothing at all. */
+const integer = (least: number, most: number) =>
+  z.preprocess(
+    (text) => (typeof text === 'string' && digits.test(text) ? Number(text) : text),
+    z.int().min(least).max(most),
+  );
 const duration = z.string().regex(/^[0-9]{1,9}[smhd]$/, 'a duration like 30s, 15m, 2h or 1d');
 /** For example `at:02:00,for:15m,days:mon-fri,zone:Europe/Berlin,uses:1`. */
 const window = z.string().max(200);
@@ -202,8 +209,8 @@ const reason = z.string().max(200);
 const sealed = z.string().regex(/^[A-Za-z0-9+/]{1,11000}={0,2}$/, 'an age file in base64');
 /** threshold: how many shares are made, and how many of them open it. Split and threshold: the body is empty. */
 const sharing = {
-  shares: z.coerce.number().int().min(2).max(16).optional(),
-  threshold: z.coerce.number().int().min(2).max(16).optional(),
+  shares: integer(2, 16).optional(),
+  threshold: integer(2, 16).optional(),
 };
 /** `parent`: its secret comes from the unlocked parent scope, the body is empty. `share`: the body is shares, a line each. */
 const whence = z.enum(['parent', 'share']).optional();
@@ -227,7 +234,7 @@ export const queries = {
   setWindow: z.strictObject({ window: window.optional() }),
   rotateSlot: z.strictObject({ sealed: sealed.optional(), ...sharing }),
   testSlot: z.strictObject({ with: whence }),
-  audit: z.strictObject({ limit: z.coerce.number().int().min(1).max(10_000).optional() }),
+  audit: z.strictObject({ limit: integer(1, 10_000).optional() }),
   createLease: z.strictObject({
     scope: z.string().min(1).max(4096),
     ttl: duration.optional(),
@@ -237,7 +244,7 @@ export const queries = {
     idle: duration.optional(),
     until: z.iso.datetime({ offset: true }).optional(),
     /** End it with that process. */
-    pid: z.coerce.number().int().min(1).max(4_194_304).optional(),
+    pid: integer(1, 4_194_304).optional(),
     /** `any`, or some of `uid:N gid:N tree:PID cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
     visible_to: z.string().max(4096).optional(),
     /** Read-only. All leases of a scope have the same. */

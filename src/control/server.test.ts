@@ -407,6 +407,27 @@ test('what is not understood is refused as a problem document', async (t) => {
   }
 });
 
+test('a query parameter counts once, and a number is digits', async (t) => {
+  const { path, service } = await serve(t);
+  for (const query of [
+    'limit=5&limit=6',
+    'limit=1e1',
+    'limit=%205',
+    'limit=0x5',
+    'limit=',
+    'limit=5.0',
+    'limit=0',
+    'limit=10001',
+  ]) {
+    const { status, body } = await raw(path, 'GET', `/v1/audit?${query}`);
+    t.equal(status, 400, query);
+    t.match(body.detail, /wrong query parameter: limit/, query);
+  }
+  t.same(service.asked, []);
+  t.equal((await raw(path, 'GET', '/v1/audit?limit=10000')).status, 200);
+  t.same(service.asked, [10_000]);
+});
+
 test('the socket is born with mode 0600, replaces a stale one and leaves a live one alone', async (t) => {
   const { path, service } = await serve(t);
   t.equal(statSync(path).mode & 0o777, 0o600);

@@ -80,6 +80,8 @@ function readSecret(incoming: IncomingMessage): Promise<SecretInput> {
 }
 
 function query<T extends z.ZodType>(c: Context<Env>, schema: T): z.infer<T> {
+  const twice = Object.entries(c.req.queries()).find(([, values]) => values.length > 1)?.[0];
+  if (twice !== undefined) throw new Failure('usage', `wrong query parameter: ${twice}: more than once`);
   const parsed = schema.safeParse(c.req.query());
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
