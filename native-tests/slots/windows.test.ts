@@ -124,7 +124,6 @@ test('an edited window makes its slot a damaged one; windows survive a rotation;
   t.equal(set('a', 'nightly', '--at', '25:00', '--for', '15m'), 2);
   t.equal(set('a', 'nightly', '--at', '02:00', '--for', '15m', '--zone', 'Mars/Olympus'), 2);
   t.equal(set('a', 'nobody', '--at', '02:00', '--for', '15m'), 4);
-  t.equal(set('/', '0', '--at', '02:00', '--for', '15m'), 2, 'the root scope is a mount’s');
   await rig.lock('/a');
   t.equal(set('a', 'nightly', '--at', '02:00', '--for', '15m'), 3, 'locked');
 });

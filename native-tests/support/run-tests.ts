@@ -68,7 +68,7 @@ function runUnits(): void {
 
 /** Tests that look at nothing but their own vault, and measure no time. */
 const TOGETHER =
-  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|stacked|unaudited-end|under-way|ways-to-read)|daemon\/(suites|signals|service))/;
+  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|stacked|unaudited-end|under-way|ways-to-read)|daemon\/(locked-mount|mount-sources|suites|signals|service))/;
 
 async function runNative(file: string): Promise<void> {
   const started = Date.now();

@@ -31,9 +31,12 @@ export class CommandContext {
     this.output = new Output({ json: options.json === true, quiet: options.quiet === true });
   }
 
+  /** How long to wait for the daemon, in milliseconds. */
+  get timeout(): number {
+    return this.options.timeout === undefined ? 60_000 : parseDuration(this.options.timeout);
+  }
   client(): Promise<Client> {
-    const timeout = this.options.timeout === undefined ? 60_000 : parseDuration(this.options.timeout);
-    return findClient(this.options.host, timeout);
+    return findClient(this.options.host, this.timeout);
   }
 
   /** `--with SRC`, or what an operator at a terminal expects: to be asked. */
@@ -46,6 +49,12 @@ export class CommandContext {
 
   read(source: SecretSource, what: string, confirm = false): Promise<SecretInput> {
     return source.read({ confirm, what, allowPrompt: this.options.input !== false });
+  }
+  /** A source whose secret was read already, where that can be done before there is a daemon to ask. */
+  async readAhead(source: SecretSource, what: string): Promise<SecretSource> {
+    if (source.impliedSlot === 'age' || source.share?.startsWith('file:') === true) return source;
+    const input = await this.read(source, what);
+    return { ...source, read: async () => input };
   }
   /**
    * Calls `use` for each scope with its secret, which is read once, but where a source has another for each scope; `how`

@@ -1,6 +1,6 @@
 import { Failure } from '../base/failure.js';
 import { defaultSuite, suiteNames } from '../crypto/suites.js';
-import { rootSource } from './root-source.js';
+import type { SlotType } from '../store/rows.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
@@ -18,13 +18,24 @@ export function parseSize(text: string): number {
   return Number(match[1]) * { '': 1, K: 1024, M: 1 << 20 }[match[2] as '' | 'K' | 'M'];
 }
 
+/** What is made beside others. */
+function refuse(slot: SlotType): void {
+  if (slot === 'parent') {
+    throw new Failure('usage', 'the root scope has no parent', { hint: 'choose another kind of slot' });
+  }
+  if (slot !== 'split' && slot !== 'threshold') return;
+  throw new Failure('usage', `a vault does not begin with a ${slot} slot: a recovery slot comes before it`, {
+    hint: 'begin with a passphrase or key file, mount it, then add those: scopefs slot add / --slot recovery --new prompt',
+  });
+}
+
 export const init: Verb = (program, run) => {
   program
     .command('init')
     .argument('<vault>', 'directory to make, or an empty one')
     .description('make a new vault with a root scope')
     .option('--with <src>', 'where the secret of the root scope comes from')
-    .option('--slot <type>', 'passphrase, keyfile or recovery (from the source where not given)')
+    .option('--slot <type>', 'passphrase, keyfile, recovery, age or cmd (from the source where not given)')
     .option('--suite <name>', `cipher suite: ${suiteNames.join(' or ')} (what fits the processor)`)
     .option('--chunk-size <size>', 'plaintext bytes sealed together, 4K to 1M', '16K')
     .option('--store <path>', 'put the metadata store here instead of in the vault')
@@ -41,12 +52,20 @@ export const init: Verb = (program, run) => {
           });
         }
         const chunkSize = parseSize(options.chunkSize);
-        const source = rootSource(context, options.with);
+        const source = context.source(options.with);
         const slot = context.slotType(source, options.slot);
-        const input = await context.read(source, 'passphrase of the root scope', true);
-        try {
+        refuse(slot);
+        await context.withNewSecret(source, 'passphrase of the root scope', 0, async (input, sealed) => {
           const { initVault } = await import('../daemon/vault.js');
-          const made = await initVault({ vault, input, slot, suite, chunkSize, store: options.store });
+          const made = await initVault({
+            vault,
+            input,
+            slot,
+            sealed,
+            suite,
+            chunkSize,
+            store: options.store,
+          });
           context.output.result(
             {
               vault: made.path,
@@ -59,9 +78,7 @@ export const init: Verb = (program, run) => {
             () =>
               `made the vault ${made.path}\n  mount it: scopefs mount ${vault} MOUNT --with ${source.text}`,
           );
-        } finally {
-          input.wipe();
-        }
+        });
       }),
     );
 };

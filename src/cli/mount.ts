@@ -1,8 +1,8 @@
 import { Failure } from '../base/failure.js';
+import { Client } from '../control/client.js';
 import { transports } from '../daemon/options.js';
 import { notifyManager } from '../libc/notify.js';
 import { socketPath } from './host.js';
-import { rootSource } from './root-source.js';
 import type { Verb } from './verbs.js';
 
 interface Options {
@@ -14,6 +14,11 @@ interface Options {
   writeback?: boolean;
   transport: string;
 }
+
+const badKey = (vault: string): Failure =>
+  new Failure('bad_key', `that key opens no slot of the root scope of ${vault}`, {
+    hint: 'name the key or passphrase that the vault was made with, or its recovery text: --with SRC',
+  });
 
 export const mount: Verb = (program, run) => {
   program
@@ -56,54 +61,73 @@ export const mount: Verb = (program, run) => {
         // Before anybody is asked for a secret.
         readVault(vault);
         const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
-        const source = options.with === undefined ? undefined : rootSource(context, options.with);
-        const input =
-          source === undefined ? undefined : await context.read(source, 'passphrase of the root scope');
-        try {
-          const mounted = await launch({
-            vault,
-            mountPoint,
-            input,
-            socket: host === undefined ? undefined : socketPath(host),
-            store: options.store,
-            suid: options.suid === true,
-            dev: options.dev === true,
-            writeback: options.writeback === true,
-            transport,
-            foreground: options.foreground === true,
-          });
-          if (mounted.clearedDeadMount) {
-            context.output.note('a dead mount of an earlier daemon was removed first');
+        const what = 'passphrase of the root scope';
+        const source =
+          options.with === undefined
+            ? undefined
+            : await context.readAhead(context.source(options.with), what);
+        let waiting: Failure | undefined;
+        const unlockRoot = async (path: string): Promise<void> => {
+          if (source === undefined) return;
+          const client = new Client(path, context.timeout);
+          try {
+            await context.withSecret(client, source, ['/'], what, (scope, input, how) =>
+              client.createLease(scope, { purpose: 'mount', ...how }, input),
+            );
+          } catch (error) {
+            if (!(error instanceof Failure)) throw error;
+            // The daemon's own hint is of no use without the daemon.
+            if (error.code === 'bad_key') throw badKey(vault);
+            if (error.code !== 'pending') throw error;
+            waiting = error;
           }
-          if (mounted.unclean) {
-            context.output.note('the vault was not unmounted cleanly: files are checked as they are opened');
+        };
+        const mounted = await launch({
+          vault,
+          mountPoint,
+          complete: unlockRoot,
+          socket: host === undefined ? undefined : socketPath(host),
+          store: options.store,
+          suid: options.suid === true,
+          dev: options.dev === true,
+          writeback: options.writeback === true,
+          transport,
+          foreground: options.foreground === true,
+        });
+        if (mounted.clearedDeadMount) {
+          context.output.note('a dead mount of an earlier daemon was removed first');
+        }
+        if (mounted.unclean) {
+          context.output.note('the vault was not unmounted cleanly: files are checked as they are opened');
+        }
+        const { ended, ...facts } = mounted;
+        const locked = source === undefined || waiting !== undefined;
+        context.output.result(
+          {
+            vault: facts.vault,
+            mount: facts.mount,
+            volume: facts.volume,
+            socket: facts.socket,
+            pid: facts.pid,
+            unclean: facts.unclean,
+            locked,
+          },
+          () =>
+            `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})${locked ? ', locked: scopefs unlock / --with SRC' : ''}`,
+        );
+        if (waiting !== undefined) {
+          context.output.failure(waiting);
+          context.exitStatus = waiting.exitStatus;
+        }
+        if (options.foreground === true) {
+          for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+            process.on(signal, () => {
+              notifyManager('STOPPING=1');
+              process.kill(facts.pid, 'SIGTERM');
+            });
           }
-          const { ended, ...facts } = mounted;
-          context.output.result(
-            {
-              vault: facts.vault,
-              mount: facts.mount,
-              volume: facts.volume,
-              socket: facts.socket,
-              pid: facts.pid,
-              unclean: facts.unclean,
-              locked: input === undefined,
-            },
-            () =>
-              `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})${input === undefined ? ', locked: scopefs unlock / --with SRC' : ''}`,
-          );
-          if (options.foreground === true) {
-            for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-              process.on(signal, () => {
-                notifyManager('STOPPING=1');
-                process.kill(facts.pid, 'SIGTERM');
-              });
-            }
-            notifyManager(`READY=1\nSTATUS=${facts.vault} on ${facts.mount}`);
-            context.exitStatus = await ended;
-          }
-        } finally {
-          input?.wipe();
+          notifyManager(`READY=1\nSTATUS=${facts.vault} on ${facts.mount}`);
+          context.exitStatus = await ended;
         }
       }),
     );

@@ -4,38 +4,27 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
-import { suites } from '../crypto/suites.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
 import { canonicalMountPoint, mounts } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
-import { ScopeSecrets } from '../keyring/scope-secrets.js';
-import { Slots } from '../keyring/slots.js';
-import { close, open, openPath, write } from '../libc/files.js';
-import { type Secret, type SecretInput, SecretMemory } from '../libc/memory.js';
+import { close, open, openPath } from '../libc/files.js';
 import { endProcess } from '../libc/process-end.js';
-import { pipe, systemClock } from '../libc/system.js';
+import { systemClock } from '../libc/system.js';
 import { Store } from '../store/store.js';
-import { ChildKem } from './kem.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
-import { SECRETS } from './slot-services.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
 
 /** Descriptors that the server inherits. */
-export const fd = { device: 3, secret: 4, status: 5, lock: 6 } as const;
+export const fd = { device: 3, status: 4, lock: 5 } as const;
 
 export interface ServerArguments {
   readonly vault: string;
   readonly mountPoint: string;
   readonly socket: string;
   readonly store: string | undefined;
-  /** Who mounted. */
-  readonly uid: number;
-  readonly gid: number;
   /** The kernel's writeback cache is asked for. */
   readonly writeback: boolean;
   readonly transport: TransportName;
-  /** No secret of the root scope comes with it. */
-  readonly locked: boolean;
   /** Its lines go to systemd's journal. */
   readonly journal: boolean;
   /** The server's log, removed at its end if it is empty; undefined in the foreground. */
@@ -50,8 +39,6 @@ export type StartReport =
 export interface MountRequest {
   readonly vault: string;
   readonly mountPoint: string;
-  /** Undefined: the root scope stays locked. */
-  readonly input: SecretInput | undefined;
   readonly socket: string | undefined;
   readonly store: string | undefined;
   readonly suid: boolean;
@@ -59,6 +46,8 @@ export interface MountRequest {
   readonly writeback: boolean;
   readonly transport: TransportName;
   readonly foreground: boolean;
+  /** What belongs to mounting still, once the daemon answers at its socket: where it fails there is no mount. */
+  complete(socket: string): Promise<void>;
 }
 
 export interface Mounted {
@@ -76,51 +65,18 @@ export interface Mounted {
 
 const START_MS = 10_000;
 
-/** The root scope's epoch secret, from whichever of its slots the input opens; undefined where there is none. */
-async function openRootSlot(
-  vault: VaultInfo,
-  store: string | undefined,
-  input: SecretInput | undefined,
-  memory: SecretMemory,
-): Promise<Secret | undefined> {
-  const suite = suites[vault.suite].make(memory);
+/** @throws Failure where that is no store of this vault */
+function checkStore(vault: VaultInfo, store: string | undefined): void {
   const rows = Store.open(vaultPaths(vault.path, store).store);
   try {
-    const [root] = rows.scopes();
-    const secrets = root === undefined ? undefined : rows.secretsOf(root.id);
-    if (root === undefined || secrets === undefined) {
+    if (rows.scopes().length === 0) {
       throw new Failure('integrity', 'the metadata store has no root scope');
     }
-    const { volume } = vault.record;
-    if (rows.meta('volume')?.toString('hex') !== volume) {
+    if (rows.meta('volume')?.toString('hex') !== vault.record.volume) {
       throw new Failure('integrity', 'that metadata store belongs to another vault', {
         hint: 'name the right one with --store PATH',
       });
     }
-    if (input === undefined) return undefined;
-    const slots = new Slots(suite, memory, new ChildKem(memory));
-    const refuse = (failure: Failure): never => {
-      // Without the store key there is no text: that it was at a mount, the missing one says.
-      const who = { uid: process.getuid?.() ?? 0, pid: process.pid };
-      const entry = { event: 'unlock', result: failure.code, scope: root.id } as const;
-      rows.audit.append(systemClock.wall(), { ...entry, ...who });
-      throw failure;
-    };
-    const context = { volume, scope: root.id };
-    const opened = await new ScopeSecrets(suite, memory, slots, vault.recordHash)
-      .open(context, secrets, input)
-      .catch((error: unknown) => (error instanceof Failure ? refuse(error) : Promise.reject(error)));
-    if (opened === undefined) {
-      return refuse(
-        new Failure('bad_key', `that key opens no slot of the root scope of ${vault.path}`, {
-          hint: 'name the key or passphrase that the vault was made with, or its recovery text: --with SRC',
-        }),
-      );
-    }
-    if (opened.rewrapped !== undefined) rows.putWrap(root.id, opened.rewrapped);
-    const current = opened.secrets.pop() as Secret;
-    for (const older of opened.secrets) older.wipe();
-    return current;
   } finally {
     rows.close();
   }
@@ -157,7 +113,7 @@ function checkMountPoint(path: string): string {
   return real;
 }
 
-/** Everything that `scopefs mount` does: verify the key first, mount, start the server, wait until it answers. */
+/** Everything that `scopefs mount` does: mount, start the server, which locks everything, wait until it answers, complete it. */
 export async function launch(request: MountRequest): Promise<Mounted> {
   if (process.getuid?.() !== 0) {
     throw new Failure('not_root', 'mounting needs root', {
@@ -173,18 +129,19 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
   }
   const lock = await takeVault(vault.path);
-  const memory = new SecretMemory(SECRETS);
-  const secret = await openRootSlot(vault, request.store, request.input, memory);
-  request.input?.wipe();
+  checkStore(vault, request.store);
   const native = request.transport === 'fuse-native';
   // Said before the mount, not by a daemon that fails.
   if (native) loadBinding();
   const device = native ? openPath('/dev/null', open.O_RDWR) : openDevice();
   // Interrupted while it starts: no half-made mount stays behind.
   let isMounted = false;
+  let started: Started | undefined;
   const interrupted = (): never => {
-    if (isMounted) unmountFuse(mountPoint, true);
-    starting?.kill('SIGKILL');
+    if (started !== undefined) process.kill(started.report.pid, 'SIGTERM');
+    // Without its mount a server does not start, and leaves the vault as it was.
+    else if (isMounted) unmountFuse(mountPoint, true);
+    else starting?.kill('SIGKILL');
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
@@ -195,7 +152,6 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     // By the binding the server mounts, and takes its mount away where it fails later.
     isMounted = !native;
     const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
-    const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
     const server: ServerArguments = {
       vault: vault.path,
@@ -204,12 +160,12 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       store,
       writeback,
       transport,
-      locked: secret === undefined,
       log,
       journal,
-      ...who,
     };
-    const started = await start(server, device, secret, lock);
+    started = await start(server, device, lock);
+    await request.complete(socket);
+    if (!foreground) started.child.unref();
     return {
       pid: started.report.pid,
       vault: vault.path,
@@ -221,12 +177,15 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       ended: started.ended,
     };
   } catch (error) {
+    if (started !== undefined) {
+      started.child.kill('SIGTERM');
+      await started.ended;
+    }
     // Not where mount(2) failed: then what is there belongs to somebody else.
-    if (isMounted) unmountFuse(mountPoint, true);
+    else if (isMounted) unmountFuse(mountPoint, true);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
-    secret?.wipe();
     close(device);
     close(lock);
   }
@@ -236,16 +195,16 @@ const START_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** The server that has not reported yet. */
 let starting: ChildProcess | undefined;
 
-async function start(
-  server: ServerArguments,
-  device: number,
-  secret: Secret | undefined,
-  lock: number,
-): Promise<{ report: Extract<StartReport, { ok: true }>; ended: Promise<number> }> {
+interface Started {
+  readonly child: ChildProcess;
+  readonly report: Extract<StartReport, { ok: true }>;
+  readonly ended: Promise<number>;
+}
+
+async function start(server: ServerArguments, device: number, lock: number): Promise<Started> {
   mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
   const foreground = server.log === undefined;
   const log = server.log === undefined ? 2 : openSync(server.log, 'a', 0o600);
-  const [secretOut, secretIn] = pipe();
   const script = fileURLToPath(new URL('./server.js', import.meta.url));
   const child = spawn(
     process.execPath,
@@ -264,13 +223,10 @@ async function start(
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' },
       cwd: '/',
       detached: !foreground,
-      stdio: ['ignore', log, log, device, secretOut, 'pipe', lock],
+      stdio: ['ignore', log, log, device, 'pipe', lock],
     },
   );
   starting = child;
-  close(secretOut);
-  if (secret !== undefined) write(secretIn, secret.address, secret.length);
-  close(secretIn);
   if (!foreground) closeSync(log);
   const ended = new Promise<number>((resolve) => {
     child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 1)));
@@ -285,8 +241,7 @@ async function start(
     throw new Failure(code, message, hint === undefined ? {} : { hint });
   }
   status.destroy();
-  if (!foreground) child.unref();
-  return { report, ended };
+  return { child, report, ended };
 }
 
 function firstLine(status: Readable, ended: Promise<number>, log: string | undefined): Promise<StartReport> {

@@ -12,7 +12,6 @@ import {
 } from '../keyring/leases.js';
 import type { OpenedScope } from '../keyring/scope-secrets.js';
 import { visibilityText } from '../keyring/visibility.js';
-import type { Secret } from '../libc/memory.js';
 import { cgroupOf, commandOf, unitIn } from '../libc/processes.js';
 import type { AuditedEvent } from './audit-log.js';
 import type { Granted } from './messages.js';
@@ -145,15 +144,6 @@ export class LeaseService {
         opened.slot.number,
       );
     });
-  }
-
-  /** The root scope at mount: its key was verified already. Takes the secret over. */
-  async openRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
-    const locks = this.#scopes.locksAsked(root);
-    const opened = this.#slots.unchainRoot(root, secret);
-    await this.#readLabels(root, opened, mounter);
-    await this.#slots.noteDamaged(root, opened.damaged, mounter);
-    await this.#grant(root, opened, { terms: plainTerms('mount', mounter), locks }, mounter, undefined);
   }
 
   async #readLabels(id: ScopeId, opened: OpenedScope, peer: Peer): Promise<void> {

@@ -3,9 +3,8 @@ import type { ScopeId } from '../base/ids.js';
 import type { SecretRequest } from '../control/service.js';
 import type { SlotFacts } from '../keyring/slot-facts.js';
 import { Slots } from '../keyring/slots.js';
-import type { WindowTerms } from '../keyring/windows.js';
 import { SecretInput } from '../libc/memory.js';
-import type { ScopeSecretRows, SlotRow, SlotType } from '../store/rows.js';
+import type { SlotRow, SlotType } from '../store/rows.js';
 import type { NewSlot } from './epoch-advance.js';
 import type { ParentSlots } from './parent-slots.js';
 import type { ShareSlots } from './share-slots.js';
@@ -44,11 +43,7 @@ export class NewSecrets {
       throw new Failure('usage', `a ${type} slot has no shares`, { hint: 'use --slot threshold' });
     }
     const rest = { row: undefined, shares: undefined };
-    if ((slot.type === 'age') !== (sealed !== undefined)) {
-      throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
-        hint: 'scopefs slot add SCOPE --new age:FILE makes one',
-      });
-    }
+    refuseSealed(type, sealed);
     if (slot.type === 'parent') {
       const { input, epoch } = await this.#parents.secret(scope, parent, slot.number);
       return { input, facts: { notAfter, window, parentEpoch: epoch }, ...rest };
@@ -60,6 +55,12 @@ export class NewSecrets {
   }
 }
 
+export function refuseSealed(type: SlotType, sealed: string | undefined): void {
+  if ((type === 'age') === (sealed !== undefined)) return;
+  throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
+    hint: 'scopefs slot add SCOPE --new age:FILE makes one',
+  });
+}
 /** What a recovery slot is for is a day that nobody plans. */
 export function refuseLimitedRecovery(
   type: SlotType,
@@ -75,12 +76,5 @@ export function refuseWithoutRecovery(slots: readonly SlotRow[], where: string):
   if (slots.some(isRecovery)) return;
   throw new Failure('conflict', `${where}: a split slot needs a recovery slot beside it`, {
     hint: 'add that first: scopefs slot add SCOPE --slot recovery --new prompt',
-  });
-}
-/** A mount opens the root scope, for as long as it lasts: it would not keep to a window. */
-export function refuseRootWindow({ scope }: ScopeSecretRows, window: WindowTerms | undefined): void {
-  if (window === undefined || scope.parent !== undefined) return;
-  throw new Failure('usage', 'slots of the root scope have no windows: a mount opens it, and keeps it open', {
-    hint: 'keep what has its hours in a scope of its own',
   });
 }

@@ -2,7 +2,7 @@ import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
 import type { SlotView } from '../control/schemas.js';
 import { Issued, type Key, type Peer, type SecretRequest } from '../control/service.js';
-import { type OpenedScope, ScopeSecrets } from '../keyring/scope-secrets.js';
+import { ScopeSecrets } from '../keyring/scope-secrets.js';
 import { Slots } from '../keyring/slots.js';
 import type { Secret, SecretInput } from '../libc/memory.js';
 import type { ScopeSecretRows, SlotType } from '../store/rows.js';
@@ -108,14 +108,6 @@ export class ScopeSlots {
   /** As {@link SlotOpening}'s. Call it {@link inTurn}. */
   open(scope: ScopeId, key: Key, peer: Peer, event: 'unlock' | 'slot_test'): Promise<Opened> {
     return this.#opening.open(scope, this.#rows.rows(scope), key, peer, event);
-  }
-  noteDamaged(scope: ScopeId, damaged: readonly number[], peer: Peer | undefined): Promise<void> {
-    return this.#opening.noteDamaged(scope, damaged, peer);
-  }
-
-  /** The root scope's other epochs: its current secret came with the mount. */
-  unchainRoot(scope: ScopeId, current: Secret): OpenedScope {
-    return this.#secrets.unchain(this.#rows.context(scope), this.#rows.rows(scope), current);
   }
 
   async list(scope: ScopeId): Promise<SlotView[]> {

@@ -6,8 +6,7 @@ import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { sessionMark } from '../filesystem/volume.js';
 import { opensslLibrary } from '../libc/ffi.js';
-import { close, read } from '../libc/files.js';
-import { type Secret, SecretMemory } from '../libc/memory.js';
+import { SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
 import { becomeIoFlusher, forbidDumps } from '../libc/system.js';
 import { Store } from '../store/store.js';
@@ -23,7 +22,7 @@ import { SECRETS } from './slot-services.js';
 import { markClean, markDirty, readVault, vaultPaths } from './vault.js';
 import { type ServiceContext, VolumeService } from './volume-service.js';
 
-/** The server process: `scopefs mount` starts it with the device, the root secret and the vault's lock inherited. */
+/** The server process: `scopefs mount` starts it with the device and the vault's lock inherited. */
 endOnThrow('server');
 // SIGUSR1 would open Node's inspector to any process of this user.
 process.on('SIGUSR1', () => {});
@@ -49,41 +48,23 @@ if (opensslLibrary !== undefined) {
   log.info('this node binary exports no OpenSSL: another stands in', { library: opensslLibrary });
 }
 
-/** Undefined: mounted locked. */
-function readRootSecret(memory: SecretMemory): Secret | undefined {
-  const secret = memory.allocate(32);
-  for (let done = 0; done < 32; ) {
-    const got = read(fd.secret, secret.address + done, 32 - done);
-    if (got === -errno.EINTR) continue;
-    if (got === 0 && done === 0 && argument.locked) {
-      secret.wipe();
-      close(fd.secret);
-      return undefined;
-    }
-    if (got <= 0) throw new Failure('internal', 'the root secret did not arrive');
-    done += got;
-  }
-  close(fd.secret);
-  return secret;
-}
-
 /** Set once the server mounted by itself (fuse-native): a start that fails later takes its mount away. */
 let mountedHere: (() => Promise<number>) | undefined;
+/** Until the start is reported nothing was unlocked: a start that fails leaves the vault as it found it. */
+let unmark: (() => void) | undefined;
 
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
   const { record } = vault;
   const memory = new SecretMemory(SECRETS);
   const suite = suites[vault.suite].make(memory);
-  const secret = readRootSecret(memory);
   const store = Store.serve(vaultPaths(vault.path, argument.store).store);
   const known = unreadScopes(store);
-  const root = known.find(({ parent }) => parent === undefined);
-  if (root === undefined) throw new Failure('integrity', 'the metadata store has no root scope');
 
   becomeIoFlusher();
   const session = randomBytes(16);
   const { unclean, sessions } = markDirty(vault.path, sessionMark(session));
+  unmark = () => markClean(vault.path, sessionMark(session), { unclean, behind: false });
   const data: CoreData = {
     tree: vaultPaths(vault.path).tree,
     chunkSize: record.chunkSize,
@@ -162,8 +143,6 @@ async function main(): Promise<void> {
   });
   service.fuseMinor = await Promise.race([transport.ready, early]);
   early.catch(() => {});
-  const mounter = { uid: argument.uid, gid: argument.gid, pid: process.pid };
-  if (secret !== undefined) await service.unlockRoot(root.id, secret, mounter);
 
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -177,6 +156,7 @@ async function main(): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
   mountedHere = undefined;
+  unmark = undefined;
   // Before anybody can destroy another.
   const left = await leftovers(data.tree);
   Promise.all(left.map((name) => unlinkAside(data.tree, name))).catch((error: unknown) => {
@@ -198,6 +178,7 @@ async function main(): Promise<void> {
 
 main().catch(async (error: unknown) => {
   await mountedHere?.();
+  unmark?.();
   const failure =
     error instanceof Failure
       ? error

@@ -11,12 +11,7 @@ import { type Secret, SecretInput } from '../libc/memory.js';
 import type { EpochRow, ScopeSecretRows, SlotRow } from '../store/rows.js';
 import type { AuditLog } from './audit-log.js';
 import { EpochAdvance, type NewSlot, seconds } from './epoch-advance.js';
-import {
-  type NewSecrets,
-  refuseLimitedRecovery,
-  refuseRootWindow,
-  refuseWithoutRecovery,
-} from './new-secrets.js';
+import { type NewSecrets, refuseLimitedRecovery, refuseWithoutRecovery } from './new-secrets.js';
 import type { ParentSlots } from './parent-slots.js';
 import type { ScopeRows } from './scope-rows.js';
 import { slotCopyOf } from './slot-copies.js';
@@ -85,7 +80,6 @@ export class SlotChanges {
         const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
         const { parent } = rows.scope;
         if (type === 'split') refuseWithoutRecovery(rows.slots, this.#pathOf(scope));
-        refuseRootWindow(rows, wanted.window);
         refuseLimitedRecovery(type, wanted);
         const { input, facts, row, shares } = await this.#newSecrets.of(
           scope,
@@ -129,7 +123,6 @@ export class SlotChanges {
         const context = this.#rows.context(scope);
         this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
         const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
-        refuseRootWindow(rows, window);
         refuseLimitedRecovery(slot.type, { window });
         const { number } = slot;
         const parameters = encodeParameters({ ...readParameters(slot), window });

@@ -39,6 +39,7 @@ import { type SecretInput, SecretMemory } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import { Store } from '../store/store.js';
 import { ChildKem } from './kem.js';
+import { refuseSealed } from './new-secrets.js';
 import { isPrerelease } from './version.js';
 
 /** Where things are in a vault (FORMAT.md). */
@@ -128,6 +129,8 @@ export interface InitOptions {
   readonly vault: string;
   readonly input: SecretInput;
   readonly slot: SlotType;
+  /** age: `input` as an age file for its recipients, in base64. */
+  readonly sealed?: string | undefined;
   /** Where not given: what fits the processor. */
   readonly suite?: SuiteName;
   readonly chunkSize: number;
@@ -146,6 +149,7 @@ function syncDirectory(path: string): void {
 export async function initVault(
   options: InitOptions,
 ): Promise<{ volume: VolumeId; root: ScopeId; path: string }> {
+  refuseSealed(options.slot, options.sealed);
   Slots.check(options.slot, options.input);
   if (!isChunkSize(options.chunkSize)) {
     throw new Failure('usage', `not a chunk size: ${options.chunkSize} bytes`, {
@@ -213,7 +217,9 @@ async function make(
   const created = Math.floor(Date.now() / 1000);
   const row = { parent: undefined, path: storeKey.sealPath(root, ''), created };
   const context = { volume, scope: root };
-  const rows = await secrets.create(context, row, options.slot, options.input, secret);
+  const rows = await secrets.create(context, row, options.slot, options.input, secret, {
+    sealed: options.sealed,
+  });
   const umask = process.umask(0o077);
   const store = Store.create(paths.store);
   process.umask(umask);

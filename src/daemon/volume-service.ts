@@ -25,7 +25,7 @@ import {
 import type { LockReceipt } from '../filesystem/lock.js';
 import type { EndReason, Lease } from '../keyring/leases.js';
 import type { WindowTerms } from '../keyring/windows.js';
-import type { Secret, SecretInput } from '../libc/memory.js';
+import type { SecretInput } from '../libc/memory.js';
 import { holdersOf } from './holders.js';
 import { LOCK_LIMIT_MS } from './lease-keeper.js';
 import { LeaseService, plainTerms } from './lease-service.js';
@@ -215,9 +215,6 @@ export class VolumeService implements ControlService {
   }
   endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
     return this.#leases.end(id, peer);
-  }
-  unlockRoot(root: ScopeId, secret: Secret, mounter: Peer): Promise<void> {
-    return this.#leases.openRoot(root, secret, mounter);
   }
 
   /** Something happened in the core. */

@@ -113,22 +113,6 @@ export class ScopeSecrets {
     }
   }
 
-  /** The scope's other epochs, where the current one's secret is at hand already (the mount's). */
-  unchain(context: SlotContext, rows: ScopeSecretRows, current: Secret): OpenedScope {
-    const newest = rows.epochs.at(-1) as EpochRow;
-    this.#identify(context, newest, current);
-    const listVersion = this.#verifyState(context, rows.scope.state, newest.epoch, current);
-    const damaged = this.#verifyList(context, rows, newest.epoch, listVersion, current);
-    const secrets = [current];
-    for (let i = rows.epochs.length - 1; i > 0; i--) {
-      const [row, before] = [rows.epochs[i] as EpochRow, rows.epochs[i - 1] as EpochRow];
-      secrets.unshift(this.#unchain(context, row, before, secrets[0] as Secret));
-    }
-    const oldest = (rows.epochs[0] as EpochRow).epoch;
-    const slot = rows.slots[0] as SlotRow;
-    return { slot, secrets, oldest, epoch: newest.epoch, listVersion, damaged, rewrapped: undefined };
-  }
-
   /** A new list of slots in the current epoch. */
   withSlots(
     context: SlotContext,

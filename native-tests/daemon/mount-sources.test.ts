@@ -1,0 +1,185 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { type Test, test } from 'tap';
+import { Client } from '../../src/control/client.js';
+import { writeRecoveryText } from '../../src/keyring/recovery-text.js';
+import { input } from '../../src/keyring/test-keyring.js';
+import { type CliResult, cliPath, scopefs, Vault } from '../support/mounted.js';
+
+/** `mount --with`: every kind of slot opens the root scope, and where none does there is no mount. */
+
+class SourcesVault extends Vault {
+  readonly client = new Client(this.socket);
+  file(name: string, text: string): string {
+    const path = join(this.directory, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
+  }
+  add(...options: string[]): void {
+    this.expect(this.cli('slot', 'add', '/', ...options), 'slot add');
+  }
+  off(): void {
+    this.expect(this.unmount(), 'unmount');
+  }
+  arguments(source: string, ...options: string[]): string[] {
+    return ['mount', this.vault, this.mount, '--with', source, '--host', `unix://${this.socket}`, ...options];
+  }
+  with(source: string, ...options: string[]): CliResult {
+    return scopefs(this.arguments(source, '--json', ...options));
+  }
+  get isMounted(): boolean {
+    return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${this.mount} `);
+  }
+  /** Nothing stays: no mount, no daemon, no mark of an unclean stop. */
+  nothingStays(t: Test, why: string): void {
+    t.notOk(this.isMounted, `${why}: no mount`);
+    t.notOk(existsSync(join(this.vault, 'dirty')), `${why}: clean`);
+    t.equal(spawnSync('pgrep', ['-f', `server.js scopefs ${this.vault}`]).status, 1, `${why}: no daemon`);
+  }
+}
+function vaultFor(t: Test): SourcesVault {
+  const vault = new SourcesVault();
+  t.teardown(() => vault.remove());
+  writeFileSync(vault.path('top'), 'of the root');
+  return vault;
+}
+
+test('a mount opens the root scope with an age file, a command, a share that it renews', async (t) => {
+  const vault = vaultFor(t);
+  const identity = await generateX25519Identity();
+  const key = vault.file('identity', `${identity}\n`);
+  const command = vault.file('command', `#!/bin/sh\necho ${'of a command'.repeat(4)}\n`);
+  spawnSync('chmod', ['700', command]);
+  const share = join(vault.directory, 'share');
+  const recovery = Buffer.alloc(71);
+  writeRecoveryText(Buffer.alloc(32, 7), recovery);
+  await vault.client.addSlot('/', { slot: 'recovery' }, input(recovery));
+  vault.add('--new', `age:${vault.file('recipients', `${await identityToRecipient(identity)}\n`)}`);
+  vault.add('--new', `cmd:${command}`);
+  vault.add('--new', `share:file:${share}`);
+  const before = readFileSync(share, 'latin1');
+  for (const [slot, source] of [
+    [2, `age:${key}`],
+    [3, `cmd:${command}`],
+    [4, `share:file:${share}`],
+    [4, `share:file:${share}`],
+  ] as const) {
+    vault.off();
+    const done = vault.with(source);
+    t.equal(done.status, 0, done.stderr);
+    vault.pid = (JSON.parse(done.stdout) as { pid: number }).pid;
+    t.match(JSON.parse(done.stdout), { locked: false });
+    t.equal(readFileSync(vault.path('top'), 'utf8'), 'of the root', source);
+    const unlocks = (await vault.client.audit(5)).filter(({ event }) => event === 'unlock');
+    t.match(unlocks.at(-1), { result: 'ok', slot, purpose: 'mount' }, 'the audit says which slot');
+  }
+  t.not(readFileSync(share, 'latin1'), before, 'renewed');
+});
+
+test('where the root scope does not open there is no mount, and the audit says why', async (t) => {
+  const vault = vaultFor(t);
+  const wrong = vault.file('wrong', 'x'.repeat(40));
+  const later = new Date(Date.now() + 2 * 3_600_000).toISOString().slice(11, 16);
+  const second = vault.file('second', 'y'.repeat(40));
+  vault.add('--new', `file:${second}`, '--label', 'nightly');
+  vault.expect(
+    vault.cli('window', 'set', '/', 'nightly', '--at', later, '--for', '15m', '--zone', 'UTC'),
+    'window set',
+  );
+  vault.off();
+  for (const [source, status, ...options] of [
+    [`file:${wrong}`, 5],
+    [`file:${wrong}`, 5, '--foreground'],
+    [`file:${wrong}`, 5, '--transport', 'fuse-native'],
+    [`file:${second}`, 6],
+    ['parent', 5],
+    [`file:${vault.directory}/none`, 5],
+  ] as [string, number, ...string[]][]) {
+    const done = vault.with(source, ...options);
+    t.equal(done.status, status, `${source} ${options.join(' ')}: ${done.stderr}`);
+    vault.nothingStays(t, source);
+  }
+  vault.mountIt();
+  const audit = await vault.client.audit(20);
+  const refused = audit.filter(({ event, result }) => event === 'unlock' && result !== 'ok');
+  t.same(
+    refused.map(({ result }) => result),
+    ['bad_key', 'bad_key', 'bad_key', 'forbidden', 'bad_key'],
+  );
+});
+
+test('the first share of several leaves the mount locked, and says that more are awaited', async (t) => {
+  const vault = vaultFor(t);
+  const board = join(vault.directory, 'board');
+  vault.add('--slot', 'threshold', '--shares', '3', '--threshold', '2', '--new', `share:file:${board}`);
+  vault.off();
+  const first = vault.with(`share:file:${board}.1`);
+  t.equal(first.status, 11, first.stderr);
+  t.match(JSON.parse(first.stdout), { locked: true });
+  t.match(JSON.parse(first.stderr), { error: { code: 'pending' } });
+  vault.pid = (JSON.parse(first.stdout) as { pid: number }).pid;
+  const second = vault.cli('unlock', '/', '--with', `share:file:${board}.3`);
+  t.equal(second.status, 0, second.stderr);
+  t.equal(readFileSync(vault.path('top'), 'utf8'), 'of the root');
+});
+
+test('a mount that is interrupted before its root scope is open takes itself away', async (t) => {
+  const vault = vaultFor(t);
+  const recovery = Buffer.alloc(71);
+  writeRecoveryText(Buffer.alloc(32, 7), recovery);
+  await vault.client.addSlot('/', { slot: 'recovery' }, input(recovery));
+  const share = join(vault.directory, 'share');
+  vault.add('--new', `share:file:${share}`);
+  vault.off();
+  // The mount waits for the share's file.
+  const holder = spawn('flock', [share, 'sleep', '600'], { stdio: 'ignore', detached: true });
+  t.teardown(() => process.kill(-(holder.pid as number), 'SIGKILL'));
+  // While the daemon starts, and behind that.
+  for (const [signal, pause] of [
+    ['SIGINT', 0],
+    ['SIGINT', 1000],
+    ['SIGTERM', 1000],
+  ] as const) {
+    const mount = spawn(cliPath, vault.arguments(`share:file:${share}`), { stdio: 'ignore' });
+    while (!(await vault.client.version().catch(() => undefined))) await sleep(20);
+    await sleep(pause);
+    mount.kill(signal);
+    const [status] = (await once(mount, 'close')) as [number];
+    t.equal(status, 130, signal);
+    while (vault.isMounted || existsSync(join(vault.vault, 'dirty'))) await sleep(20);
+    while (spawnSync('pgrep', ['-f', `server.js scopefs ${vault.vault}`]).status === 0) await sleep(20);
+    vault.nothingStays(t, signal);
+  }
+});
+
+test('a vault may begin with an age slot; kinds that need another beside them are refused by name', async (t) => {
+  const vault = vaultFor(t);
+  const identity = await generateX25519Identity();
+  const recipients = vault.file('recipients', `${await identityToRecipient(identity)}\n`);
+  const key = vault.file('identity', `${identity}\n`);
+  const made = join(vault.directory, 'made');
+  const init = (...options: string[]): CliResult => scopefs(['init', made, ...options]);
+  for (const [status, ...options] of [
+    [2, '--with', 'parent'],
+    [2, '--with', `share:file:${made}.share`],
+    [2, '--with', `file:${vault.keyFile}`, '--slot', 'threshold'],
+    [2, '--with', `file:${vault.keyFile}`, '--slot', 'age'],
+    [2, '--with', `age:${recipients}`, '--slot', 'keyfile'],
+  ] as [number, ...string[]][]) {
+    const refused = init(...options);
+    t.equal(refused.status, status, `${options.join(' ')}: ${refused.stderr}`);
+    t.notOk(existsSync(made));
+    t.notOk(existsSync(`${made}.share`));
+  }
+  vault.expect(init('--with', `age:${recipients}`), 'init');
+  vault.off();
+  const host = `unix://${vault.socket}`;
+  const done = scopefs(['mount', made, vault.mount, '--with', `age:${key}`, '--host', host, '--json']);
+  t.equal(done.status, 0, done.stderr);
+  vault.pid = (JSON.parse(done.stdout) as { pid: number }).pid;
+  t.match(await vault.client.slots('/'), [{ number: 0, type: 'age', status: 'ok' }]);
+});
