@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
-import { Agent, type IncomingMessage, request, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
@@ -18,6 +18,7 @@ import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
 import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
+import { OVERWRITE, ParserBuffer } from './parser-buffer.js';
 import { RESULT_HEADER, type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
 import type { Problem } from './schemas.js';
 import {
@@ -90,35 +91,9 @@ function query<T extends z.ZodType>(c: Context<Env>, schema: T): z.infer<T> {
   throw new Failure('usage', `wrong query parameter: ${what}`);
 }
 
-/** What node's HTTP parser reads at once: the size of the buffer in which it keeps a copy of a body. */
-const PARSER_BUFFER = 65_536;
-
-/**
- * Overwrites the copy of a key body that node's HTTP parser keeps in its buffer (measured: through 20 empty requests):
- * a request to ourselves with as many zeros. Failing is no reason to fail the caller; the next key body tries again.
- */
-function overwriteParser(socket: string): Promise<void> {
-  const send = (agent: Agent | false): Promise<boolean> =>
-    new Promise((resolve) => {
-      const outgoing = request({ socketPath: socket, method: 'POST', path: OVERWRITE, agent }, (incoming) => {
-        incoming.resume();
-        incoming.on('close', () => resolve(true));
-      });
-      outgoing.on('error', () => resolve(false));
-      outgoing.end(filler);
-    });
-  // The kept connection may have been closed for a newer caller's.
-  return send(toOurselves).then(async (done) => {
-    if (!done) await send(false);
-  });
-}
-const toOurselves = new Agent({ keepAlive: true, maxSockets: 1 });
-const filler = Buffer.alloc(2 * PARSER_BUFFER);
-const OVERWRITE = '/internal/overwrite';
-
 async function withSecret<Q extends z.ZodType, T>(
   c: Context<Env>,
-  socket: string,
+  parser: ParserBuffer,
   schema: Q,
   use: (parameters: z.infer<Q>, secret: SecretInput) => Promise<T>,
 ): Promise<T> {
@@ -129,14 +104,14 @@ async function withSecret<Q extends z.ZodType, T>(
     // What is refused may be a key all the same.
     secret = await readSecret(c.env.incoming);
     // The body has passed: beside what it is for.
-    overwritten = overwriteParser(socket);
+    overwritten = parser.overwrite();
     if (c.req.header('content-type') !== 'application/octet-stream') {
       throw new Failure('usage', 'a secret is sent as application/octet-stream');
     }
     return await use(query(c, schema), secret);
   } finally {
     secret?.wipe();
-    await (overwritten ?? overwriteParser(socket));
+    await (overwritten ?? parser.overwrite());
   }
 }
 
@@ -289,7 +264,7 @@ const handlers: { [Name in RouteName]: HandlerOf<(typeof routes)[Name]> } = {
   },
 };
 
-function application(service: ControlService, socket: string, log: Log): Hono<Env> {
+function application(service: ControlService, parser: ParserBuffer, log: Log): Hono<Env> {
   const app = new Hono<Env>();
 
   app.use(async (c, next) => {
@@ -306,9 +281,9 @@ function application(service: ControlService, socket: string, log: Log): Hono<En
     // A body where none belongs may be a key all the same, sent to the wrong route.
     const { headers } = c.env.incoming;
     const body = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
-    if (!body || c.get('overwritten') === true || c.req.path === OVERWRITE) return;
+    if (!body || c.get('overwritten') === true) return;
     c.env.incoming.on('data', (part: Buffer) => part.fill(0));
-    await overwriteParser(socket);
+    await parser.overwrite();
   });
   app.onError((error, c) => {
     const failure =
@@ -346,19 +321,14 @@ function application(service: ControlService, socket: string, log: Log): Hono<En
         return value instanceof Response ? value : c.json(value as object, route.status);
       };
       if (route.secret === true) {
-        return withSecret(c, socket, route.query, async (parameters, secret) =>
+        return withSecret(c, parser, route.query, async (parameters, secret) =>
           done(await handler(service, parameters, asked, secret)),
         );
       }
       return done(await handler(service, query(c, route.query), asked, NO_SECRET));
     });
   }
-  app.post(OVERWRITE, async (c) => {
-    for await (const _part of c.env.incoming) {
-      // Only that it passes through the parser matters.
-    }
-    return c.json({});
-  });
+  app.post(OVERWRITE, (c) => c.body(null, 204));
   return app;
 }
 
@@ -382,8 +352,9 @@ export async function listen(
     if (await answers(path)) throw new Failure('busy', `${path} is in use by another daemon`);
     unlinkSync(path);
   }
+  const parser = new ParserBuffer(path);
   const server = createAdaptorServer({
-    fetch: application(service, path, log).fetch,
+    fetch: application(service, parser, log).fetch,
     serverOptions: {
       headersTimeout: HEADERS_MS,
       requestTimeout: REQUEST_MS,
@@ -406,6 +377,7 @@ export async function listen(
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
+        parser.close();
         if (existsSync(path)) unlinkSync(path);
       }),
   };
