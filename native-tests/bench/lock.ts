@@ -33,7 +33,7 @@ const MEBIBYTES = [0, 64, 1024];
 /** A GiB a lock is much for a disk that others use too. */
 const LONG_ROUNDS = Math.min(ROUNDS, 3);
 /** Descriptors that the daemon needs beside those of open files: up to 1,024 directories, and its own. */
-const RESERVE = 1_500;
+const RESERVE = 2_500;
 
 /** The kernel lets a FUSE mount have 1 % of all that may be dirty; `unbounded`: this one may have as much as any disk. */
 const MODES = [
