@@ -209,8 +209,13 @@ class Sequence {
     if (lease === undefined) return;
     if (reason === 'idle' && (!lease.idle || this.#keeping || this.#now - this.#usedAt < IDLE_MS))
       this.#fail('a lease that was not idle ended as if it were');
-    if (reason === 'locked') return;
+    if (reason !== 'locked') this.#drop(id);
+  }
+  #drop(id: LeaseId): void {
     this.#leases.delete(id);
+    // What is left may end before the lock's own limit; what is over by now is told of in the same turn.
+    if (this.#closing !== undefined && this.#lastEnd > this.#now)
+      this.#closing = Math.min(this.#closing, this.#lastEnd);
   }
   get #keeping(): boolean {
     return this.#kept.some(({ generation }) => generation === this.#generation);
@@ -218,18 +223,15 @@ class Sequence {
 
   /** The last lease is over, or somebody locks: closed for all from now on. */
   #close(limit: number): void {
-    // The lease's own end holds too, whoever ended it before.
-    const deadline = Math.min(
-      limit,
-      ...[...this.#leases.values()]
-        .map((lease) => lease.deadline)
-        .sort((a, b) => b - a)
-        .slice(0, 1),
-    );
-    this.#closing = this.#closing === undefined ? deadline : Math.min(this.#closing, deadline);
+    this.#closing = Math.min(this.#closing ?? Number.POSITIVE_INFINITY, limit, this.#lastEnd);
     if (this.rig.cache.hold) return;
     this.#closing = undefined;
     this.#closed();
+  }
+  /** The leases' own ends hold too, whoever ended them before. */
+  get #lastEnd(): number {
+    const ends = [...this.#leases.values()].map(({ deadline }) => deadline);
+    return ends.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...ends);
   }
   #closed(): void {
     this.#leases.clear();
@@ -388,7 +390,7 @@ class Sequence {
     const before = this.#state;
     const wasLast = this.#leases.size === 1;
     if (this.#open && wasLast) this.#close(this.#now + LOCK_LIMIT_MS);
-    else if (this.#open) this.#leases.delete(id);
+    else if (!wasLast) this.#drop(id);
     this.#mark(`${event}${wasLast ? ' of the last' : ''}`, before);
   }
 

@@ -298,6 +298,21 @@ test("a lease's own deadline holds while a longer lock is under way", async (t) 
   t.equal(rig.core.scope(scope)?.state, 'locked');
 });
 
+test('a lease that ends while its scope is being locked leaves the lock no longer than the leases that are left', async (t) => {
+  let now = 0;
+  const rig = new Rig(new MemoryDisk(), { now: () => now });
+  const scope = rig.createScope('alice', 1);
+  rig.create(rig.walk('alice'), 'f');
+  rig.cache.hold = true;
+  rig.core.locks.lock([scope], 'manual', 9000, () => {});
+  t.equal(rig.core.locks.due, 9000);
+  t.equal(rig.core.locks.setDeadline(scope, 900, 1000), false);
+  t.equal(rig.core.locks.due, 1000);
+  now = 1000;
+  rig.core.locks.tick(now);
+  t.equal(rig.core.scope(scope)?.state, 'locked');
+});
+
 test('three locks that overlap: each receipt once for each who asked', async (t) => {
   const rig = new Rig(new MemoryDisk());
   const child = rig.createScope('alice', 1);

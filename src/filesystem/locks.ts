@@ -52,14 +52,23 @@ export class Locks {
     this.#settling = this.#settling.filter((run) => !run.settled);
     return this.#settling.some((run) => run.scope === scope);
   }
-  /** Sets when an unlocked scope's last lease ends (CLOCK_BOOTTIME, ms) and when its orderly lock begins. */
+  /**
+   * Sets when an unlocked scope's last lease ends (CLOCK_BOOTTIME, ms) and when its orderly lock begins. A lock under way
+   * ends with what is left of its leases at the latest.
+   */
   setDeadline(id: ScopeId, lockAt: number, deadline: number): boolean {
     const scope = this.#volume.scope(id);
-    if (scope?.isOpen !== true) return false;
-    scope.lockAt = lockAt;
-    scope.deadline = deadline;
+    if (scope === undefined) return false;
+    if (scope.isOpen) {
+      scope.lockAt = lockAt;
+      scope.deadline = deadline;
+    } else {
+      for (const lock of this.#locks) {
+        if (lock.runs.some((run) => run.scope === scope)) lock.deadline = Math.min(lock.deadline, deadline);
+      }
+    }
     this.#plan();
-    return true;
+    return scope.isOpen;
   }
 
   /**
