@@ -156,6 +156,60 @@ test('a mount that is interrupted before its root scope is open takes itself awa
   }
 });
 
+test('interrupted while the daemon starts, by the terminal or by the binding: no mount, a clean vault', async (t) => {
+  const vault = vaultFor(t);
+  vault.off();
+  for (const [group, ...options] of [
+    [true, '--foreground'],
+    [false, '--transport', 'fuse-native'],
+  ] as [boolean, ...string[]][]) {
+    const mount = spawn(cliPath, vault.arguments(`file:${vault.keyFile}`, ...options), {
+      stdio: 'ignore',
+      detached: group,
+    });
+    while (!existsSync(join(vault.vault, 'dirty'))) await sleep(2);
+    process.kill(group ? -(mount.pid as number) : (mount.pid as number), 'SIGINT');
+    await once(mount, 'close');
+    while (spawnSync('pgrep', ['-f', `server.js scopefs ${vault.vault}`]).status === 0) await sleep(20);
+    vault.nothingStays(t, options.join(' '));
+  }
+});
+
+test('a failed mount takes away its own alone, also where its daemon died', async (t) => {
+  const vault = vaultFor(t);
+  const recovery = Buffer.alloc(71);
+  writeRecoveryText(Buffer.alloc(32, 7), recovery);
+  await vault.client.addSlot('/', { slot: 'recovery' }, input(recovery));
+  const share = join(vault.directory, 'share');
+  vault.add('--new', `share:file:${share}`);
+  vault.off();
+  const holder = spawn('flock', [share, 'sleep', '600'], { stdio: 'ignore', detached: true });
+  const begin = async (): Promise<{ ended: Promise<unknown[]>; daemon: number }> => {
+    const mount = spawn(cliPath, vault.arguments(`share:file:${share}`), { stdio: 'ignore' });
+    const ended = once(mount, 'close');
+    while (!(await vault.client.version().catch(() => undefined))) await sleep(20);
+    return { ended, daemon: (await vault.client.version()).pid };
+  };
+  const dying = await begin();
+  await sleep(1000);
+  process.kill(dying.daemon, 'SIGKILL');
+  await vault.client.version().catch(() => undefined);
+  process.kill(-(holder.pid as number), 'SIGKILL');
+  t.not((await dying.ended)[0], 0);
+  t.notOk(vault.isMounted, 'no dead mount');
+  const wrong = vault.file('wrong', 'x'.repeat(40));
+  const mount = spawn(cliPath, vault.arguments(`file:${wrong}`), { stdio: 'ignore' });
+  const ended = once(mount, 'close');
+  while (!vault.isMounted) await sleep(1);
+  const over = spawnSync('mount', ['-t', 'tmpfs', 'theirs', vault.mount]).status === 0;
+  const [status] = await ended;
+  if (over && spawnSync('umount', [vault.mount]).status === 0) {
+    t.equal(status, 5, 'it ends');
+    spawnSync('umount', ['-l', vault.mount]);
+  } else t.comment('the mount was gone before somebody else could mount on it');
+  t.equal(spawnSync('pgrep', ['-f', `server.js scopefs ${vault.vault}`]).status, 1, 'no daemon');
+});
+
 test('a vault may begin with an age slot; kinds that need another beside them are refused by name', async (t) => {
   const vault = vaultFor(t);
   const identity = await generateX25519Identity();

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { scan } from '../support/memory-scan.js';
@@ -44,4 +45,34 @@ test('no key of a scope is in the memory of the daemon after a lock, nor secrets
   names.forEach((name, i) => {
     t.equal(after[i], 0, `${name}: ${before[i]} copies before, ${after[i]} after`);
   });
+});
+
+test('a key in a request that is no HTTP stays nowhere', async (t) => {
+  const vault = new Vault();
+  t.teardown(() => vault.remove());
+  const send = (...parts: (string | Buffer)[]): Promise<string> =>
+    new Promise((resolve) => {
+      let said = '';
+      const socket = connect(vault.socket, () =>
+        socket.write(Buffer.concat(parts.map((part) => Buffer.from(part)))),
+      );
+      socket.on('data', (part) => {
+        said += String(part);
+      });
+      socket.on('error', () => {});
+      socket.on('close', () => resolve(said));
+    });
+  const head = 'POST /v1/leases?scope=/ HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n';
+  const keys = Array.from({ length: 3 }, () => randomBytes(32));
+  const [trailing, chunked, plain] = keys as [Buffer, Buffer, Buffer];
+  t.match(await send(head, 'content-length: 32\r\n\r\n', trailing, 'xx\n'), /^HTTP\/1.1 400 /);
+  t.match(
+    await send(head, 'transfer-encoding: chunked\r\n\r\n20\r\n', chunked, '\r\nzz\r\n'),
+    /^HTTP\/1.1 400 /,
+  );
+  t.match(await send(plain, '\r\n\r\n'), /^HTTP\/1.1 400 /);
+  // What overwrites them is on its way.
+  t.equal(vault.cli('ls').status, 0);
+  t.equal(vault.cli('slot', 'test', '/', '--with', `file:${vault.keyFile}`).status, 0);
+  t.same(scan(vault.pid, keys), [0, 0, 0]);
 });

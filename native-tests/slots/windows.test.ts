@@ -124,6 +124,7 @@ test('an edited window makes its slot a damaged one; windows survive a rotation;
   t.equal(set('a', 'nightly', '--at', '25:00', '--for', '15m'), 2);
   t.equal(set('a', 'nightly', '--at', '02:00', '--for', '15m', '--zone', 'Mars/Olympus'), 2);
   t.equal(set('a', 'nobody', '--at', '02:00', '--for', '15m'), 4);
+  t.equal(set('a', '0', '--at', '02:00', '--for', '15m'), 8, 'the last one that opens at any time');
   await rig.lock('/a');
   t.equal(set('a', 'nightly', '--at', '02:00', '--for', '15m'), 3, 'locked');
 });

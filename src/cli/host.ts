@@ -9,7 +9,14 @@ export function socketPath(host: string): string {
   if (!host.startsWith('unix:///')) {
     throw new Failure('usage', `not a host: ${host}`, { hint: 'write unix:///PATH' });
   }
-  return host.slice('unix://'.length);
+  const path = host.slice('unix://'.length);
+  // sun_path of unix(7) with its end.
+  if (Buffer.byteLength(path) > 107) {
+    throw new Failure('usage', `${path} is too long for a socket: at most 107 bytes`, {
+      hint: 'name a shorter path with --host',
+    });
+  }
+  return path;
 }
 
 async function liveSockets(): Promise<string[]> {

@@ -321,8 +321,11 @@ function application(service: ControlService, parser: ParserBuffer, log: Log): H
         return value instanceof Response ? value : c.json(value as object, route.status);
       };
       if (route.secret === true) {
-        return withSecret(c, parser, route.query, async (parameters, secret) =>
-          done(await handler(service, parameters, asked, secret)),
+        // The copy of the key is gone before anything is answered.
+        return done(
+          await withSecret(c, parser, route.query, async (parameters, secret) =>
+            handler(service, parameters, asked, secret),
+          ),
         );
       }
       return done(await handler(service, query(c, route.query), asked, NO_SECRET));
@@ -330,6 +333,24 @@ function application(service: ControlService, parser: ParserBuffer, log: Log): H
   }
   app.post(OVERWRITE, (c) => c.body(null, 204));
   return app;
+}
+
+const STATUS: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+/** Node answers and closes by itself too, but keeps a copy of what it read, and a key may be in it. */
+function refuseBroken(server: Server, parser: ParserBuffer): void {
+  server.on('clientError', (error: Error & { code?: string; rawPacket?: Buffer }, socket) => {
+    error.rawPacket?.fill(0);
+    void parser.overwrite();
+    const { _httpMessage: reply } = socket as { _httpMessage?: { headersSent?: boolean } };
+    if (socket.writable && reply?.headersSent !== true) {
+      socket.write(`HTTP/1.1 ${STATUS[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
+    }
+    socket.destroy();
+  });
 }
 
 export interface ControlServer {
@@ -363,6 +384,7 @@ export async function listen(
     },
   });
   limitConnections(server as Server);
+  refuseBroken(server as Server, parser);
   // bind(2) gives a socket 0777 less the umask.
   const umask = process.umask(0o177);
   try {

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Failure, type FailureCode } from '../base/failure.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
-import { canonicalMountPoint, mounts } from '../fuse/mount-table.js';
+import { canonicalMountPoint, mountAt, mounts } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
 import { close, open, openPath } from '../libc/files.js';
 import { endProcess } from '../libc/process-end.js';
@@ -123,12 +123,15 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   checkKernel();
   const vault = readVault(request.vault);
   const { volume } = vault.record;
-  const { clearedDeadMount } = prepareMountPoint(canonicalMountPoint(request.mountPoint));
+  const listed = canonicalMountPoint(request.mountPoint);
+  let { clearedDeadMount } = prepareMountPoint(listed);
   const mountPoint = checkMountPoint(request.mountPoint);
   if (mountPoint === vault.path || vault.path.startsWith(`${mountPoint}/`)) {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
   }
   const lock = await takeVault(vault.path);
+  // That may have taken a while: others mount too.
+  clearedDeadMount = prepareMountPoint(listed).clearedDeadMount || clearedDeadMount;
   checkStore(vault, request.store);
   const native = request.transport === 'fuse-native';
   // Said before the mount, not by a daemon that fails.
@@ -138,10 +141,9 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   let isMounted = false;
   let started: Started | undefined;
   const interrupted = (): never => {
-    if (started !== undefined) process.kill(started.report.pid, 'SIGTERM');
     // Without its mount a server does not start, and leaves the vault as it was.
-    else if (isMounted) unmountFuse(mountPoint, true);
-    else starting?.kill('SIGKILL');
+    if (started === undefined && isMounted) unmountOurs(mountPoint, vault.path);
+    else (started?.child ?? starting)?.kill('SIGTERM');
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
@@ -177,18 +179,29 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       ended: started.ended,
     };
   } catch (error) {
-    if (started !== undefined) {
-      started.child.kill('SIGTERM');
-      await started.ended;
-    }
-    // Not where mount(2) failed: then what is there belongs to somebody else.
-    else if (isMounted) unmountFuse(mountPoint, true);
+    if (started !== undefined) await end(started);
+    unmountOurs(mountPoint, vault.path);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);
     close(device);
     close(lock);
   }
+}
+
+/** Takes away what a server that ended or never started left. Not what somebody else mounted there. */
+function unmountOurs(mountPoint: string, vault: string): void {
+  const top = mountAt(mountPoint);
+  if (top?.device === vault && top.type.startsWith('fuse')) unmountFuse(mountPoint, true);
+}
+
+const END_MS = 20_000;
+
+async function end({ child, ended }: Started): Promise<void> {
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), END_MS);
+  await ended;
+  clearTimeout(late);
 }
 
 const START_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -5,6 +5,7 @@ import { Failure } from '../base/failure.js';
 import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { sessionMark } from '../filesystem/volume.js';
+import { mountAt } from '../fuse/mount-table.js';
 import { opensslLibrary } from '../libc/ffi.js';
 import { SecretMemory } from '../libc/memory.js';
 import { endOnThrow, endProcess } from '../libc/process-end.js';
@@ -35,6 +36,14 @@ const argument = JSON.parse(process.argv.at(-1) ?? '{}') as ServerArguments;
 /** How long a stopping server waits for processes that still use the detached mount. */
 const LINGER_MS = 2_000;
 
+/** While it starts nothing is unlocked: it takes its mount away, leaves the vault as it found it, and goes. */
+let stop = async (): Promise<void> => {
+  await mountedHere?.();
+  leaveAsFound();
+  endProcess(1, 'scopefs: interrupted while it started');
+};
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
+
 function report(message: StartReport): void {
   try {
     writeSync(fd.status, `${JSON.stringify(message)}\n`);
@@ -52,6 +61,11 @@ if (opensslLibrary !== undefined) {
 let mountedHere: (() => Promise<number>) | undefined;
 /** Until the start is reported nothing was unlocked: a start that fails leaves the vault as it found it. */
 let unmark: (() => void) | undefined;
+function leaveAsFound(): void {
+  const once = unmark;
+  unmark = undefined;
+  once?.();
+}
 
 async function main(): Promise<void> {
   const vault = readVault(argument.vault);
@@ -116,8 +130,13 @@ async function main(): Promise<void> {
       lingered = resolve;
     }),
   ]);
+  /** umount(2) takes what lies on top, which may be somebody else's by now. */
+  const takeOff = async (detach: boolean): Promise<number> => {
+    const top = argument.transport === 'kernel' ? mountAt(mountPoint) : undefined;
+    return top === undefined || top.device === vault.path ? transport.unmount(detach) : -errno.EBUSY;
+  };
   const unmount = async (): Promise<void> => {
-    const done = await transport.unmount(false);
+    const done = await takeOff(false);
     if (done === -errno.EBUSY) {
       throw new Failure('busy', `${mountPoint} is in use`, {
         hint: 'end those processes, or lock everything now with: scopefs lock -a',
@@ -145,16 +164,14 @@ async function main(): Promise<void> {
   early.catch(() => {});
 
   let stopping = false;
-  const stop = async (): Promise<void> => {
+  stop = async () => {
     if (stopping) return;
     stopping = true;
     await service.closeAll('daemon stopped');
-    if ((await transport.unmount(false)) >= 0) return;
-    await transport.unmount(true);
+    if ((await takeOff(false)) < 0) await takeOff(true);
     // Whoever still stands in the mount keeps it alive: everything is locked and written, so we go.
     setTimeout(lingered, LINGER_MS);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
   mountedHere = undefined;
   unmark = undefined;
   // Before anybody can destroy another.
@@ -178,7 +195,7 @@ async function main(): Promise<void> {
 
 main().catch(async (error: unknown) => {
   await mountedHere?.();
-  unmark?.();
+  leaveAsFound();
   const failure =
     error instanceof Failure
       ? error

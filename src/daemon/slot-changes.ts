@@ -128,6 +128,7 @@ export class SlotChanges {
         const parameters = encodeParameters({ ...readParameters(slot), window });
         const changed = { ...slot, parameters };
         const slots = rows.slots.map((one) => (one.number === number ? changed : one));
+        refuseLast(slot, slots, false, this.#pathOf(scope));
         const change = this.#secrets.withSlots(context, slots, rows, secret);
         const { store } = this.#services;
         await store.commit(() => {

@@ -112,14 +112,14 @@ function factsOf(slot: SlotRow): SlotFacts | undefined {
     return undefined;
   }
 }
-/** It opens its scope for ever. */
+/** It opens its scope at any time, for ever. */
 function isLasting(slot: SlotRow): boolean {
   const facts = factsOf(slot);
-  return facts !== undefined && facts.notAfter === undefined;
+  return facts !== undefined && facts.notAfter === undefined && facts.window === undefined;
 }
 /** A recovery slot that always opens; drafts gave them ends and windows too. */
 export function isRecovery(slot: SlotRow): boolean {
-  return slot.type === 'recovery' && isLasting(slot) && factsOf(slot)?.window === undefined;
+  return slot.type === 'recovery' && isLasting(slot);
 }
 
 /** Keeps somebody from locking everybody out by mistake. */
@@ -141,8 +141,12 @@ export function refuseLast(
     });
   }
   if (isLasting(slot) && !left.some(isLasting)) {
-    throw new Failure('conflict', `slot ${slot.number} is the last one of ${path} that has no end`, {
-      hint: 'add another without --not-after first: scopefs slot add',
-    });
+    throw new Failure(
+      'conflict',
+      `slot ${slot.number} is the last one of ${path} that has no end and no window`,
+      {
+        hint: 'add another without them first: scopefs slot add',
+      },
+    );
   }
 }

@@ -96,6 +96,10 @@ export function openDatabase(path: string, create: boolean, synchronous: 'FULL' 
     migrate(db, path);
   } catch (error) {
     if (error instanceof Failure) throw error;
+    // A full disk is no reason for a backup.
+    changing(() => {
+      if (error instanceof Database.SqliteError && error.code === 'SQLITE_FULL') throw error;
+    });
     throw new Failure('integrity', `the metadata store ${path} cannot be read: ${String(error)}`, {
       hint: 'restore it from a backup of the vault',
       cause: error,
