@@ -110,13 +110,13 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   t.match(json(['slot', 'add', 'a', '--new', second, '--label', 'b', ...host]), { number: 1, label: 'b' });
   t.match(json(['slot', 'test', 'a', '--with', second, ...host]), { number: 1, type: 'keyfile' });
   t.match(json(['slot', 'rotate', 'a', 'b', '--new', third, ...host]), { epoch: 2 });
-  t.match(json(['slot', 'rm', 'a', '0', ...host]), { epoch: 3, still_readable: { epochs: [1, 2] } });
-  t.match(json(['slot', 'list', 'a', ...host]), { slots: [{ number: 1, status: 'ok' }] });
   t.match(json(['window', 'set', 'a', 'b', '--at', '02:00', '--for', '15m', ...host]), {
     window: /^at:02:00,/,
   });
   t.match(json(['window', 'list', 'a', ...host]), { slots: [{ number: 1 }] });
   t.match(json(['window', 'rm', 'a', 'b', ...host]), { window: null });
+  t.match(json(['slot', 'rm', 'a', '0', ...host]), { epoch: 3, still_readable: { epochs: [1, 2] } });
+  t.match(json(['slot', 'list', 'a', ...host]), { slots: [{ number: 1, status: 'ok' }] });
   const recovery = join(directory, 'recovery');
   writeFileSync(recovery, 'c'.repeat(64));
   json(['slot', 'add', 'a', '--slot', 'recovery', '--new', `file:${recovery}`, ...host]);
