@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { GroupSync } from '../store/group-sync.js';
 
@@ -65,4 +66,22 @@ export class ParserBuffer {
     });
     return socket.unref();
   }
+}
+
+const STATUS: Record<string, string> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+/** Node answers and closes by itself too, but keeps a copy of what it read, and a key may be in it. */
+export function refuseBroken(server: Server, parser: ParserBuffer): void {
+  server.on('clientError', (error: Error & { code?: string; rawPacket?: Buffer }, socket) => {
+    error.rawPacket?.fill(0);
+    void parser.overwrite();
+    const { _httpMessage: reply } = socket as { _httpMessage?: { headersSent?: boolean } };
+    if (socket.writable && reply?.headersSent !== true) {
+      socket.write(`HTTP/1.1 ${STATUS[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
+    }
+    socket.destroy();
+  });
 }

@@ -18,7 +18,7 @@ import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
 import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
-import { OVERWRITE, ParserBuffer } from './parser-buffer.js';
+import { OVERWRITE, ParserBuffer, refuseBroken } from './parser-buffer.js';
 import { RESULT_HEADER, type Route, type RouteName, routeNames, routeOf, type routes } from './routes.js';
 import type { Problem } from './schemas.js';
 import {
@@ -333,24 +333,6 @@ function application(service: ControlService, parser: ParserBuffer, log: Log): H
   }
   app.post(OVERWRITE, (c) => c.body(null, 204));
   return app;
-}
-
-const STATUS: Record<string, string> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
-};
-/** Node answers and closes by itself too, but keeps a copy of what it read, and a key may be in it. */
-function refuseBroken(server: Server, parser: ParserBuffer): void {
-  server.on('clientError', (error: Error & { code?: string; rawPacket?: Buffer }, socket) => {
-    error.rawPacket?.fill(0);
-    void parser.overwrite();
-    const { _httpMessage: reply } = socket as { _httpMessage?: { headersSent?: boolean } };
-    if (socket.writable && reply?.headersSent !== true) {
-      socket.write(`HTTP/1.1 ${STATUS[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`);
-    }
-    socket.destroy();
-  });
 }
 
 export interface ControlServer {
