@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { test } from 'tap';
+import { Connection } from '../../src/store/connection.js';
 import { project, run, Vault } from '../support/mounted.js';
 
 /** All names below a directory, as raw bytes: a name need not be UTF-8. */
@@ -110,9 +110,9 @@ test('SQLite in WAL and DELETE modes: integrity_check, also after a remount', as
   t.teardown(() => vault.remove());
   for (const mode of ['WAL', 'DELETE']) {
     const path = vault.path(`${mode}.sqlite`);
-    const db = new Database(path);
-    t.equal(String(db.pragma(`journal_mode = ${mode}`, { simple: true })).toUpperCase(), mode);
-    db.pragma('synchronous = FULL');
+    const db = new Connection(path);
+    t.equal(String(db.pragmaValue(`journal_mode = ${mode}`)).toUpperCase(), mode);
+    db.exec('PRAGMA synchronous = FULL');
     db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)');
     const insert = db.prepare('INSERT INTO t (v) VALUES (?)');
     for (let i = 0; i < 100; i++) insert.run(Buffer.alloc(i * 50, i));
@@ -120,14 +120,14 @@ test('SQLite in WAL and DELETE modes: integrity_check, also after a remount', as
     db.exec('VACUUM');
     db.transaction(() => {
       for (let i = 0; i < 2000; i++) insert.run(Buffer.alloc(100, i & 255));
-    })();
-    t.equal(db.pragma('integrity_check', { simple: true }), 'ok', mode);
+    });
+    t.equal(db.pragmaValue('integrity_check'), 'ok', mode);
     db.close();
   }
   vault.remount();
   for (const mode of ['WAL', 'DELETE']) {
-    const db = new Database(vault.path(`${mode}.sqlite`));
-    t.equal(db.pragma('integrity_check', { simple: true }), 'ok', `${mode} after a remount`);
+    const db = new Connection(vault.path(`${mode}.sqlite`));
+    t.equal(db.pragmaValue('integrity_check'), 'ok', `${mode} after a remount`);
     t.equal(db.prepare('SELECT count(*) FROM t').pluck().get(), 2067);
     db.close();
   }

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import type { ScopeView } from '../../src/control/schemas.js';
+import { Connection } from '../../src/store/connection.js';
 import { scopefs, Vault } from '../support/mounted.js';
 
 /** A mount that comes without a key: at boot, say. Everything is locked until somebody unlocks the root scope. */
@@ -120,7 +120,7 @@ test('a mount that nobody unlocked ends clean, and the root scope opens with sha
 
 test('a damaged store key keeps the root scope locked, and the audit says so', async (t) => {
   const { vault } = vaultFor(t);
-  const db = new Database(join(vault.vault, 'store.sqlite'));
+  const db = new Connection(join(vault.vault, 'store.sqlite'));
   const { value } = db.prepare("SELECT value FROM meta WHERE key = 'store_key'").get() as { value: Buffer };
   const edited = Buffer.from(value);
   edited[40] = (edited[40] as number) ^ 1;

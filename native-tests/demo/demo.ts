@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
-import Database from 'better-sqlite3';
+import { Connection } from '../../src/store/connection.js';
 import { project, run, Vault } from '../support/mounted.js';
 
 /** `npm run demo`: the main job on real files, from an empty directory to a verified remount. About half a minute. */
@@ -120,17 +120,14 @@ async function demo(vault: Vault): Promise<void> {
   must(clone.status === 0, 'git clone of the project into scope alice');
   const fsck = run('git', ['-C', vault.path('alice', 'repository'), 'fsck', '--full']);
   must(fsck.status === 0, 'git fsck of the clone');
-  const db = new Database(vault.path('alice', 'data.sqlite'));
+  const db = new Connection(vault.path('alice', 'data.sqlite'));
   db.pragma('journal_mode = WAL');
   db.exec('CREATE TABLE entries (id INTEGER PRIMARY KEY, text TEXT)');
   const insert = db.prepare('INSERT INTO entries (text) VALUES (?)');
   db.transaction(() => {
     for (let i = 0; i < 5000; i++) insert.run(`entry ${i}`);
-  })();
-  must(
-    db.pragma('integrity_check', { simple: true }) === 'ok',
-    'SQLite: 5,000 rows in WAL mode, integrity_check',
-  );
+  });
+  must(db.pragmaValue('integrity_check') === 'ok', 'SQLite: 5,000 rows in WAL mode, integrity_check');
   db.close();
   const tar = run('tar', ['-C', source, '-cf', vault.path('alice', 'source.tar'), '.']);
   must(tar.status === 0, 'tar of the source into scope alice');
@@ -199,8 +196,8 @@ async function demo(vault: Vault): Promise<void> {
     run('git', ['-C', vault.path('alice', 'repository'), 'status', '--porcelain']).stdout === '',
     'git status: clean',
   );
-  const check = new Database(vault.path('alice', 'data.sqlite'), { readonly: true });
-  must(check.pragma('integrity_check', { simple: true }) === 'ok', 'SQLite integrity_check');
+  const check = new Connection(vault.path('alice', 'data.sqlite'), { readonly: true });
+  must(check.pragmaValue('integrity_check') === 'ok', 'SQLite integrity_check');
   check.close();
   indent(vault.cli('status').stdout);
 }

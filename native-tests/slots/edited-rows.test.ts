@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type Database from 'better-sqlite3';
 import { t as root, test } from 'tap';
+import type { Connection } from '../../src/store/connection.js';
 import { editStore } from '../support/keys.js';
 import { run, Vault } from '../support/mounted.js';
 
@@ -10,7 +10,7 @@ import { run, Vault } from '../support/mounted.js';
 
 interface Case {
   what: string;
-  edit(db: Database.Database, id: Buffer, other: Buffer): void;
+  edit(db: Connection, id: Buffer, other: Buffer): void;
   /** What unlocking with the first and with the second slot gives. */
   first: number;
   second: number;

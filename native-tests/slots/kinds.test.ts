@@ -1,9 +1,9 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
-import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import { secretSource } from '../../src/cli/secret-source.js';
+import { Connection } from '../../src/store/connection.js';
 import { Rig } from '../support/probe.js';
 
 /** Slots of the kinds that come from somewhere else: age recipients, a command, the parent scope; and ones that end. */
@@ -146,7 +146,7 @@ test('parent: opens with its parent, and who was removed from the parent is shut
   t.equal(await epochOf('/a/dir/mail'), 1);
   // Somebody puts a slot of their own into the store meanwhile: the new epoch is not sealed to it.
   const child = (await rig.client.scope('a/dir/mail')).id;
-  const db = new Database(join(rig.vault.vault, 'store.sqlite'));
+  const db = new Connection(join(rig.vault.vault, 'store.sqlite'));
   t.teardown(() => db.close());
   db.prepare(
     `INSERT INTO slots SELECT ?, 7, type, kind_version, parameters, public_key, private_half, NULL, created

@@ -91,7 +91,7 @@ test('a slot whose row is gone is shown as missing, and can be removed; the scop
   vault.expect(vault.cli('slot', 'add', 'a', '--new', `file:${file()}`), 'add');
   vault.expect(vault.unmount(), 'unmount');
   editStore(vault, (db, ids) => {
-    db.pragma('foreign_keys = ON');
+    db.exec('PRAGMA foreign_keys = ON');
     db.prepare('DELETE FROM slots WHERE scope = ? AND number = 1').run(ids[1]);
   });
   vault.mountIt();

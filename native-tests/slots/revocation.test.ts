@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { test } from 'tap';
+import { Connection } from '../../src/store/connection.js';
 import { openScopeRows } from '../support/keys.js';
 import { run, Vault } from '../support/mounted.js';
 
@@ -169,7 +169,7 @@ test('a scope that has had 2,000 epochs begins no more: all of them are opened w
   t.teardown(() => vault.remove());
   const key = vault.createScope('a');
   vault.expect(vault.cli('slot', 'add', 'a', '--new', `file:${vault.keyFile}`), 'slot add');
-  const db = new Database(join(vault.vault, 'store.sqlite'));
+  const db = new Connection(join(vault.vault, 'store.sqlite'));
   db.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
     INSERT INTO epochs SELECT scope, -i, key_id, NULL, created FROM epochs, n
     WHERE scope = (SELECT id FROM scopes WHERE parent IS NOT NULL)`);

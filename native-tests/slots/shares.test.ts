@@ -10,7 +10,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import type { VolumeId } from '../../src/base/ids.js';
 import type { LeaseView } from '../../src/control/schemas.js';
@@ -20,6 +19,7 @@ import { readShares, type Share } from '../../src/keyring/share-text.js';
 import { Shares } from '../../src/keyring/shares.js';
 import { input, memory, reveal, suite } from '../../src/keyring/test-keyring.js';
 import { SecretInput } from '../../src/libc/memory.js';
+import { Connection } from '../../src/store/connection.js';
 import { scan } from '../support/memory-scan.js';
 import { run, scopefs } from '../support/mounted.js';
 import { exitStatus, Rig, sleep } from '../support/probe.js';
@@ -55,8 +55,8 @@ class ShareRig extends Rig {
     return (await this.client.audit(1000)).map(({ event, result }) => `${event} ${result}`);
   }
   /** The store's rows by hand. */
-  rows<T>(use: (db: Database.Database) => T): T {
-    const db = new Database(join(this.vault.vault, 'store.sqlite'));
+  rows<T>(use: (db: Connection) => T): T {
+    const db = new Connection(join(this.vault.vault, 'store.sqlite'));
     try {
       return use(db);
     } finally {

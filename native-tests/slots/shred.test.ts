@@ -9,8 +9,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
+import { Connection } from '../../src/store/connection.js';
 import { O, sys } from '../posix/sys.js';
 import { run, scopefs, Vault } from '../support/mounted.js';
 import { Rig } from '../support/probe.js';
@@ -30,7 +30,7 @@ function rigFor(t: Test): Rig {
 
 /** Everything that a scope's secrets hang on, as the store has it. */
 function blobsOf(rig: Rig, scope: string): Buffer[] {
-  const db = new Database(join(rig.vault.vault, 'store.sqlite'), { readonly: true });
+  const db = new Connection(join(rig.vault.vault, 'store.sqlite'), { readonly: true });
   try {
     const id = Buffer.from(scope, 'hex');
     const of = (sql: string): Buffer[] =>

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { type Test, test } from 'tap';
 import { input } from '../../src/keyring/test-keyring.js';
+import { Connection } from '../../src/store/connection.js';
 import { Rig } from '../support/probe.js';
 
 /** Slots that may be used at certain times alone (keyring/windows.test.ts has the calendar). */
@@ -108,7 +108,7 @@ test('an edited window makes its slot a damaged one; windows survive a rotation;
   t.equal(rig.vault.cli('slot', 'rotate', 'a', 'nightly', '--new', `file:${rig.nightly}`).status, 0);
   await rig.lock('/a');
   t.equal(rig.unlockNightly().status, 6, 'after a rotation too');
-  const db = new Database(join(rig.vault.vault, 'store.sqlite'));
+  const db = new Connection(join(rig.vault.vault, 'store.sqlite'));
   t.teardown(() => db.close());
   const at = db
     .prepare("SELECT parameters FROM slots WHERE number = 1 AND parameters LIKE '%window%'")

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import { Connection } from '../../src/store/connection.js';
 import type { Vault } from './mounted.js';
 
 /** What a vault's metadata store says of a scope, read beside the daemon. `scope`: `/`, or the name of any other. */
@@ -7,7 +7,7 @@ export function openScopeRows(
   vault: Vault,
   scope: string,
 ): { id: Buffer; epochs: { epoch: number }[]; storeKey: Buffer } {
-  const db = new Database(join(vault.vault, 'store.sqlite'), { readonly: true });
+  const db = new Connection(join(vault.vault, 'store.sqlite'), { readonly: true });
   try {
     const found = scopeIds(db);
     const id = scope === '/' ? found[0] : found[1];
@@ -20,13 +20,13 @@ export function openScopeRows(
   }
 }
 
-function scopeIds(db: Database.Database): Buffer[] {
+function scopeIds(db: Connection): Buffer[] {
   return (db.prepare('SELECT id FROM scopes ORDER BY rowid').all() as { id: Buffer }[]).map(({ id }) => id);
 }
 
 /** Edits a store by hand, as somebody with the vault can. The vault must not be mounted. */
-export function editStore(vault: Vault, edit: (db: Database.Database, scopes: Buffer[]) => void): void {
-  const db = new Database(join(vault.vault, 'store.sqlite'));
+export function editStore(vault: Vault, edit: (db: Connection, scopes: Buffer[]) => void): void {
+  const db = new Connection(join(vault.vault, 'store.sqlite'));
   try {
     edit(db, scopeIds(db));
   } finally {

@@ -1,5 +1,5 @@
 import { idBytes, type ScopeId, scopeId } from '../base/ids.js';
-import type { Db } from './database.js';
+import type { Connection } from './connection.js';
 
 /** What happened: one row each, never changed (triggers of the schema refuse it). */
 export const auditEvents = [
@@ -60,7 +60,7 @@ export class AuditTable {
   readonly #tail;
   readonly #unlocks;
 
-  constructor(db: Db) {
+  constructor(db: Connection) {
     this.#append = db.prepare(
       `INSERT INTO audit (at, event, result, scope, slot, lease, uid, pid, note, note_key)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,

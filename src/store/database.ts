@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import { Failure } from '../base/failure.js';
+import { Connection, sqliteCode } from './connection.js';
 
 /** Each step brings the schema one version further; `user_version` counts them. Never edit one that was released. */
 const migrations = [
@@ -69,13 +69,11 @@ const migrations = [
    ) STRICT;`,
 ];
 
-export type Db = Database.Database;
-
 /**
  * Opens the metadata store. `create`: it must not exist yet; otherwise it must. `synchronous`: FULL makes each commit
  * durable when it returns; NORMAL leaves that to whoever syncs the write-ahead log (sqlite.org/wal.html).
  */
-export function openDatabase(path: string, create: boolean, synchronous: 'FULL' | 'NORMAL'): Db {
+export function openDatabase(path: string, create: boolean, synchronous: 'FULL' | 'NORMAL'): Connection {
   if (create && existsSync(path)) {
     throw new Failure('conflict', `${path} exists already`);
   }
@@ -84,21 +82,24 @@ export function openDatabase(path: string, create: boolean, synchronous: 'FULL' 
       hint: 'name it with --store PATH, or restore it from a backup of the vault',
     });
   }
-  let db: Db;
+  let db: Connection | undefined;
   try {
-    db = new Database(path);
+    db = new Connection(path);
     // secure_delete overwrites what a removed slot leaves in its page.
-    db.pragma('journal_mode = WAL');
-    db.pragma(`synchronous = ${synchronous}`);
-    db.pragma('secure_delete = ON');
-    db.pragma('foreign_keys = ON');
-    db.pragma('trusted_schema = OFF');
+    db.exec(
+      `PRAGMA journal_mode = WAL;
+       PRAGMA synchronous = ${synchronous};
+       PRAGMA secure_delete = ON;
+       PRAGMA foreign_keys = ON;
+       PRAGMA trusted_schema = OFF;`,
+    );
     migrate(db, path);
   } catch (error) {
+    db?.close();
     if (error instanceof Failure) throw error;
     // A full disk is no reason for a backup.
     changing(() => {
-      if (error instanceof Database.SqliteError && error.code === 'SQLITE_FULL') throw error;
+      if (sqliteCode(error) === 'SQLITE_FULL') throw error;
     });
     throw new Failure('integrity', `the metadata store ${path} cannot be read: ${String(error)}`, {
       hint: 'restore it from a backup of the vault',
@@ -113,7 +114,7 @@ export function changing<T>(change: () => T): T {
   try {
     return change();
   } catch (error) {
-    const code = error instanceof Database.SqliteError ? error.code : '';
+    const code = sqliteCode(error);
     if (code === 'SQLITE_FULL') {
       throw new Failure('no_space', 'no space left for the metadata store', {
         hint: 'nothing was changed: make room and try again',
@@ -127,8 +128,8 @@ export function changing<T>(change: () => T): T {
   }
 }
 
-function migrate(db: Db, path: string): void {
-  const version = db.pragma('user_version', { simple: true }) as number;
+function migrate(db: Connection, path: string): void {
+  const version = db.pragmaValue('user_version') as number;
   const draft = db.prepare("SELECT 1 FROM pragma_table_info('scopes') WHERE name = 'key_id'").get();
   if (draft !== undefined) {
     throw new Failure('unsupported_format', `${path} was made by an earlier draft of scopefs`, {
@@ -146,8 +147,7 @@ function migrate(db: Db, path: string): void {
   }
   db.transaction(() => {
     for (let step = version; step < migrations.length; step++) {
-      db.exec(migrations[step] as string);
-      db.pragma(`user_version = ${step + 1}`);
+      db.exec(`${migrations[step]}; PRAGMA user_version = ${step + 1};`);
     }
-  })();
+  });
 }

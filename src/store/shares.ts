@@ -1,5 +1,5 @@
 import { idBytes, type ScopeId } from '../base/ids.js';
-import type { Db } from './database.js';
+import type { Connection } from './connection.js';
 import type { ShareRow } from './rows.js';
 
 interface RawShare {
@@ -18,7 +18,7 @@ export class ShareTable {
   readonly #retire;
   readonly #forget;
 
-  constructor(db: Db) {
+  constructor(db: Connection) {
     this.#put = db.prepare(
       `INSERT INTO shares (scope, slot, number, sealed, tag) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (scope, slot, number) DO UPDATE SET sealed = excluded.sealed, tag = excluded.tag`,

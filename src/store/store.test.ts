@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { test } from 'tap';
 import { freshId, type ScopeId, type VolumeId } from '../base/ids.js';
+import { Connection } from './connection.js';
 import { openDatabase } from './database.js';
 import { GroupSync } from './group-sync.js';
 import type { ScopeSecretRows, SlotRow, WrapRow } from './rows.js';
@@ -67,11 +67,11 @@ test('the store keeps rows over a reopen, and all of a change or nothing', async
   t.throws(() => Store.open(join(directory, 'none')), { code: 'not_found' });
   writeFileSync(join(directory, 'bad'), randomBytes(8192));
   t.throws(() => Store.open(join(directory, 'bad')), { code: 'integrity' });
-  const newer = new Database(path);
-  newer.pragma('user_version = 99');
+  const newer = new Connection(path);
+  newer.exec('PRAGMA user_version = 99');
   newer.close();
   t.throws(() => Store.open(path), { code: 'unsupported_format' });
-  const draft = new Database(join(directory, 'draft'));
+  const draft = new Connection(join(directory, 'draft'));
   draft.exec('CREATE TABLE scopes (id BLOB, key_id BLOB); PRAGMA user_version = 1');
   draft.close();
   t.throws(() => Store.open(join(directory, 'draft')), { code: 'unsupported_format', message: /draft/ });
@@ -101,7 +101,7 @@ test('the audit only grows', async (t) => {
     },
   ]);
   store.close();
-  const db = new Database(path);
+  const db = new Connection(path);
   t.throws(() => db.exec('DELETE FROM audit'), /append-only/);
   t.throws(() => db.exec("UPDATE audit SET result = 'ok'"), /append-only/);
   db.close();
@@ -113,7 +113,7 @@ test('a full disk is no_space, and nothing of the change is there', async (t) =>
   const db = openDatabase(join(directory, 'store.sqlite'), true, 'FULL');
   const store = new Store(db);
   store.addScope(rowsOf());
-  db.pragma(`max_page_count = ${db.pragma('page_count', { simple: true })}`);
+  db.exec(`PRAGMA max_page_count = ${db.pragmaValue('page_count')}`);
   const full = { code: 'no_space', hint: /room/ };
   t.throws(() => {
     for (let i = 0; i < 50; i++) store.addScope(rowsOf());

@@ -4,7 +4,8 @@ import { promisify } from 'node:util';
 import { Failure } from '../base/failure.js';
 import { idBytes, type ScopeId, scopeId, type VolumeId } from '../base/ids.js';
 import { AuditTable } from './audit.js';
-import { changing, type Db, openDatabase } from './database.js';
+import type { Connection } from './connection.js';
+import { changing, openDatabase } from './database.js';
 import { GroupSync } from './group-sync.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
 import { ShareTable } from './shares.js';
@@ -53,7 +54,7 @@ const scopeOf = (row: RawScope): ScopeRow => ({
 
 /** The metadata store: prepared statements and nothing else. It knows no key. */
 export class Store {
-  readonly #db: Db;
+  readonly #db: Connection;
   readonly #statements;
   /** Undefined: each commit is durable when it returns. */
   readonly #group: GroupSync | undefined;
@@ -61,7 +62,7 @@ export class Store {
   readonly audit: AuditTable;
   readonly shares: ShareTable;
 
-  constructor(db: Db, group?: GroupSync) {
+  constructor(db: Connection, group?: GroupSync) {
     this.#db = db;
     this.#group = group;
     this.audit = new AuditTable(db);
@@ -148,15 +149,14 @@ export class Store {
   }
   /** Empties the write-ahead log, which has what was overwritten or deleted. False: another program reads the store. */
   scrub(): boolean {
-    const [done] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
-    return done?.busy === 0;
+    return this.#db.pragma('wal_checkpoint(TRUNCATE)')[0]?.['busy'] === 0;
   }
   /** How many syncs the commits so far took. */
   get syncs(): number {
     return this.#group?.count ?? 0;
   }
   #together<T>(change: () => T): T {
-    return changing(() => this.#db.transaction(change)());
+    return changing(() => this.#db.transaction(change));
   }
 
   meta(key: string): Buffer | undefined {
