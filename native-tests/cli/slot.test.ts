@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { Failure } from '../../src/base/failure.js';
 import { Client } from '../../src/control/client.js';
-import { writeRecoveryText } from '../../src/keyring/recovery-text.js';
+import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import type { CliResult } from '../support/mounted.js';
 import { Vault } from '../support/mounted.js';

@@ -51,7 +51,7 @@ test('each worker of the daemon ends the process when it throws', async (t) => {
   // Each real worker file, started with data that makes its first steps throw.
   for (const name of ['filesystem', 'notifier', 'io']) {
     const end = await script(
-      `${stuck} new Worker(new URL('file://${dist}/daemon/${name}-worker.js'), { workerData: { tree: '/nonexistent' } });`,
+      `${stuck} new Worker(new URL('file://${dist}/worker/${name}-worker.js'), { workerData: { tree: '/nonexistent' } });`,
     );
     t.equal(end.code, 70, end.stderr);
     t.match(end.stderr, new RegExp(`^scopefs: ${name} worker failed: `));
@@ -60,8 +60,13 @@ test('each worker of the daemon ends the process when it throws', async (t) => {
 });
 
 test('every thread of the daemon installs the end first', async (t) => {
-  for (const name of ['server', 'filesystem-worker', 'notifier-worker', 'io-worker']) {
-    const text = readFileSync(join(project, `src/daemon/${name}.ts`), 'utf8');
+  for (const name of [
+    'daemon/server',
+    'worker/filesystem-worker',
+    'worker/notifier-worker',
+    'worker/io-worker',
+  ]) {
+    const text = readFileSync(join(project, `src/${name}.ts`), 'utf8');
     const body = text.replaceAll(/^import[\s\S]*?;$/gm, '').replaceAll(/\/\*[\s\S]*?\*\//g, '');
     t.match(body.trim(), /^endOnThrow\(/, name);
   }

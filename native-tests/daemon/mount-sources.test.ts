@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { type Test, test } from 'tap';
 import { Client } from '../../src/control/client.js';
-import { writeRecoveryText } from '../../src/keyring/recovery-text.js';
+import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
 import { input } from '../../src/keyring/test-keyring.js';
 import { type CliResult, cliPath, scopefs, Vault } from '../support/mounted.js';
 

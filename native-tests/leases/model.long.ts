@@ -1,5 +1,5 @@
 import { test } from 'tap';
-import { runLeaseBatches } from '../../src/daemon/test-lease-batches.js';
+import { runLeaseBatches } from '../../src/worker/leases/test-lease-batches.js';
 
 /** lease-model.test.ts at length. */
 test('leases, locks and doors do what the model says, over 20,000 sequences', async (t) => {

@@ -15,31 +15,31 @@ interface Bug {
 const bugs: readonly Bug[] = [
   {
     what: 'off by one at the edge of a chunk: the last byte of a partly read chunk is not copied',
-    file: 'filesystem/file-read.js',
+    file: 'filesystem/content/file-read.js',
     from: 'copyMemory(out.address + at + from - offset, io.edges.address + from - start, until - from)',
     to: 'copyMemory(out.address + at + from - offset, io.edges.address + from - start, until - from - 1)',
   },
   {
     what: 'a stale tail: what a truncate cut off is there again when the file grows',
-    file: 'filesystem/file-truncate.js',
+    file: 'filesystem/content/file-truncate.js',
     from: 'bytes.fill(0, this.lengthBefore, this.lengthAfter)',
     to: 'bytes.fill(0, this.lengthBefore, this.lengthBefore)',
   },
   {
     what: 'a hole reads as the data that was there',
-    file: 'filesystem/file-allocate.js',
+    file: 'filesystem/content/file-allocate.js',
     from: 'const before = holes.snapshot();',
     to: 'if (first < last) return done(0); const before = holes.snapshot();',
   },
   {
     what: 'a write into a hole leaves it a hole',
-    file: 'filesystem/file-holes.js',
+    file: 'filesystem/content/file-holes.js',
     from: 'this.#map.holes.remove(from, to);',
     to: 'this.#map.holes.remove(from, to - 1);',
   },
   {
     what: 'a growing truncate forgets the size',
-    file: 'filesystem/file-truncate.js',
+    file: 'filesystem/content/file-truncate.js',
     from: 'this.#setBackingSize(this.size, () => this.#writeHeader(this.#succeed)',
     to: 'this.#setBackingSize(this.size - 1, () => this.#writeHeader(this.#succeed)',
   },

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { type Test, test } from 'tap';
-import { secretSource } from '../../src/cli/secret-source.js';
+import { secretSource } from '../../src/cli/secrets/secret-source.js';
 import { Connection } from '../../src/store/connection.js';
 import { Rig } from '../support/probe.js';
 

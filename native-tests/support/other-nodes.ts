@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 
 /**
  * `npm run test:nodes -- 24 26 [--all] [FILTER...]`: this build under other versions of Node, each in a copy of the project
- * of its own, with better-sqlite3 compiled for it. Runs the demo, the tests of src/store and src/daemon, and those of
+ * of its own, with better-sqlite3 compiled for it. Runs the demo, the tests of src/store, src/worker, src/service and src/daemon, and those of
  * native-tests/daemon; `--all`: every test; FILTER: those alone. The npm package `node` brings the binaries, with the
  * headers that the build needs.
  */
@@ -19,7 +19,10 @@ const { values, positionals } = parseArgs({
 const versions = positionals.filter((one) => /^\d+(\.\d+)*$/.test(one));
 const filters = positionals.filter((one) => !versions.includes(one));
 /** What must work wherever the daemon runs: what holds SQLite's statements, and who mounts and ends. */
-const FILTERS = { src: ['src/store/', 'src/daemon/'], 'native-tests': ['native-tests/daemon/'] } as const;
+const FILTERS = {
+  src: ['src/store/', 'src/worker/', 'src/service/', 'src/daemon/'],
+  'native-tests': ['native-tests/daemon/'],
+} as const;
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);

@@ -1,17 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { freshId, type LeaseId, type ScopeId } from '../../src/base/ids.js';
-import { CoreHost } from '../../src/daemon/core-host.js';
-import { IoExecutor } from '../../src/daemon/io-executor.js';
-import { plainTerms } from '../../src/daemon/lease-service.js';
-import type { CommandMessage, Results, WorkerMessage } from '../../src/daemon/messages.js';
-import { readVault, vaultPaths } from '../../src/daemon/vault.js';
-import { ScopeSecrets } from '../../src/keyring/scope-secrets.js';
-import { Slots } from '../../src/keyring/slots.js';
+import { ScopeSecrets } from '../../src/keyring/slots/scope-secrets.js';
+import { Slots } from '../../src/keyring/slots/slots.js';
 import { StoreKey } from '../../src/keyring/store-key.js';
 import { kem, memory, suite } from '../../src/keyring/test-keyring.js';
 import { umask } from '../../src/libc/system.js';
+import { plainTerms } from '../../src/service/leases/lease-service.js';
+import { readVault, vaultPaths } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
+import { CoreHost } from '../../src/worker/core-host.js';
+import { IoExecutor } from '../../src/worker/io-executor.js';
+import type { CommandMessage, Results, WorkerMessage } from '../../src/worker/messages.js';
 import { inputOf } from './key-input.js';
 import type { Vault } from './mounted.js';
 

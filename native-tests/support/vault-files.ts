@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { XATTR, XATTR_ROOT } from '../../src/format/binding.js';
+import { XATTR, XATTR_ROOT } from '../../src/format/names/binding.js';
 import { close, fgetxattr, open, openPath } from '../../src/libc/files.js';
 
 /** Everything that a directory holds, as a thief of the disk sees it. */

@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { Geometry } from '../../src/format/geometry.js';
+import { Geometry } from '../../src/format/file/geometry.js';
 import { scopefs, Vault } from '../support/mounted.js';
 import { vaultObjects } from '../support/vault-files.js';
 

@@ -3,22 +3,55 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
 
-/** The rooms of src/ in import order (DESIGN.md): a room imports only rooms above it, types too. */
-const rooms = [
+/**
+ * The rooms of src/ in import order (DESIGN.md): a file imports only what stands above it here, types and worker files
+ * started by name included. A room's own files come before (`< inner`) or after (`inner <`) its inner rooms.
+ */
+const ROOMS: readonly string[] = [
   'base',
   'libc',
   'crypto',
   'format',
+  'format/volume',
+  'format/names',
+  'format/file',
+  'format/scope',
   'store',
   'keyring',
+  'keyring/slots',
+  'keyring/shares',
+  'keyring/leases',
+  'filesystem/contract.ts',
+  'filesystem/disk',
+  'filesystem/inodes',
+  'filesystem/content',
+  'filesystem/names',
+  'filesystem/handles',
+  'filesystem/scopes',
   'filesystem',
+  'fuse/mount-table.ts',
+  'fuse/abi',
   'fuse',
+  'fuse/native',
   'control',
+  'worker/leases',
+  'worker',
+  'service/version.ts',
+  'service/secrets',
+  'service/vault',
+  'service/audit',
+  'service/scopes',
+  'service/slots',
+  'service/leases',
+  'service/shred',
+  'service',
   'daemon',
   'cli',
+  'cli/secrets',
+  'cli/verbs',
 ];
 /** Packages and who alone may import them. */
-const owners: Record<string, string> = {
+const OWNERS: Record<string, string> = {
   koffi: 'libc',
   'fuse-native': 'fuse',
   '@noble/post-quantum': 'crypto',
@@ -32,42 +65,87 @@ const owners: Record<string, string> = {
   commander: 'cli',
   pino: 'daemon',
 };
+const MOST_FILES = 25;
 
 const source = join(fileURLToPath(new URL('../../../', import.meta.url)), 'src');
-const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) =>
-  name.endsWith('.ts'),
-);
-const imports = (name: string): string[] =>
-  [...readFileSync(join(source, name), 'utf8').matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(
-    (match) => match[1] as string,
-  );
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .sort();
+/** What only tests load: tests, their rigs, and the processes that they start. */
+const isTest = (name: string): boolean => /(^|\/)(test\/|test-)|\.test\.ts$/.test(name);
 
-test('every room imports only rooms above it', async (t) => {
-  t.ok(files.length > 50, 'the test sees the sources');
-  for (const name of files) {
-    const [room] = name.split('/') as [string];
-    t.ok(rooms.includes(room), `${name} is in a room`);
-    for (const imported of imports(name).filter((specifier) => specifier.startsWith('.'))) {
-      const target = relative(source, join(source, dirname(name), imported)).split('/')[0] as string;
-      if (rooms.indexOf(target) > rooms.indexOf(room)) t.fail(`${name} imports ${imported}`);
+const specifiers = (name: string): string[] =>
+  [
+    ...readFileSync(join(source, name), 'utf8').matchAll(
+      /(?:\bfrom|\bimport\(|\bimport|new URL\()\s*['"`]([^'"`]+)['"`]/g,
+    ),
+  ].map((match) => match[1] as string);
+/** The files of src/ that a file imports, or starts by name. */
+const graph = new Map(
+  files.map((name) => [
+    name,
+    specifiers(name)
+      .filter((one) => one.startsWith('.') && one.endsWith('.js'))
+      .map((one) => `${relative(source, join(source, dirname(name), one)).slice(0, -3)}.ts`)
+      .filter((target) => files.includes(target)),
+  ]),
+);
+
+/** Where a file stands in {@link ROOMS}: by its own name, or by the deepest room that it lies in. */
+function rank(name: string): number {
+  for (let at = name; at !== '.'; at = dirname(at)) {
+    const found = ROOMS.indexOf(at);
+    if (found >= 0) return found;
+  }
+  return -1;
+}
+
+test('every file imports only what stands above it', async (t) => {
+  t.ok(files.length > 200, 'the test sees the sources');
+  for (const name of files) t.ok(isTest(name) || rank(name) >= 0, `${name} is in a room`);
+  for (const [name, imported] of graph) {
+    for (const target of imported) {
+      if (isTest(name)) {
+        const room = (of: string): number => ROOMS.findIndex((one) => one.split('/')[0] === of.split('/')[0]);
+        if (room(target) > room(name)) t.fail(`${name} imports ${target}, of a later room`);
+      } else if (isTest(target)) t.fail(`${name} imports ${target}, which is for tests`);
+      else if (rank(target) > rank(name)) t.fail(`${name} imports ${target}, which stands below it`);
     }
   }
+});
+
+test('no circle of files', async (t) => {
+  const done = new Set<string>();
+  const visit = (name: string, path: readonly string[]): void => {
+    if (path.includes(name)) {
+      t.fail([...path.slice(path.indexOf(name)), name].join(' -> '));
+      return;
+    }
+    if (done.has(name)) return;
+    for (const target of graph.get(name) ?? []) visit(target, [...path, name]);
+    done.add(name);
+  };
+  for (const name of files) visit(name, []);
+  t.ok(done.size === files.length, 'looked at all');
 });
 
 test('each package is imported by one room only', async (t) => {
   for (const name of files.filter((file) => !file.endsWith('.test.ts'))) {
     const [room] = name.split('/') as [string];
-    for (const imported of imports(name)) {
+    for (const imported of specifiers(name)) {
       const parts = imported.split('/').slice(0, imported.startsWith('@') ? 2 : 1);
-      const owner = owners[parts.join('/')];
+      const owner = OWNERS[parts.join('/')];
       if (owner !== undefined && owner !== room) t.fail(`${name} imports ${imported}: only ${owner}/ may`);
     }
   }
   t.pass('looked at all');
 });
 
-test('every room has a README', async (t) => {
-  for (const room of rooms) {
+test(`no folder has more than ${MOST_FILES} files, and every room has a README`, async (t) => {
+  const folders = new Map<string, number>();
+  for (const name of files) folders.set(dirname(name), (folders.get(dirname(name)) ?? 0) + 1);
+  for (const [folder, count] of folders) t.ok(count <= MOST_FILES, `${folder}: ${count} files`);
+  for (const room of new Set(ROOMS.map((one) => one.split('/')[0] as string))) {
     const text = readFileSync(join(source, room, 'README.md'), 'utf8');
     t.ok(text.startsWith(`# ${room}/`), room);
     t.ok(text.split('\n').length <= 70, `${room}: at most a page`);

@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
 import type { ReceiptView } from '../control/schemas.js';
 import { socketPath } from './host.js';
-import { parseSize } from './init.js';
 import { bytes, Output } from './output.js';
-import { secretSource } from './secret-source.js';
+import { secretSource } from './secrets/secret-source.js';
+import { parseSize } from './verbs/init.js';
 
 const program = fileURLToPath(new URL('../../../bin/scopefs', import.meta.url));
 

@@ -5,8 +5,8 @@ import { SecretInput } from '../libc/memory.js';
 import { type SlotType, slotTypes } from '../store/rows.js';
 import { findClient } from './host.js';
 import { Output } from './output.js';
-import { type SecretSource, secretSource } from './secret-source.js';
-import { ShareSink, withShareFile } from './share-file.js';
+import { type SecretSource, secretSource } from './secrets/secret-source.js';
+import { ShareSink, withShareFile } from './secrets/share-file.js';
 
 export interface GlobalOptions {
   host?: string;

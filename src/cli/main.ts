@@ -1,11 +1,11 @@
 import { Command, CommanderError } from 'commander';
 import { Errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
-import { version } from '../daemon/version.js';
 import { endProcess } from '../libc/process-end.js';
+import { version } from '../service/version.js';
 import { CommandContext, type GlobalOptions } from './context.js';
 import { Output } from './output.js';
-import { verbs } from './verbs.js';
+import { verbs } from './verbs/verbs.js';
 
 const USAGE = 2;
 

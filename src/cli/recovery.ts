@@ -1,8 +1,8 @@
 import { Failure } from '../base/failure.js';
-import { RECOVERY_TEXT_BYTES, writeRecoveryText } from '../keyring/recovery-text.js';
+import { RECOVERY_TEXT_BYTES, writeRecoveryText } from '../keyring/slots/recovery-text.js';
 import { pinned, randomFill, SecretInput } from '../libc/memory.js';
 import type { CommandContext } from './context.js';
-import { secretSource } from './secret-source.js';
+import { secretSource } from './secrets/secret-source.js';
 
 /** Makes a recovery key, shows it once and has it typed back: a key that nobody noted down would protect nobody. */
 export async function newRecoveryKey(context: CommandContext, what: string): Promise<SecretInput> {

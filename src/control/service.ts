@@ -1,6 +1,6 @@
-import type { BudgetTerms } from '../keyring/budgets.js';
-import type { Visibility } from '../keyring/visibility.js';
-import type { WindowTerms } from '../keyring/windows.js';
+import type { BudgetTerms } from '../keyring/leases/budgets.js';
+import type { Visibility } from '../keyring/leases/visibility.js';
+import type { WindowTerms } from '../keyring/slots/windows.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import type {

@@ -4,8 +4,8 @@ import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mount-table.js';
 import { Doorbell, type DoorbellParts } from '../libc/doorbell.js';
 import { eventfd } from '../libc/system.js';
-import { CoreClient } from './core-client.js';
-import { IoLine } from './io-line.js';
+import { CoreClient } from '../worker/core-client.js';
+import { IoLine } from '../worker/io-line.js';
 import type {
   CoreData,
   CoreEvent,
@@ -13,9 +13,9 @@ import type {
   IoWorkerData,
   NotifierLine,
   NotifierWorkerData,
-} from './messages.js';
-import { NOTIFIERS } from './messages.js';
-import { startThread, type Transport } from './transport.js';
+} from '../worker/messages.js';
+import { NOTIFIERS } from '../worker/messages.js';
+import { startThread, type Transport } from '../worker/transport.js';
 
 export interface KernelOptions {
   /** The FUSE device, mounted already. */

@@ -10,9 +10,9 @@ import { loadBinding } from '../fuse/native/binding.js';
 import { close, open, openPath } from '../libc/files.js';
 import { endProcess } from '../libc/process-end.js';
 import { systemClock } from '../libc/system.js';
+import { lockVault, readVault, type VaultInfo, vaultPaths } from '../service/vault/vault.js';
 import { Store } from '../store/store.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
-import { lockVault, readVault, type VaultInfo, vaultPaths } from './vault.js';
 
 /** Descriptors that the server inherits. */
 export const fd = { device: 3, status: 4, lock: 5 } as const;

@@ -4,9 +4,8 @@ import { loadBinding, mountNative } from '../fuse/native/binding.js';
 import { NativeOperations } from '../fuse/native/operations.js';
 import { Doorbell } from '../libc/doorbell.js';
 import { eventfd, overwriteFreed, systemClock, umask } from '../libc/system.js';
-import { CoreHost } from './core-host.js';
-import { IoExecutor } from './io-executor.js';
-import { startNotifier } from './kernel-transport.js';
+import { CoreHost } from '../worker/core-host.js';
+import { IoExecutor } from '../worker/io-executor.js';
 import type {
   CommandMessage,
   CoreData,
@@ -15,8 +14,9 @@ import type {
   NotifierOrder,
   Results,
   WorkerMessage,
-} from './messages.js';
-import type { Transport } from './transport.js';
+} from '../worker/messages.js';
+import type { Transport } from '../worker/transport.js';
+import { startNotifier } from './kernel-transport.js';
 
 /** libfuse 2.9 speaks 7.19 (its fuse_kernel.h), whatever the kernel offers. */
 const LIBFUSE_MINOR = 19;

@@ -1,24 +1,24 @@
 import { errno } from '../base/errno.js';
 import type { ScopeId } from '../base/ids.js';
-import { Bindings } from './bindings.js';
 import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
-import { Files } from './files.js';
-import { Handles } from './handles.js';
-import { flag, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
-import { Listing } from './listing.js';
-import { type LockEvents, Locks } from './locks.js';
-import { Making } from './making.js';
-import { Namespace } from './namespace.js';
-import { Nodes } from './nodes.js';
-import { Removal } from './removal.js';
-import { Renaming } from './renaming.js';
-import type { Scope } from './scope.js';
-import { ScopeAccess } from './scope-access.js';
-import { ScopeCreation } from './scope-creation.js';
-import { ScopeRemoval } from './scope-removal.js';
-import { Space } from './space.js';
-import { type KnownScope, Volume, type VolumeOptions } from './volume.js';
-import { Xattrs } from './xattrs.js';
+import { Files } from './handles/files.js';
+import { Handles } from './handles/handles.js';
+import { Space } from './handles/space.js';
+import { flag, NO_SLOT, ROOT_SLOT, type Slot } from './inodes/inode-table.js';
+import type { Scope } from './inodes/scope.js';
+import { type KnownScope, Volume, type VolumeOptions } from './inodes/volume.js';
+import { Bindings } from './names/bindings.js';
+import { Making } from './names/creation.js';
+import { Listing } from './names/listing.js';
+import { Namespace } from './names/namespace.js';
+import { Nodes } from './names/nodes.js';
+import { Removal } from './names/removal.js';
+import { Renaming } from './names/renaming.js';
+import { Xattrs } from './names/xattrs.js';
+import { type LockEvents, Locks } from './scopes/locks.js';
+import { ScopeAccess } from './scopes/scope-access.js';
+import { ScopeCreation } from './scopes/scope-creation.js';
+import { ScopeRemoval } from './scopes/scope-removal.js';
 
 export interface CoreEvents extends LockEvents {
   /** A scope's root got another path below its parent scope. */

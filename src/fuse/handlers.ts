@@ -1,7 +1,7 @@
 import { errno } from '../base/errno.js';
+import type { Allocation } from '../filesystem/content/file-allocate.js';
 import type { AttributeChange, Caller, NewObject } from '../filesystem/contract.js';
 import type { Core } from '../filesystem/core.js';
-import type { Allocation } from '../filesystem/file-allocate.js';
 import type { Pinned } from '../libc/memory.js';
 import { MAX_WRITE } from './abi/init.js';
 import { IN_HEADER_BYTES, type Opcode, opcodes } from './abi/opcodes.js';

@@ -4,9 +4,9 @@ import { decapsulate, encapsulate, generate } from '../crypto/x-wing.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { copyMemory, pinned, type Secret, SecretInput, SecretMemory } from '../libc/memory.js';
 import type { ScopeSecretRows } from '../store/rows.js';
-import type { Kem } from './kem.js';
-import { ScopeSecrets } from './scope-secrets.js';
-import { type SlotContext, Slots } from './slots.js';
+import type { Kem } from './slots/kem.js';
+import { ScopeSecrets } from './slots/scope-secrets.js';
+import { type SlotContext, Slots } from './slots/slots.js';
 
 /** What tests of slots share: real cryptography, key pairs in this process. */
 export const memory = new SecretMemory(1024);

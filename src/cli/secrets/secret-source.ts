@@ -1,0 +1,223 @@
+import { closeSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { errnoName } from '../../base/errno.js';
+import { Failure } from '../../base/failure.js';
+import { close, open, openPath, read } from '../../libc/files.js';
+import { SecretInput } from '../../libc/memory.js';
+import { openWithAge, sealForAge } from './age-source.js';
+import { fromCommand } from './command-source.js';
+
+const SOURCES =
+  'prompt, -, fd:N, file:PATH, cred:NAME, unix:PATH, age:FILE, share:SRC, cmd:/PROGRAM or parent';
+
+/** What `--with SRC` says: a type where the source implies one (PRODUCT.md, "Meanings that scripts rely on"). */
+export interface SecretSource {
+  readonly text: string;
+  /** New slots of this source are of this type unless `--slot` says otherwise. */
+  readonly impliedSlot: 'passphrase' | 'keyfile' | 'age' | 'cmd' | 'parent' | 'split';
+  /** Of a share: the text behind `share:`, which says where it is or goes. */
+  readonly share?: string;
+  /** Reads it, into secret memory. */
+  read(options: ReadOptions): Promise<SecretInput>;
+  /** Where a new secret is made rather than read: it, and as an age file. */
+  make?(): Promise<{ input: SecretInput; sealed: string }>;
+}
+interface ReadOptions {
+  /** A person must type it twice. */
+  readonly confirm: boolean;
+  readonly what: string;
+  readonly allowPrompt: boolean;
+  /** What age slots the scope has. */
+  readonly sealed?: readonly string[] | undefined;
+}
+
+export function secretSource(text: string): SecretSource {
+  if (text === 'prompt') {
+    return { text, impliedSlot: 'passphrase', read: (options) => prompt(options) };
+  }
+  if (text === '-') {
+    return { text, impliedSlot: 'passphrase', read: async () => fromDescriptor(0, 'standard input') };
+  }
+  const fd = /^fd:(\d{1,6})$/.exec(text);
+  if (fd !== null) {
+    const number = Number(fd[1]);
+    return { text, impliedSlot: 'keyfile', read: async () => fromDescriptor(number, text, true) };
+  }
+  if (text.startsWith('file:') && text.length > 5) {
+    return { text, impliedSlot: 'keyfile', read: async () => fromFile(text.slice(5)) };
+  }
+  if (text.startsWith('cred:')) {
+    const path = credentialPath(text.slice(5));
+    return { text, impliedSlot: 'keyfile', read: async () => fromFile(path) };
+  }
+  if (text.startsWith('unix:/')) {
+    return { text, impliedSlot: 'keyfile', read: () => fromSocket(text.slice(5)) };
+  }
+  if (text === 'parent') {
+    return { text, impliedSlot: 'parent', read: async () => new SecretInput() };
+  }
+  if (text.startsWith('cmd:/')) {
+    return { text, impliedSlot: 'cmd', read: async () => fromCommand(text.slice(4)) };
+  }
+  if (text.startsWith('age:') && text.length > 4) {
+    const path = text.slice(4);
+    return {
+      text,
+      impliedSlot: 'age',
+      read: ({ sealed }) => openWithAge(path, sealed ?? []),
+      make: () => sealForAge(path),
+    };
+  }
+  if (text.startsWith('share:') && !/^share:(share|age|parent)/.test(text)) {
+    const share = text.slice(6);
+    const { read } = secretSource(share);
+    return { text, impliedSlot: 'split', share, read: (options) => read({ ...options, what: 'share' }) };
+  }
+  // Never repeat the text: somebody may have typed the secret itself.
+  throw new Failure('usage', 'not a source of secrets', {
+    hint: `it is ${SOURCES}; never the secret itself`,
+  });
+}
+
+function fromDescriptor(fd: number, name: string, closeAfter = false): SecretInput {
+  const secret = new SecretInput();
+  for (;;) {
+    const got = secret.fill((address, room) => read(fd, address, room));
+    if (got === 0) break;
+    if (got < 0) {
+      secret.wipe();
+      throw new Failure('input_required', `${name} cannot be read (${errnoName(-got)})`);
+    }
+    if (secret.length === SecretInput.capacity) {
+      secret.wipe();
+      throw new Failure('usage', `${name} has more than ${SecretInput.capacity} bytes`);
+    }
+  }
+  if (closeAfter) closeSync(fd);
+  if (secret.length > 0) return secret;
+  secret.wipe();
+  throw new Failure('input_required', `${name} is empty`);
+}
+
+function fromFile(path: string): SecretInput {
+  const fd = openPath(path, open.O_RDONLY);
+  if (fd < 0) throw new Failure('input_required', `${path} cannot be opened (${errnoName(-fd)})`);
+  try {
+    return fromDescriptor(fd, path);
+  } finally {
+    close(fd);
+  }
+}
+
+/** A credential that systemd handed to the service (systemd.exec(5), LoadCredential=). */
+function credentialPath(name: string): string {
+  const directory = process.env.CREDENTIALS_DIRECTORY;
+  if (!/^[A-Za-z0-9_.-]{1,255}$/.test(name) || name === '.' || name === '..') {
+    throw new Failure('usage', 'not the name of a credential', {
+      hint: 'write cred:NAME, as in LoadCredential=NAME:PATH',
+    });
+  }
+  if (directory === undefined || directory === '') {
+    throw new Failure('input_required', `no credential ${name}: this is not a service with credentials`, {
+      hint: 'add LoadCredential=NAME:PATH to the unit',
+    });
+  }
+  return join(directory, name);
+}
+
+const SOCKET_MS = 30_000;
+
+/** Whatever a service on a Unix socket answers until it closes (as systemd reads LoadCredential= from sockets). */
+function fromSocket(path: string): Promise<SecretInput> {
+  return new Promise((resolve, reject) => {
+    const secret = new SecretInput();
+    const socket = connect(path);
+    const fail = (failure: Failure): void => {
+      socket.destroy();
+      secret.wipe();
+      reject(failure);
+    };
+    socket.setTimeout(SOCKET_MS, () =>
+      fail(new Failure('input_required', `${path} said nothing for ${SOCKET_MS / 1000} s`)),
+    );
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      fail(new Failure('input_required', `${path} cannot be read (${error.code ?? error.message})`)),
+    );
+    socket.on('data', (part: Buffer) => {
+      if (!secret.append(part)) {
+        fail(new Failure('usage', `${path} gave more than ${SecretInput.capacity} bytes`));
+      }
+    });
+    socket.on('end', () => {
+      socket.destroy();
+      if (secret.length > 0) resolve(secret);
+      else fail(new Failure('input_required', `${path} gave nothing`));
+    });
+  });
+}
+
+async function prompt(options: {
+  confirm: boolean;
+  what: string;
+  allowPrompt: boolean;
+}): Promise<SecretInput> {
+  if (!options.allowPrompt || !process.stdin.isTTY) {
+    throw new Failure('input_required', `a ${options.what} is needed, and nobody can be asked`, {
+      hint: 'name another source: --with file:PATH, --with fd:N or --with -',
+    });
+  }
+  const first = await ask(`${options.what}: `);
+  if (!options.confirm) return first;
+  const second = await ask(`${options.what} again: `);
+  const same = first.length === second.length && first.view.equals(second.view);
+  second.wipe();
+  if (same) return first;
+  first.wipe();
+  throw new Failure('usage', 'the two did not match');
+}
+
+const key = { enter: 13, newline: 10, interrupt: 3, end: 4, backspace: 127, erase: 8, killLine: 21 };
+
+/** Reads a line without echo. Bytes go to secret memory; the terminal's buffers are overwritten. */
+function ask(question: string): Promise<SecretInput> {
+  return new Promise((resolve, reject) => {
+    const { stdin } = process;
+    const secret = new SecretInput();
+    process.stderr.write(question);
+    const done = (failure?: Failure): void => {
+      stdin.off('data', take);
+      stdin.setRawMode(false);
+      stdin.pause();
+      process.stderr.write('\n');
+      if (failure === undefined) {
+        resolve(secret);
+      } else {
+        secret.wipe();
+        reject(failure);
+      }
+    };
+    const take = (bytes: Buffer): void => {
+      for (let i = 0; i < bytes.length; i++) {
+        const byte = bytes[i] as number;
+        if (byte === key.enter || byte === key.newline || byte === key.end) {
+          bytes.fill(0);
+          done();
+          return;
+        }
+        if (byte === key.interrupt) {
+          bytes.fill(0);
+          done(new Failure('input_required', 'interrupted'));
+          return;
+        }
+        if (byte === key.backspace || byte === key.erase) secret.erase(1);
+        else if (byte === key.killLine) secret.erase(secret.length);
+        else secret.append(Buffer.of(byte));
+      }
+      bytes.fill(0);
+    };
+    stdin.setRawMode(true);
+    stdin.on('data', take);
+    stdin.resume();
+  });
+}

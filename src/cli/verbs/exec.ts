@@ -1,0 +1,138 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { Failure } from '../../base/failure.js';
+import type { Held } from '../../control/client.js';
+import { adoptOrphans } from '../../libc/system.js';
+import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
+import type { Verb } from './verbs.js';
+
+interface Options extends LeaseFlags {
+  with?: string;
+}
+
+/** As of env(1), nohup(1) and sh: scopefs failed, the command can't be executed, is not there, died of a signal. */
+const FAILED = 125;
+const NOT_EXECUTABLE = 126;
+const NOT_FOUND = 127;
+const SIGNALLED = 128;
+
+/** What a terminal or a manager sends to a program. SIGKILL can't be passed on: then the daemon ends the lease. */
+const FORWARDED = [
+  'SIGINT',
+  'SIGTERM',
+  'SIGHUP',
+  'SIGQUIT',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGWINCH',
+  'SIGCONT',
+] as const;
+
+/** The terminal sends these to everybody in the foreground itself. */
+const FROM_TERMINAL: ReadonlySet<string> = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH', 'SIGCONT']);
+
+export const exec: Verb = (program, run) => {
+  const exec = program
+    .command('exec')
+    .argument('<scope...>', 'paths inside the mount, or ids; then -- and the command')
+    .usage('<scope...> --with <src> -- <command> [argument...]')
+    .description('run a command with scopes unlocked as long as it runs')
+    .option('--with <src>', 'where the secret comes from');
+  leaseFlags(exec)
+    .option('--visible-to <callers>', 'others than the command and what it starts: as unlock has it')
+    .addHelpText(
+      'after',
+      `
+The scopes are visible to the command and what it starts alone, its orphans included. The leases end with the command, with scopefs, and by themselves where either is killed.
+Exit status: the command's; 125 scopefs failed, 126 not executable, 127 not found, 128+N died of signal N.
+
+Example:
+  scopefs exec users/alice --with file:key -- tar -cf /backup/alice.tar -C /mnt/data/users alice`,
+    )
+    .action(
+      run(async (context, words: string[], options: Options) => {
+        context.failureStatus = FAILED;
+        const { scopes, command } = split(words, process.argv);
+        // What the command leaves behind stays below us, where it is still of the tree.
+        adoptOrphans();
+        const client = await context.client();
+        const source = context.source(options.with);
+        const held: Held[] = [];
+        let running = true;
+        try {
+          const asked = {
+            ...leaseOptions(options),
+            purpose: options.purpose ?? `exec ${command[0]}`.slice(0, 200),
+            visible_to: options.visibleTo ?? `tree:${process.pid}`,
+          };
+          await context.withSecret(client, source, scopes, 'passphrase', async (scope, input, how) => {
+            held.push(await client.holdLease(scope, { ...asked, ...how }, input));
+          });
+          for (const { lease, ended } of held) {
+            void ended.then(() => {
+              if (running) context.output.note(`${lease.path} was locked: the command goes on without it`);
+            });
+          }
+          context.exitStatus = await runCommand(command);
+        } finally {
+          running = false;
+          for (const { release } of held) release();
+        }
+      }),
+    );
+};
+
+/** commander drops the `--`: what stood behind the first one is the command. */
+function split(words: readonly string[], argv: readonly string[]): { scopes: string[]; command: string[] } {
+  const at = argv.indexOf('--');
+  const command = at < 0 ? [] : argv.slice(at + 1);
+  const scopes = words.slice(0, words.length - command.length);
+  // An option whose value is `--` would be taken for the end of ours: then the tail is not what commander saw there.
+  const same = command.every((word, i) => words[scopes.length + i] === word);
+  if (command.length > 0 && scopes.length > 0 && same) return { scopes, command };
+  throw new Failure('usage', 'name the scopes, then -- and the command', {
+    hint: 'scopefs exec users/alice --with file:key -- ls -l /mnt/data/users/alice',
+  });
+}
+
+/**
+ * Runs a command; signals that come to us go to it. Off a terminal in a session of its own, so that they reach all that it
+ * starts; on one it stays in ours, to keep the terminal. Its exit status, as a shell says it.
+ */
+function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
+  const terminal = process.stdin.isTTY === true;
+  return new Promise((resolve) => {
+    const failed = (error: NodeJS.ErrnoException): void => {
+      const missing = file === '' || error.code === 'ENOENT';
+      process.stderr.write(`scopefs: ${file}: ${missing ? 'command not found' : error.message}\n`);
+      resolve(missing ? NOT_FOUND : NOT_EXECUTABLE);
+    };
+    let child: ChildProcess;
+    try {
+      child = spawn(file, args, { stdio: 'inherit', detached: !terminal });
+    } catch (error) {
+      failed(error as NodeJS.ErrnoException);
+      return;
+    }
+    const forward = (signal: NodeJS.Signals): void => {
+      if (child.pid === undefined || (terminal && FROM_TERMINAL.has(signal))) return;
+      try {
+        process.kill(terminal ? child.pid : -child.pid, signal);
+      } catch {
+        // It has just ended.
+      }
+    };
+    for (const signal of FORWARDED) process.on(signal, forward);
+    const unhook = (): void => {
+      for (const signal of FORWARDED) process.removeListener(signal, forward);
+    };
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      unhook();
+      failed(error);
+    });
+    child.once('exit', (code, signal) => {
+      unhook();
+      resolve(signal === null ? (code ?? FAILED) : SIGNALLED + constants.signals[signal]);
+    });
+  });
+}

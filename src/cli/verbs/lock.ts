@@ -1,0 +1,58 @@
+import { Failure } from '../../base/failure.js';
+import type { Client } from '../../control/client.js';
+import type { ReceiptView } from '../../control/schemas.js';
+import type { CommandContext } from '../context.js';
+import type { Verb } from './verbs.js';
+
+interface Options {
+  all?: boolean;
+  wait?: string;
+  reason?: string;
+}
+
+/** Before a wait: for whom. */
+async function sayWhoUses(
+  { output }: CommandContext,
+  client: Client,
+  scopes: readonly string[],
+  wait: string,
+): Promise<void> {
+  if (output.json) return;
+  for (const scope of scopes.length === 0 ? ['/'] : scopes) {
+    const holders = await client.holders(scope);
+    if (holders.length === 0) continue;
+    output.note(`waiting up to ${wait} for those who use ${scope}:`);
+    output.holders(holders);
+  }
+}
+
+export const lock: Verb = (program, run) => {
+  program
+    .command('lock')
+    .argument('[scope...]', 'paths inside the mount, or ids')
+    .description('lock scopes and all below them; prints what was done')
+    .option('-a, --all', 'lock every scope at once: keys go before anything is written back')
+    .option(
+      '--wait <duration>',
+      'first wait until nothing is open, so long at most; give no leases meanwhile',
+    )
+    .option('--reason <text>', 'kept in the receipt')
+    .action(
+      run(async (context, scopes: string[], options: Options) => {
+        if (scopes.length > 0 === (options.all === true)) {
+          throw new Failure('usage', 'name scopes, or use --all', { hint: 'scopefs ls lists them' });
+        }
+        const client = await context.client();
+        const how = { reason: options.reason, wait: options.wait };
+        if (options.wait !== undefined) await sayWhoUses(context, client, scopes, options.wait);
+        const receipts: ReceiptView[] = options.all === true ? await client.lockAll(how) : [];
+        try {
+          for (const scope of scopes) receipts.push(...(await client.lock(scope, how)));
+        } finally {
+          // What was locked is said also where a later one failed.
+          if (receipts.length > 0 || options.all === true) context.output.receipts(receipts);
+        }
+        if (receipts.length === 0 && options.all !== true) context.output.receipts(receipts);
+      }),
+    );
+};

@@ -1,0 +1,134 @@
+import { Failure } from '../../base/failure.js';
+import { Client } from '../../control/client.js';
+import { transports } from '../../daemon/options.js';
+import { notifyManager } from '../../libc/notify.js';
+import { socketPath } from '../host.js';
+import type { Verb } from './verbs.js';
+
+interface Options {
+  with?: string;
+  foreground?: boolean;
+  store?: string;
+  suid?: boolean;
+  dev?: boolean;
+  writeback?: boolean;
+  transport: string;
+}
+
+const badKey = (vault: string): Failure =>
+  new Failure('bad_key', `that key opens no slot of the root scope of ${vault}`, {
+    hint: 'name the key or passphrase that the vault was made with, or its recovery text: --with SRC',
+  });
+
+export const mount: Verb = (program, run) => {
+  program
+    .command('mount')
+    .argument('<vault>', 'the vault')
+    .argument('<mount>', 'directory where plaintext appears')
+    .description('mount a vault and unlock its root scope, or leave it locked')
+    .option('--with <src>', 'where the secret of the root scope comes from; without it all stays locked')
+    .option('--foreground', 'stay until the vault is unmounted')
+    .option('--store <path>', 'the metadata store, where it is not in the vault')
+    .option('--suid', 'honour set-user-id bits')
+    .option('--dev', 'honour device nodes')
+    .option('--writeback', "let the kernel's cache collect small writes before they are sealed")
+    .option('--transport <name>', `${transports.join(' or ')} (less, slower: an npm binding)`, 'kernel')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  scopefs mount /srv/vault /mnt/data --with file:key\n  scopefs mount /srv/vault /mnt/data && scopefs unlock / --with prompt',
+    )
+    .action(
+      run(async (context, vault: string, mountPoint: string, options: Options) => {
+        const transport = transports.find((name) => name === options.transport);
+        if (transport === undefined) {
+          throw new Failure('usage', `there is no transport ${options.transport}`, {
+            hint: `use one of: ${transports.join(', ')}`,
+          });
+        }
+        const refused = (['suid', 'dev', 'writeback'] as const).find((name) => options[name] === true);
+        if (transport === 'fuse-native' && refused !== undefined) {
+          throw new Failure('usage', `the transport fuse-native can't do --${refused}`, {
+            hint: 'use --transport kernel',
+          });
+        }
+        if (process.getuid?.() !== 0) {
+          throw new Failure('not_root', 'mounting needs root', {
+            hint: 'run it with sudo, or from a systemd unit',
+          });
+        }
+        const { launch } = await import('../../daemon/launch.js');
+        const { readVault } = await import('../../service/vault/vault.js');
+        // Before anybody is asked for a secret.
+        readVault(vault);
+        const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
+        const what = 'passphrase of the root scope';
+        const source =
+          options.with === undefined
+            ? undefined
+            : await context.readAhead(context.source(options.with), what);
+        let waiting: Failure | undefined;
+        const unlockRoot = async (path: string): Promise<void> => {
+          if (source === undefined) return;
+          const client = new Client(path, context.timeout);
+          try {
+            await context.withSecret(client, source, ['/'], what, (scope, input, how) =>
+              client.createLease(scope, { purpose: 'mount', ...how }, input),
+            );
+          } catch (error) {
+            if (!(error instanceof Failure)) throw error;
+            // The daemon's own hint is of no use without the daemon.
+            if (error.code === 'bad_key') throw badKey(vault);
+            if (error.code !== 'pending') throw error;
+            waiting = error;
+          }
+        };
+        const mounted = await launch({
+          vault,
+          mountPoint,
+          complete: unlockRoot,
+          socket: host === undefined ? undefined : socketPath(host),
+          store: options.store,
+          suid: options.suid === true,
+          dev: options.dev === true,
+          writeback: options.writeback === true,
+          transport,
+          foreground: options.foreground === true,
+        });
+        if (mounted.clearedDeadMount) {
+          context.output.note('a dead mount of an earlier daemon was removed first');
+        }
+        if (mounted.unclean) {
+          context.output.note('the vault was not unmounted cleanly: files are checked as they are opened');
+        }
+        const { ended, ...facts } = mounted;
+        const locked = source === undefined || waiting !== undefined;
+        context.output.result(
+          {
+            vault: facts.vault,
+            mount: facts.mount,
+            volume: facts.volume,
+            socket: facts.socket,
+            pid: facts.pid,
+            unclean: facts.unclean,
+            locked,
+          },
+          () =>
+            `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})${locked ? ', locked: scopefs unlock / --with SRC' : ''}`,
+        );
+        if (waiting !== undefined) {
+          context.output.failure(waiting);
+          context.exitStatus = waiting.exitStatus;
+        }
+        if (options.foreground === true) {
+          for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+            process.on(signal, () => {
+              notifyManager('STOPPING=1');
+              process.kill(facts.pid, 'SIGTERM');
+            });
+          }
+          notifyManager(`READY=1\nSTATUS=${facts.vault} on ${facts.mount}`);
+          context.exitStatus = await ended;
+        }
+      }),
+    );
+};

@@ -1,0 +1,23 @@
+import { Failure } from '../../base/failure.js';
+import { resultSchemas } from '../../control/results.js';
+import type { Verb } from './verbs.js';
+
+export const schema: Verb = (program, run) => {
+  program
+    .command('schema')
+    .argument('[verb...]', 'one verb only, as "slot list"; "failure" is what each prints when it fails')
+    .description('print the JSON Schema of what verbs print with --json')
+    .action(
+      run(async (_context, words: string[]) => {
+        const all = resultSchemas();
+        const verb = words.join(' ');
+        const one = verb === '' ? all : all[verb];
+        if (one === undefined) {
+          throw new Failure('not_found', `no verb ${verb} prints JSON`, {
+            hint: `there are: ${Object.keys(all).join(', ')}`,
+          });
+        }
+        process.stdout.write(`${JSON.stringify(one, null, 2)}\n`);
+      }),
+    );
+};

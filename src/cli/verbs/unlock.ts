@@ -1,0 +1,47 @@
+import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
+import type { Verb } from './verbs.js';
+
+interface Options extends LeaseFlags {
+  with?: string;
+}
+
+export const unlock: Verb = (program, run) => {
+  const command = program
+    .command('unlock')
+    .argument('<scope...>', 'paths inside the mount, or ids')
+    .description('unlock scopes: each gets a lease')
+    .option('--with <src>', 'where the secret comes from');
+  leaseFlags(command)
+    .option('--pid <pid>', 'lock when that process ends')
+    .option(
+      '--visible-to <callers>',
+      'any (as without it), or some of uid:N,gid:N,tree:PID,cgroup:PATH,unit:NAME',
+    )
+    .addHelpText(
+      'after',
+      `
+To callers whom it is not visible to the scope is as if it were locked. All leases of a scope are visible to the same
+and all are read-only, or none: another kind is refused (8) until the scope was locked.
+
+Examples:
+  scopefs unlock users/alice --with prompt --ttl 15m
+  scopefs unlock users/alice --with file:key --visible-to unit:mail.service --idle 10m --budget files:1000,per:hour`,
+    )
+    .action(
+      run(async (context, scopes: string[], options: Options) => {
+        const source = context.source(options.with);
+        const asked = leaseOptions(options);
+        const client = await context.client();
+        const leases = await context.withSecret(client, source, scopes, 'passphrase', (scope, input, how) =>
+          client.createLease(scope, { ...asked, ...how }, input),
+        );
+        context.output.result({ leases }, () =>
+          leases
+            .map(({ path, expires_seconds: left }) =>
+              left === null ? `unlocked ${path}` : `unlocked ${path} for ${Math.round(left)} s`,
+            )
+            .join('\n'),
+        );
+      }),
+    );
+};

@@ -1,0 +1,41 @@
+import { Failure } from '../../base/failure.js';
+import { Client } from '../../control/client.js';
+import { RUN_DIRECTORY } from '../../daemon/options.js';
+import { unmountFuse } from '../../fuse/mount.js';
+import { canonicalMountPoint, isDeadMount, mountAt } from '../../fuse/mount-table.js';
+import { socketPath } from '../host.js';
+import type { Verb } from './verbs.js';
+
+export const unmount: Verb = (program, run) => {
+  program
+    .command('unmount')
+    .argument('<mount>', 'where the vault is mounted')
+    .description('lock every scope and unmount')
+    .action(
+      run(async (context, path: string) => {
+        const mountPoint = canonicalMountPoint(path);
+        const dead = isDeadMount(mountPoint);
+        const entry = mountAt(mountPoint);
+        if (entry?.type !== 'fuse.scopefs') {
+          throw new Failure('not_found', `no vault is mounted on ${path}`, {
+            hint: 'see what is mounted with: findmnt -t fuse.scopefs',
+          });
+        }
+        if (dead) {
+          unmountFuse(mountPoint, true);
+          context.output.note('its daemon had died: the dead mount is removed');
+        } else {
+          const host = context.options.host ?? process.env.SCOPEFS_HOST ?? '';
+          const socket = host === '' ? await socketOf(entry.device) : socketPath(host);
+          await new Client(socket).unmount();
+        }
+        context.output.result({ unmounted: true, mount: mountPoint }, () => `unmounted ${mountPoint}`);
+      }),
+    );
+};
+
+/** The socket of whoever mounted a vault. */
+async function socketOf(vault: string): Promise<string> {
+  const { readVault } = await import('../../service/vault/vault.js');
+  return `${RUN_DIRECTORY}/${readVault(vault).record.volume}.sock`;
+}

@@ -1,0 +1,17 @@
+import { version } from '../../service/version.js';
+import type { Verb } from './verbs.js';
+
+export const versionVerb: Verb = (program, run) => {
+  program
+    .command('version')
+    .description('print the version')
+    .action(
+      run(async (context) => {
+        const node = process.versions.node;
+        context.output.result(
+          { version, format: 1, format_draft: true, node, openssl: process.versions.openssl },
+          () => `scopefs ${version} (format 1, draft; node ${node})`,
+        );
+      }),
+    );
+};

@@ -1,0 +1,174 @@
+import { errno } from '../../base/errno.js';
+import type { Reply } from '../contract.js';
+import type { IoBuffers } from '../inodes/io-buffers.js';
+
+/** Bytes of a file that an operation works on, `to` exclusive, and whether it changes them. */
+export interface Claim {
+  readonly from: number;
+  readonly to: number;
+  readonly exclusive: boolean;
+}
+
+/** All of the file, its header and size too. */
+export const WHOLE: Claim = { from: 0, to: Number.POSITIVE_INFINITY, exclusive: true };
+/** Only the descriptor: it stays open, and everybody else goes on. */
+export const DESCRIPTOR: Claim = { from: 0, to: 0, exclusive: false };
+
+/** One operation, waiting for its turn or inside the file. */
+export class Turn {
+  readonly #queue: FileQueue;
+  readonly reply: Reply | undefined;
+  readonly start: (turn: Turn) => void;
+  /** The file died while this one waited: it will never start. */
+  readonly refused: () => void;
+  claim: Claim;
+  left = false;
+  /** It did not start at once: the file may have changed since it asked. */
+  waited = false;
+  /** What it works with: plaintext in it is overwritten when the file dies. */
+  io: IoBuffers | undefined;
+
+  constructor(
+    queue: FileQueue,
+    claim: Claim,
+    reply: Reply | undefined,
+    start: (turn: Turn) => void,
+    refused: () => void,
+  ) {
+    this.#queue = queue;
+    this.claim = claim;
+    this.reply = reply;
+    this.start = start;
+    this.refused = refused;
+  }
+  /** Needs less from now on: others may begin. */
+  narrow(claim: Claim): void {
+    this.claim = claim;
+    this.#queue.admit();
+  }
+  /** Needs more than it asked for: starts once more when it can have it, before all who came later. */
+  widen(claim: Claim): void {
+    this.claim = claim;
+    this.waited = true;
+    this.#queue.requeue(this);
+  }
+  leave(): void {
+    this.left = true;
+    this.#queue.leave(this);
+  }
+}
+
+function conflict(a: Claim, b: Claim): boolean {
+  return (a.exclusive || b.exclusive) && a.from < b.to && b.from < a.to;
+}
+
+/**
+ * Who may work on a file at once: whose bytes overlap go one after another unless both only read, in the order of
+ * arrival. Whoever is inside keeps the file's descriptor open.
+ */
+export class FileQueue {
+  readonly #inside = new Set<Turn>();
+  readonly #waiting: Turn[] = [];
+  readonly #idle: (() => void)[] = [];
+  #admitting = false;
+  #again = false;
+  #dead = false;
+
+  enter(
+    claim: Claim,
+    reply: Reply | undefined,
+    start: (turn: Turn) => void,
+    refused: () => void = () => {},
+  ): void {
+    const turn = new Turn(this, claim, reply, start, refused);
+    if (this.#dead) {
+      this.#refuse(turn);
+    } else if (!this.#blocked(claim, this.#inside) && !this.#blocked(claim, this.#waiting)) {
+      this.#inside.add(turn);
+      start(turn);
+    } else {
+      turn.waited = true;
+      this.#waiting.push(turn);
+    }
+  }
+
+  /** Somebody is inside or waits. */
+  get busy(): boolean {
+    return this.#inside.size > 0 || this.#waiting.length > 0 || this.#admitting;
+  }
+
+  /** Somebody inside changes the file. */
+  get changing(): boolean {
+    for (const { claim } of this.#inside) if (claim.exclusive) return true;
+    return false;
+  }
+
+  /** Calls `then` once nobody is inside or waiting. */
+  whenIdle(then: () => void): void {
+    if (this.busy) this.#idle.push(then);
+    else then();
+  }
+
+  leave(turn: Turn): void {
+    this.#inside.delete(turn);
+    this.admit();
+    this.#rest();
+  }
+  #rest(): void {
+    while (!this.busy) {
+      const then = this.#idle.shift();
+      if (then === undefined) return;
+      then();
+    }
+  }
+
+  requeue(turn: Turn): void {
+    this.#inside.delete(turn);
+    this.#waiting.unshift(turn);
+    this.admit();
+  }
+
+  /** Lets in whoever can go now. Nobody overtakes somebody who waits for the same bytes. */
+  admit(): void {
+    // Whoever starts may leave at once: that must not start the next from within.
+    this.#again = true;
+    if (this.#admitting || this.#waiting.length === 0) return;
+    this.#admitting = true;
+    while (this.#again) {
+      this.#again = false;
+      const before: Turn[] = [];
+      const at = this.#waiting.findIndex((turn) => {
+        const waits = this.#blocked(turn.claim, this.#inside) || this.#blocked(turn.claim, before);
+        before.push(turn);
+        return !waits;
+      });
+      const [next] = at < 0 ? [] : this.#waiting.splice(at, 1);
+      if (next === undefined) break;
+      this.#inside.add(next);
+      this.#again = true;
+      next.start(next);
+    }
+    this.#admitting = false;
+    this.#rest();
+  }
+
+  #blocked(claim: Claim, by: Iterable<{ readonly claim: Claim }>): boolean {
+    for (const other of by) if (conflict(claim, other.claim)) return true;
+    return false;
+  }
+
+  /** Answers all that is under way or waits with ENOKEY. Whoever is inside leaves when its job is done. */
+  kill(): void {
+    this.#dead = true;
+    for (const turn of this.#inside) {
+      // Jobs touch what is sealed alone, and whoever goes on after one sees first that the file is dead.
+      turn.io?.edges.bytes.fill(0);
+      turn.reply?.error(errno.ENOKEY);
+    }
+    for (const turn of this.#waiting.splice(0)) this.#refuse(turn);
+  }
+  #refuse(turn: Turn): void {
+    turn.refused();
+    turn.reply?.error(errno.ENOKEY);
+  }
+}

@@ -1,0 +1,235 @@
+import { errno } from '../../base/errno.js';
+import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
+import { WHOLE } from '../content/file-queue.js';
+import { truncateFile } from '../content/file-truncate.js';
+import type { OpenFile } from '../content/open-file.js';
+import type { AttributeChange, Attributes, Caller, NodeId, Reply } from '../contract.js';
+import { flag, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
+import type { Volume } from '../inodes/volume.js';
+import type { Nodes } from '../names/nodes.js';
+import type { Files } from './files.js';
+
+const SUID = 0o4000;
+const SGID = 0o2000;
+const GROUP_EXECUTE = 0o010;
+const DAY_SECONDS = 86_400;
+
+/** GETATTR and SETATTR. */
+export class Attribution {
+  readonly #volume: Volume;
+  readonly #nodes: Nodes;
+  readonly #files: Files;
+
+  constructor(volume: Volume, nodes: Nodes, files: Files) {
+    this.#volume = volume;
+    this.#nodes = nodes;
+    this.#files = files;
+  }
+
+  /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
+  killPrivileges(slot: Slot): void {
+    const { table, files, backing, directories } = this.#volume;
+    // An ACL may have changed it.
+    const shown = this.#nodes.attributes(slot);
+    const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
+    let next = mode & ~SUID;
+    if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
+    if (next === mode) return;
+    const file = files.get(slot);
+    const place = file === undefined ? directories.place(slot) : undefined;
+    if (file !== undefined) backing.fchmod(file.handle, next & 0o7777);
+    else if (place !== undefined) backing.chmod(place.handle, place.name, next & 0o7777);
+    table.mode[slot] = next;
+  }
+
+  /** A file was read: its access time follows as relatime does (mount(8)); the backing's own is off (O_NOATIME). */
+  accessed(file: OpenFile): void {
+    const { table, backing, clock } = this.#volume;
+    const { slot } = file;
+    if (file.scope.readOnly) return;
+    const now = this.#nodes.attributes(slot);
+    if (typeof now === 'number') return;
+    const since = (seconds: number, nanoseconds: number): boolean =>
+      now.atime < seconds || (now.atime === seconds && now.atimeNs <= nanoseconds);
+    const day = Math.floor(clock.wall() / 1000 / DAY_SECONDS);
+    const old = clock.wall() / 1000 - now.atime >= DAY_SECONDS;
+    if (!old && !since(now.mtime, now.mtimeNs) && !since(now.ctime, now.ctimeNs)) return;
+    // Once: the backing may be mounted with noatime.
+    const state = `${day} ${now.mtime} ${now.mtimeNs} ${now.ctime} ${now.ctimeNs}`;
+    if (file.accessedAt === state) return;
+    file.accessedAt = state;
+    backing.touchAccess(file.handle);
+    table.set(slot, flag.STALE);
+  }
+
+  getattr(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
+    this.#get(node, withHandle, caller, reply, (attributes) => reply.attributes(attributes));
+  }
+  #get(
+    node: NodeId,
+    withHandle: boolean,
+    caller: Caller,
+    reply: Reply,
+    answer: (attributes: Attributes) => void,
+  ): void {
+    const { table } = this.#volume;
+    const slot = table.slot(node);
+    if (slot === 0) {
+      reply.error(errno.ESTALE);
+      return;
+    }
+    // While locking, a writer that holds the file must notice: else it goes on dirtying whole pages (FACTS.md).
+    const scope = this.#volume.scopeOf(slot);
+    const locking = scope.state === 'locking';
+    const refused = table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted);
+    if (refused || !this.#nodes.passes(slot, caller)) {
+      reply.error(errno.ENOKEY);
+      return;
+    }
+    // Who looks at a scope from outside does not use it.
+    if (slot !== scope.root && !caller.trusted && !scope.restricted) scope.operations++;
+    table.set(slot, flag.RECENT);
+    const attributes = this.#nodes.attributes(slot);
+    if (typeof attributes === 'number') reply.error(-attributes);
+    else answer(attributes);
+  }
+
+  /** As {@link getattr}, with the time of birth. */
+  statx(node: NodeId, withHandle: boolean, caller: Caller, reply: Reply): void {
+    const { table } = this.#volume;
+    const slot = table.slot(node);
+    this.#get(node, withHandle, caller, reply, (attributes) => {
+      const [seconds, nanoseconds] = [table.btime[slot] as number, table.btimeNs[slot] as number];
+      reply.statx(attributes, seconds === 0 && nanoseconds === 0 ? undefined : [seconds, nanoseconds]);
+    });
+  }
+
+  setattr(node: NodeId, change: AttributeChange, caller: Caller, reply: Reply): void {
+    const timesOnly =
+      change.size === undefined &&
+      change.mode === undefined &&
+      change.uid === undefined &&
+      change.gid === undefined;
+    const { table, writeback } = this.#volume;
+    // With a writeback cache a file's times alone may come from a kernel thread: then they are never judged by caller.
+    const here = table.slot(node);
+    const free = writeback || (here > 0 && !this.#volume.scopeOf(here).restricted);
+    const flushed = timesOnly && free && table.isRegular(here);
+    const access = flushed ? 'drain' : change.handle === undefined ? 'change' : 'handle';
+    const usable = this.#nodes.usable(node, caller, access);
+    // No page is dirty in a scope opened for reading: times are set by people alone.
+    const slot = usable > 0 && this.#volume.scopeOf(usable).readOnly ? -errno.EROFS : usable;
+    if (slot < 0) {
+      reply.error(-slot);
+      return;
+    }
+    if (change.size === undefined) {
+      const file = this.#volume.files.get(slot);
+      if (file === undefined) {
+        this.#finishSetattr(slot, change, reply);
+        return;
+      }
+      // A header write under way puts back the modification time that it found, and a job may hold the host's lock
+      // of that inode: wait for both.
+      file.queue.enter(WHOLE, reply, (turn) => {
+        this.#finishSetattr(slot, change, reply);
+        turn.leave();
+      });
+      return;
+    }
+    const { size } = change;
+    if (!this.#volume.table.isRegular(slot)) {
+      reply.error(errno.EINVAL);
+      return;
+    }
+    const file = this.#files.hold(slot);
+    if (typeof file === 'number') {
+      reply.error(-file);
+      return;
+    }
+    const load = size !== 0;
+    const refused = (): void => this.#files.drop(file, () => {});
+    this.#files.inside(
+      file,
+      () => WHOLE,
+      reply,
+      { load, refused },
+      ({ io, leave }) => {
+        truncateFile(file, io, size, (result) => {
+          this.#volume.table.set(slot, flag.STALE);
+          leave();
+          this.#files.drop(file, () => {
+            if (result < 0) reply.error(-result);
+            else this.#finishSetattr(slot, change, reply);
+          });
+        });
+      },
+    );
+  }
+
+  #finishSetattr(slot: Slot, change: AttributeChange, reply: Reply): void {
+    const done = this.#change(slot, change);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    this.#volume.table.set(slot, flag.STALE);
+    const attributes = this.#nodes.attributes(slot);
+    if (typeof attributes === 'number') reply.error(-attributes);
+    else reply.attributes(attributes);
+  }
+
+  #change(slot: Slot, change: AttributeChange): number {
+    const { table, backing, directories, files } = this.#volume;
+    const file = files.get(slot);
+    const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
+    const place = handle === undefined ? directories.place(slot) : undefined;
+    if (handle === undefined && place === undefined) return -errno.ESTALE;
+    const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
+      place === undefined ? byHandle(handle as number) : byName(place.handle, place.name);
+    const chmod = (mode: number): number =>
+      on(
+        (h) => backing.fchmod(h, mode),
+        (dir, name) => backing.chmod(dir, name, mode),
+      );
+    let done = 0;
+    // An ACL may have changed it.
+    const shown = this.#nodes.attributes(slot);
+    const before = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
+    if (change.uid !== undefined || change.gid !== undefined) {
+      const uid = change.uid ?? -1;
+      const gid = change.gid ?? -1;
+      done = on(
+        (h) => backing.fchown(h, uid, gid),
+        (dir, name) => backing.chown(dir, name, uid, gid),
+      );
+      if (done < 0) return done;
+      // chown(2) by us, as root, clears both bits; put back what an ordinary chown would have kept.
+      let keep = before;
+      if (change.killPrivileges === true) {
+        keep &= ~SUID;
+        if ((before & GROUP_EXECUTE) !== 0) keep &= ~SGID;
+      }
+      if (table.isRegular(slot) && change.mode === undefined && (before & (SUID | SGID)) !== 0) {
+        done = chmod(keep & 0o7777);
+      }
+    } else if (change.killPrivileges === true && change.mode === undefined) {
+      this.killPrivileges(slot);
+    }
+    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & 0o7777);
+    if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {
+      const [a, aNs] = timeOf(change.atime);
+      const [m, mNs] = timeOf(change.mtime);
+      done = on(
+        (h) => backing.futimes(h, a, aNs, m, mNs),
+        (dir, name) => backing.utimes(dir, name, a, aNs, m, mNs),
+      );
+    }
+    return done;
+  }
+}
+
+function timeOf(time: readonly [number, number] | 'now' | undefined): readonly [number, number] {
+  if (time === undefined) return [0, UTIME_OMIT];
+  return time === 'now' ? [0, UTIME_NOW] : time;
+}

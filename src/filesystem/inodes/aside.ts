@@ -1,0 +1,49 @@
+import { errno } from '../../base/errno.js';
+import type { Reply } from '../contract.js';
+import type { Executor } from '../disk/backing.js';
+import type { Directories, Directory } from './directories.js';
+import type { Scope } from './scope.js';
+
+/**
+ * Jobs on directories that requests wait for: the descriptor stays open until the job is done, and a scope that is
+ * wiped meanwhile answers its requests at once.
+ */
+export class Aside {
+  readonly #executor: Executor;
+  readonly #directories: Directories;
+  readonly #waiting = new Map<Reply, Scope>();
+
+  constructor(executor: Executor, directories: Directories) {
+    this.#executor = executor;
+    this.#directories = directories;
+  }
+
+  /** `then` is called unless the scope was wiped; `reply` has its error where the directory can't be opened. */
+  run(
+    directory: Directory,
+    job: 'fsync' | 'warm',
+    names: readonly string[],
+    reply: Reply,
+    then: (result: number) => void,
+  ): void {
+    const handle = this.#directories.pin(directory);
+    if (handle < 0) {
+      reply.error(-handle);
+      return;
+    }
+    this.#waiting.set(reply, directory.scope);
+    this.#executor.run(job === 'warm' ? { op: 'warm', handle, names } : { op: job, handle }, (result) => {
+      this.#directories.unpin(directory, handle);
+      // Else the scope was wiped, and the reply given.
+      if (this.#waiting.delete(reply)) then(result);
+    });
+  }
+
+  wipe(scope: Scope): void {
+    for (const [reply, of] of this.#waiting) {
+      if (of !== scope) continue;
+      this.#waiting.delete(reply);
+      reply.error(errno.ENOKEY);
+    }
+  }
+}

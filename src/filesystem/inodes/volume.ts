@@ -1,0 +1,148 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Clock } from '../../base/clock.js';
+import type { ScopeId } from '../../base/ids.js';
+import type { AeadSuite } from '../../crypto/aead.js';
+import { Geometry } from '../../format/file/geometry.js';
+import { type Pinned, pinned, type SecretMemory } from '../../libc/memory.js';
+import { Stat } from '../../libc/stat.js';
+import type { OpenFile } from '../content/open-file.js';
+import type { CachePort } from '../contract.js';
+import type { Backing, Executor } from '../disk/backing.js';
+import { Aside } from './aside.js';
+import { ChunkCache } from './chunk-cache.js';
+import { Directories } from './directories.js';
+import { HardLinks } from './hard-links.js';
+import { InodeTable } from './inode-table.js';
+import { IoPool } from './io-buffers.js';
+import { Pruner } from './pruner.js';
+import { Scope } from './scope.js';
+
+export interface VolumeOptions {
+  readonly backing: Backing;
+  readonly executor: Executor;
+  readonly suite: AeadSuite;
+  readonly memory: SecretMemory;
+  readonly clock: Clock;
+  readonly cache: CachePort;
+  readonly chunkSize: number;
+  /** Zeroed memory of the inode table; its length decides how many inodes fit. */
+  readonly table: ArrayBuffer;
+  readonly capacity: number;
+  /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
+  readonly unclean: boolean;
+  /** Of this mount: 16 random bytes, and what the sessions that stopped uncleanly left of theirs. */
+  readonly session: Buffer;
+  readonly uncleanSessions: ReadonlySet<string>;
+  /** How many inodes may be known before the kernel is asked to forget some. */
+  readonly keptInodes?: number;
+  /** The kernel collects writes, and keeps files' times until it writes them back. */
+  readonly writeback?: boolean;
+}
+
+const KEPT_INODES = 250_000;
+
+/** What `VAULT/dirty` keeps of a session: who reads it can't tell the session's id, which headers have sealed. */
+export function sessionMark(session: Buffer): string {
+  return createHash('sha256').update(session).digest('hex').slice(0, 32);
+}
+
+/** A scope as the store knows it, parents before children. `path` is latin1, below the parent scope's root. */
+export interface KnownScope {
+  readonly id: ScopeId;
+  readonly parent: ScopeId | undefined;
+  readonly path: string;
+}
+
+/** Everything that the operations of one mount share. Owned by the filesystem worker, the single writer. */
+export class Volume {
+  readonly backing: Backing;
+  readonly executor: Executor;
+  readonly suite: AeadSuite;
+  readonly memory: SecretMemory;
+  readonly clock: Clock;
+  readonly cache: CachePort;
+  readonly geometry: Geometry;
+  readonly unclean: boolean;
+  readonly writeback: boolean;
+  readonly session: Buffer;
+  readonly #uncleanSessions: ReadonlySet<string>;
+  readonly table: InodeTable;
+  readonly directories: Directories;
+  readonly aside: Aside;
+  readonly io: IoPool;
+  readonly chunks: ChunkCache;
+  readonly scopes: Scope[] = [];
+  readonly #byId = new Map<ScopeId, Scope>();
+  /** Open files by slot. */
+  readonly files = new Map<number, OpenFile>();
+  readonly hardLinks: HardLinks;
+  readonly pruner: Pruner;
+  /** A chunk of zeros, to seal where a write skipped one. */
+  readonly zeros: Pinned;
+  /** A file was repaired after an unclean stop: the size its header had, and the one it has now. */
+  onRecovered: (slot: number, before: number, after: number) => void = () => {};
+  /** A file's header could not be written when its last handle was released. */
+  onWriteBackFailed: (slot: number, error: number) => void = () => {};
+  /** Scratch for one call. */
+  readonly stat = new Stat();
+
+  constructor(options: VolumeOptions) {
+    this.backing = options.backing;
+    this.executor = options.executor;
+    this.suite = options.suite;
+    this.memory = options.memory;
+    this.clock = options.clock;
+    this.cache = options.cache;
+    this.unclean = options.unclean;
+    this.writeback = options.writeback === true;
+    this.session = options.session;
+    this.#uncleanSessions = options.uncleanSessions;
+    this.geometry = new Geometry(options.chunkSize);
+    this.table = new InodeTable(options.table, options.capacity);
+    this.hardLinks = new HardLinks(this.table);
+    this.directories = new Directories(this.backing, this.table);
+    this.aside = new Aside(this.executor, this.directories);
+    this.io = new IoPool(this.geometry);
+    this.chunks = new ChunkCache(options.chunkSize);
+    this.zeros = pinned(options.chunkSize);
+    this.pruner = new Pruner(this, options.keptInodes ?? KEPT_INODES);
+  }
+
+  /**
+   * Files, by backing inode number, whose header a lock could not write: its deadline came first, or the disk failed.
+   * They are repaired as after an unclean stop; while there are any, this session is one.
+   */
+  readonly leftBehind = new Set<number>();
+
+  /** Whether a file's header may be behind its data: it is repaired at its first open. */
+  mayBeBehind(slot: number): boolean {
+    return this.unclean || this.leftBehind.has(this.table.ino[slot] as number);
+  }
+  /** Whether a header was written in a session that stopped uncleanly: what it says may be ahead of the disk. */
+  forgives(slot: number, header: { readonly session: Buffer }): boolean {
+    if (this.leftBehind.has(this.table.ino[slot] as number)) return true;
+    return this.unclean && this.#uncleanSessions.has(sessionMark(header.session));
+  }
+
+  /** The scope whose key seals a node's content. */
+  scopeOf(slot: number): Scope {
+    return this.scopes[this.table.scope[slot] as number] as Scope;
+  }
+
+  addScope(known: KnownScope): Scope {
+    const parent = known.parent === undefined ? undefined : this.#byId.get(known.parent);
+    const scope = new Scope(this.scopes.length, known.id, parent, known.path);
+    this.scopes.push(scope);
+    this.#byId.set(known.id, scope);
+    return scope;
+  }
+  scope(id: ScopeId): Scope | undefined {
+    const scope = this.#byId.get(id);
+    return scope?.gone === true ? undefined : scope;
+  }
+
+  /** A name of the vault's own for something under way. */
+  temporaryName(): string {
+    return `+t${randomBytes(16).toString('base64url')}`;
+  }
+}

@@ -1,0 +1,254 @@
+import { randomBytes } from 'node:crypto';
+import { errno } from '../../base/errno.js';
+import { XATTR } from '../../format/names/binding.js';
+import { encodeDirectoryRecord } from '../../format/names/directory-record.js';
+import type { StoredName } from '../../format/names/names.js';
+import { type StoredTarget, storeTarget, XATTR_TARGET } from '../../format/names/symlink.js';
+import type { Caller, NewObject, NodeId, Reply } from '../contract.js';
+import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
+import type { Directory } from '../inodes/directories.js';
+import { flag, NO_SLOT, type Slot } from '../inodes/inode-table.js';
+import type { Volume } from '../inodes/volume.js';
+import type { Nodes } from './nodes.js';
+
+/** Operations that make objects. One backing call makes the name; what it needs is written before. */
+export class Making {
+  readonly #volume: Volume;
+  readonly #nodes: Nodes;
+
+  constructor(volume: Volume, nodes: Nodes) {
+    this.#volume = volume;
+    this.#nodes = nodes;
+  }
+
+  /** The group of a new object: its parent's in a set-group-id directory, else the caller's (inode_init_owner). */
+  groupOf(directory: Directory, caller: Caller): number {
+    const { table } = this.#volume;
+    const setgid = ((table.mode[directory.slot] as number) & 0o2000) !== 0;
+    return setgid ? (table.gid[directory.slot] as number) : caller.gid;
+  }
+
+  /** The mode that the backing is asked for: a default ACL of the directory rules, else the caller's umask (acl(5)). */
+  #modeOf(directory: Directory, handle: Handle, { mode, umask }: NewObject): number {
+    return (this.#volume.directories.inherits(directory, handle) ? mode : mode & ~umask) & 0o7777;
+  }
+
+  /** Gives a fresh file its owner, and back what chown(2) took from its mode. 0 or -errno; its state in `stat`. */
+  #own(file: Handle, directory: Directory, mode: number, caller: Caller): number {
+    const { backing, stat } = this.#volume;
+    const gid = this.groupOf(directory, caller);
+    let done = caller.uid === 0 && gid === 0 ? 0 : backing.fchown(file, caller.uid, gid);
+    if (done >= 0) done = backing.fstat(file, stat);
+    const special = mode & 0o6000;
+    if (done < 0 || special === 0 || (stat.mode & 0o6000) === special) return done;
+    done = backing.fchmod(file, (stat.mode & 0o1777) | special);
+    return done < 0 ? done : backing.fstat(file, stat);
+  }
+
+  /** A new object has no extended attributes, unless it inherited ACLs. */
+  #plain(slot: Slot, parent: Directory): void {
+    if (parent.inherits !== true) this.#volume.table.set(slot, flag.PLAIN);
+  }
+
+  /** Creates a regular file: its handle in the backing and its slot, or -errno. */
+  createFile(
+    parent: NodeId,
+    name: string,
+    wanted: NewObject,
+    caller: Caller,
+  ): { slot: Slot; handle: Handle } | number {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') return target;
+    const { backing, directories, stat } = this.#volume;
+    const { directory, handle, stored } = target;
+    const side = directories.writeSide(handle, stored);
+    if (side < 0) return side;
+    const file = backing.createFile(handle, stored.name, this.#modeOf(directory, handle, wanted));
+    if (file < 0) return file;
+    const done = this.#own(file, directory, wanted.mode, caller);
+    if (done < 0) {
+      backing.unlink(handle, stored.name);
+      backing.close(file);
+      return done;
+    }
+    this.#nodes.touched(directory);
+    const slot = this.#nodes.adopt(directory, handle, name, stored.name, stat);
+    if (slot < 0) {
+      backing.unlink(handle, stored.name);
+      backing.close(file);
+      return slot;
+    }
+    this.#plain(slot, directory);
+    return { slot, handle: file };
+  }
+
+  /** Creates a regular file without a name (O_TMPFILE); link(2) may give it one. */
+  createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller): { slot: Slot; handle: Handle } | number {
+    const directory = this.#nodes.directory(parent, caller, 'change');
+    if (typeof directory === 'number') return directory;
+    const { backing, directories, table, stat } = this.#volume;
+    const handle = directories.handle(directory.slot);
+    if (handle < 0) return handle;
+    const file = backing.createUnnamed(handle, this.#modeOf(directory, handle, wanted));
+    if (file < 0) return file;
+    const done = this.#own(file, directory, wanted.mode, caller);
+    const slot = done < 0 ? NO_SLOT : table.allocate(directory.scope.index, NO_SLOT, '');
+    if (slot === NO_SLOT) {
+      backing.close(file);
+      return done < 0 ? done : -errno.ENOMEM;
+    }
+    table.fill(slot, stat, 0);
+    table.set(slot, flag.UNLINKED);
+    this.#plain(slot, directory);
+    return { slot, handle: file };
+  }
+
+  /** Fifos, sockets and device nodes. `rdev` as the kernel encodes it (new_encode_dev). */
+  mknod(parent: NodeId, name: string, wanted: NewObject, rdev: number, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { backing, directories, stat } = this.#volume;
+    const { directory, handle, stored } = target;
+    const major = (rdev >>> 8) & 0xfff;
+    const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
+    const mode = (wanted.mode & 0o170000) | this.#modeOf(directory, handle, wanted);
+    let done = directories.writeSide(handle, stored);
+    if (done >= 0) done = backing.makeNode(handle, stored.name, mode, major, minor);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    const gid = this.groupOf(directory, caller);
+    if (caller.uid !== 0 || gid !== 0) done = backing.chown(handle, stored.name, caller.uid, gid);
+    if (done >= 0) done = backing.stat(handle, stored.name, stat);
+    const special = mode & 0o6000;
+    if (done >= 0 && (stat.mode & 0o6000) !== special) {
+      done = backing.chmod(handle, stored.name, (stat.mode & 0o1777) | special);
+      if (done >= 0) done = backing.stat(handle, stored.name, stat);
+    }
+    this.#nodes.touched(directory);
+    const slot = done < 0 ? done : this.#nodes.adopt(directory, handle, name, stored.name, stat);
+    if (slot >= 0) {
+      this.#plain(slot, directory);
+      this.#nodes.entry(slot, reply);
+      return;
+    }
+    // What can't be shown is not made.
+    backing.unlink(handle, stored.name);
+    directories.removeSide(handle, stored);
+    reply.error(-slot);
+  }
+
+  mkdir(parent: NodeId, name: string, wanted: NewObject, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { directory, handle, stored } = target;
+    const keys = directory.scope.live;
+    const directoryId = randomBytes(16);
+    const made = { kind: 'directory', epoch: keys.epoch, id: directoryId } as const;
+    const record = encodeDirectoryRecord(keys.current.binding, made, [{ directory: directory.id, name }]);
+    const gid = this.groupOf(directory, caller);
+    const inherits = this.#volume.directories.inherits(directory, handle);
+    const mode = this.#modeOf(directory, handle, wanted);
+    const done = this.makeDirectory(handle, stored, mode, caller.uid, gid, [[XATTR, record]]);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    this.#nodes.touched(directory);
+    const { backing, directories, stat } = this.#volume;
+    const known = backing.stat(handle, stored.name, stat);
+    const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, made.epoch, stat);
+    if (slot >= 0) {
+      this.#plain(slot, directory);
+      const made = directories.get(slot);
+      if (made !== undefined) made.inherits = inherits;
+      this.#nodes.entry(slot, reply);
+      return;
+    }
+    // What can't be shown is not made.
+    backing.rmdir(handle, stored.name);
+    directories.removeSide(handle, stored);
+    reply.error(-slot);
+  }
+
+  /**
+   * Makes a directory under a name of the vault's own, gives it its records, then its name: it is never seen
+   * without them, also after a power cut (metadata operations persist in order).
+   */
+  makeDirectory(
+    handle: Handle,
+    stored: StoredName,
+    mode: number,
+    uid: number,
+    gid: number,
+    records: readonly (readonly [string, Buffer])[],
+  ): number {
+    const { backing, directories } = this.#volume;
+    const side = directories.writeSide(handle, stored);
+    if (side < 0) return side;
+    const temporary = this.#volume.temporaryName();
+    let done = backing.mkdir(handle, temporary, mode & 0o1777);
+    if (done < 0) return done;
+    for (const [attribute, record] of records) {
+      if (done >= 0) done = backing.setxattr(handle, temporary, attribute, record);
+    }
+    if (done >= 0 && (uid !== 0 || gid !== 0)) done = backing.chown(handle, temporary, uid, gid);
+    if (done >= 0) {
+      done = backing.rename(handle, temporary, handle, stored.name, RENAME_NOREPLACE);
+    }
+    if (done < 0) backing.rmdir(handle, temporary);
+    return Math.min(done, 0);
+  }
+
+  /** A long target takes two calls: made under a name of the vault's own, it is never seen half. */
+  #makeLink({ link, rest }: StoredTarget, handle: Handle, name: string): number {
+    const { backing } = this.#volume;
+    if (rest === undefined) return backing.symlink(link, handle, name);
+    const temporary = this.#volume.temporaryName();
+    let done = backing.symlink(link, handle, temporary);
+    if (done < 0) return done;
+    done = backing.setxattr(handle, temporary, XATTR_TARGET, rest);
+    if (done >= 0) done = backing.rename(handle, temporary, handle, name, RENAME_NOREPLACE);
+    if (done < 0) backing.unlink(handle, temporary);
+    return done;
+  }
+
+  symlink(parent: NodeId, name: string, target: string, caller: Caller, reply: Reply): void {
+    const place = this.#nodes.target(parent, name, caller);
+    if (typeof place === 'number') {
+      reply.error(-place);
+      return;
+    }
+    const { backing, directories } = this.#volume;
+    const { directory, handle, stored } = place;
+    const sealed = storeTarget(directory.scope.live.current.symlink, target);
+    if (sealed === undefined) {
+      reply.error(errno.ENAMETOOLONG);
+      return;
+    }
+    let done = directories.writeSide(handle, stored);
+    if (done >= 0) done = this.#makeLink(sealed, handle, stored.name);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    const gid = this.groupOf(directory, caller);
+    if (caller.uid !== 0 || gid !== 0) backing.chown(handle, stored.name, caller.uid, gid);
+    this.#nodes.touched(directory);
+    const slot = this.#nodes.find(directory, name);
+    if (slot >= 0) {
+      this.#nodes.entry(slot, reply);
+      return;
+    }
+    backing.unlink(handle, stored.name);
+    directories.removeSide(handle, stored);
+    reply.error(-slot);
+  }
+}

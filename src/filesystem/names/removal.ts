@@ -1,0 +1,150 @@
+import { errno } from '../../base/errno.js';
+import { mapFileName } from '../../format/file/hole-map.js';
+import { XATTR } from '../../format/names/binding.js';
+import type { StoredName } from '../../format/names/names.js';
+import { LARGE } from '../content/open-file.js';
+import type { Caller, NodeId, Reply } from '../contract.js';
+import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
+import type { Directory } from '../inodes/directories.js';
+import { flag, type Slot } from '../inodes/inode-table.js';
+import type { Volume } from '../inodes/volume.js';
+import type { Nodes } from './nodes.js';
+
+const binding = Buffer.alloc(256);
+/** Where a binding's tag ends (FORMAT.md, "Name binding"). */
+const TAG_END = 18;
+
+/** Operations that take a name away. */
+export class Removal {
+  readonly #volume: Volume;
+  readonly #nodes: Nodes;
+
+  constructor(volume: Volume, nodes: Nodes) {
+    this.#volume = volume;
+    this.#nodes = nodes;
+  }
+
+  unlink(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { backing, directories } = this.#volume;
+    const { directory, handle, stored } = target;
+    const freed = this.largeFile(directory.children.get(name), handle, stored);
+    const map = this.mapOf(directory.children.get(name), handle, stored);
+    const done = backing.unlink(handle, stored.name);
+    freed();
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    if (map !== undefined) backing.unlink(backing.root, map);
+    directories.removeSide(handle, stored);
+    this.#nodes.touched(directory);
+    this.gone(directory, name);
+    reply.ok();
+  }
+
+  /**
+   * Before a file's last name goes: the name of the file that may have its hole map. One that is open takes it along
+   * when it is closed.
+   */
+  mapOf(slot: Slot | undefined, handle: Handle, stored: StoredName): string | undefined {
+    const { table, backing, files } = this.#volume;
+    if (slot === undefined || !table.isRegular(slot) || table.nlink[slot] !== 1 || files.has(slot))
+      return undefined;
+    const full = (table.blocks[slot] as number) * 512 >= (table.size[slot] as number);
+    const length = full ? -1 : backing.getxattr(handle, stored.name, XATTR, binding);
+    return length < TAG_END ? undefined : mapFileName(binding.subarray(2, TAG_END));
+  }
+
+  /**
+   * Before a file's last name goes: freeing the blocks of a large one takes long, so a descriptor keeps it until a job
+   * closes that. Call the result when the name is gone, or stayed.
+   */
+  largeFile(slot: Slot | undefined, handle: Handle, stored: StoredName): () => void {
+    const { table, backing, executor, files } = this.#volume;
+    const large = slot !== undefined && table.isRegular(slot) && table.nlink[slot] === 1 && !files.has(slot);
+    if (!large || (table.size[slot] as number) < LARGE) return () => {};
+    const held = backing.hold(handle, stored.name);
+    return () => {
+      if (held >= 0) executor.run({ op: 'close', handle: held }, () => {});
+    };
+  }
+
+  /** A name went away: its inode has one link less. */
+  gone(directory: Directory, name: string): void {
+    const { table, hardLinks } = this.#volume;
+    const slot = directory.children.get(name);
+    directory.children.delete(name);
+    if (slot === undefined) return;
+    const directoryGone = table.isDirectory(slot);
+    const links = directoryGone ? 0 : Math.max(0, (table.nlink[slot] as number) - 1);
+    table.nlink[slot] = links;
+    if (links === 0) table.set(slot, flag.UNLINKED);
+    else table.set(slot, flag.STALE);
+    hardLinks.remove(slot, directory, name);
+    // Open files tell their change time by their descriptor.
+    if (this.#volume.files.has(slot)) table.set(slot, flag.STALE);
+  }
+
+  rmdir(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
+    const target = this.#nodes.target(parent, name, caller);
+    if (typeof target === 'number') {
+      reply.error(-target);
+      return;
+    }
+    const { directory, handle, stored } = target;
+    const slot = this.#nodes.find(directory, name);
+    if (slot < 0) {
+      reply.error(-slot);
+      return;
+    }
+    const { table, directories } = this.#volume;
+    if (table.has(slot, flag.SCOPE_ROOT)) {
+      reply.error(errno.EBUSY);
+      return;
+    }
+    const done = this.removeDirectory(slot, handle, stored);
+    if (done < 0) {
+      reply.error(-done);
+      return;
+    }
+    directories.remove(slot);
+    this.#nodes.touched(directory);
+    this.gone(directory, name);
+    reply.ok();
+  }
+
+  /** Removes a backing directory that has nothing of the user's in it: the vault's own leftovers go with it. */
+  removeDirectory(slot: Slot, handle: Handle, stored: StoredName): number {
+    const { backing, directories } = this.#volume;
+    let done = backing.rmdir(handle, stored.name);
+    if (done === -errno.ENOTEMPTY) {
+      const own = directories.handle(slot);
+      const entries = own < 0 ? own : backing.list(own);
+      if (typeof entries === 'number') return entries;
+      const leftovers = entries.filter((entry) => /^\+[tN]/.test(entry.name));
+      if (leftovers.length !== entries.length) return -errno.ENOTEMPTY;
+      // Aside first: emptied under its name, a power cut could leave it there half empty.
+      const parent = directories.place(slot);
+      if (parent === undefined) return -errno.ENOENT;
+      const aside = this.#volume.temporaryName();
+      done = backing.rename(parent.handle, parent.name, parent.handle, aside, RENAME_NOREPLACE);
+      if (done < 0) return done;
+      for (const entry of leftovers) {
+        if (entry.type === 4) backing.rmdir(own, entry.name);
+        else backing.unlink(own, entry.name);
+      }
+      backing.rmdir(parent.handle, aside);
+      done = 0;
+    }
+    if (done === 0) {
+      const parent = directories.get(this.#volume.table.parent[slot] as number);
+      if (parent !== undefined) directories.removeSide(directories.handle(parent.slot), stored);
+    }
+    return done;
+  }
+}

@@ -1,0 +1,48 @@
+import type { Peer } from '../../control/service.js';
+import { commandOf } from '../../libc/processes.js';
+import { systemClock } from '../../libc/system.js';
+import type { AuditEntry, AuditRow } from '../../store/audit.js';
+import type { SlotServices } from '../vault/mounted-vault.js';
+
+/** What of an audit row is sealed. */
+export interface AuditTexts {
+  readonly command?: string;
+  readonly purpose?: string;
+  readonly detail?: string;
+}
+export type AuditedEvent = Omit<AuditEntry, 'note' | 'noteKey'> & Omit<AuditTexts, 'command'>;
+
+/** The audit with its texts, which are sealed under the store key of now. */
+export class AuditLog {
+  readonly #services: SlotServices;
+
+  constructor(services: SlotServices) {
+    this.#services = services;
+  }
+
+  /** One row, durable when this resolves. @throws where it can't be written: then what it is about must not happen. */
+  write(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
+    return this.#services.store.commit(() => this.record(entry, peer));
+  }
+  /** One row, as a part of a commit. */
+  record(entry: AuditedEvent, peer: Peer | undefined): void {
+    const { purpose, detail, ...facts } = entry;
+    const { store, storeKey } = this.#services;
+    const command = peer === undefined ? undefined : commandOf(peer.pid);
+    // Before the root scope's first unlock there is no key for texts.
+    const note = storeKey?.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
+    const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
+    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey?.generation });
+  }
+  /** The last rows with their texts, the oldest first. */
+  tail(count: number): (AuditRow & AuditTexts)[] {
+    return this.#services.store.audit.tail(count).map((row) => {
+      const { note, noteKey, scope } = row;
+      const text =
+        note === undefined || noteKey === undefined
+          ? undefined
+          : this.#services.storeKey?.openNote(scope, noteKey, note);
+      return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
+    });
+  }
+}

@@ -1,0 +1,75 @@
+import type { ScopeId } from '../../base/ids.js';
+import type { Log } from '../../base/log.js';
+import type { HolderView, ReceiptView } from '../../control/schemas.js';
+import type { Peer } from '../../control/service.js';
+import type { LockReceipt } from '../../filesystem/scopes/lock.js';
+import { systemClock } from '../../libc/system.js';
+import type { AuditedEvent, AuditLog } from '../audit/audit-log.js';
+import { type ScopePaths, shown } from './scope-paths.js';
+
+/** Receipts of locks for people, each written down. */
+export class Receipts {
+  readonly #scopes: ScopePaths;
+  readonly #mountPoint: string;
+  readonly #log: Log;
+  readonly #auditLog: AuditLog;
+  /** The last generation of each scope whose lock is written down. */
+  readonly #audited = new Map<ScopeId, number>();
+
+  constructor(scopes: ScopePaths, mountPoint: string, log: Log, auditLog: AuditLog) {
+    this.#mountPoint = mountPoint;
+    this.#scopes = scopes;
+    this.#log = log;
+    this.#auditLog = auditLog;
+  }
+
+  /** `holders`: who used them until the end. Each is named where it was: in the deepest of the scopes. */
+  async of(receipts: readonly LockReceipt[], holders: readonly HolderView[] = []): Promise<ReceiptView[]> {
+    const views = receipts.map((receipt) => ({
+      scope: receipt.scope,
+      path: this.#scopes.fullPath(receipt.scope),
+      generation: receipt.generation,
+      reason: receipt.reason,
+      leases_ended: receipt.leasesEnded,
+      handles_cut: receipt.handlesCut,
+      inodes_invalidated: receipt.inodesInvalidated,
+      bytes_flushed: receipt.bytesFlushed,
+      errors: receipt.errors.map(({ file, error }) => ({ file: shown(file), error })),
+      holders: [] as HolderView[],
+      locked_at: new Date(systemClock.wall()).toISOString(),
+      seconds: receipt.seconds,
+    }));
+    for (const holder of holders) this.#place(holder, views);
+    await Promise.all(receipts.map((receipt) => this.#auditLock(receipt)));
+    return views;
+  }
+
+  /** Children come first: a file belongs to the first scope that it lies in. */
+  #place(holder: HolderView, views: readonly ReceiptView[]): void {
+    const left = new Set(holder.files);
+    for (const { path, holders } of views) {
+      const root = this.#mountPoint + (path === '/' ? '' : path);
+      const files = [...left].filter((file) => file === root || file.startsWith(`${root}/`));
+      for (const file of files) left.delete(file);
+      if (files.length > 0) holders.push({ ...holder, files });
+    }
+  }
+
+  /** Once: several may have asked for one lock. */
+  async #auditLock({ scope, generation, reason, errors }: LockReceipt): Promise<void> {
+    if ((this.#audited.get(scope) ?? 0) >= generation) return;
+    this.#audited.set(scope, generation);
+    const result = errors.length === 0 ? 'ok' : 'io';
+    await this.audit({ event: 'lock', result, scope, detail: reason }, undefined);
+  }
+
+  /** Something happened already: a row that can't be written does not undo it. */
+  async audit(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
+    try {
+      await this.#auditLog.write(entry, peer);
+    } catch (error) {
+      const { event, scope } = entry;
+      this.#log.error('what happened could not be audited', { event, scope, error });
+    }
+  }
+}

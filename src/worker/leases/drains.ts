@@ -1,0 +1,65 @@
+import type { Clock } from '../../base/clock.js';
+import type { ScopeId } from '../../base/ids.js';
+import type { Core } from '../../filesystem/core.js';
+import type { Scope } from '../../filesystem/inodes/scope.js';
+
+const LOOK_MS = 20;
+
+/** `left`: the scopes that are still to be locked; what was locked meanwhile may be open again, for others. */
+type Then = (drained: boolean, left: readonly ScopeId[]) => void;
+
+interface Drain {
+  /** Those that were not locked meanwhile. */
+  readonly ids: Set<ScopeId>;
+  readonly until: number;
+  readonly then: Then;
+}
+
+/** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
+export class Drains {
+  readonly #core: Core;
+  readonly #clock: Clock;
+  #drains: Drain[] = [];
+  /** CLOCK_BOOTTIME, ms. */
+  due = Number.POSITIVE_INFINITY;
+
+  constructor(core: Core, clock: Clock) {
+    this.#core = core;
+    this.#clock = clock;
+  }
+
+  #covers({ ids }: Drain, scope: Scope): boolean {
+    for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) if (ids.has(at.id)) return true;
+    return false;
+  }
+  has(scope: Scope): boolean {
+    return this.#drains.some((drain) => this.#covers(drain, scope));
+  }
+
+  /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
+  start(ids: readonly ScopeId[], milliseconds: number, then: Then): void {
+    const now = this.#clock.boottime();
+    this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
+    this.tick(now);
+  }
+
+  /** Somebody else's lock was faster. */
+  locked(id: ScopeId): void {
+    for (const { ids } of this.#drains) ids.delete(id);
+    if (this.#drains.some(({ ids }) => ids.size === 0)) this.due = 0;
+  }
+
+  tick(now: number): void {
+    if (this.#drains.length === 0) return;
+    const over: [Drain, boolean][] = [];
+    this.#drains = this.#drains.filter((drain) => {
+      const drained = this.#core.volume.scopes.every(
+        (scope) => scope.handles === 0 || !this.#covers(drain, scope),
+      );
+      if (drained || drain.until <= now) over.push([drain, drained]);
+      return !drained && drain.until > now;
+    });
+    this.due = this.#drains.length === 0 ? Number.POSITIVE_INFINITY : now + LOOK_MS;
+    for (const [{ then, ids }, drained] of over) then(drained, [...ids]);
+  }
+}

@@ -1,0 +1,100 @@
+import type { Clock } from '../../base/clock.js';
+import { errno } from '../../base/errno.js';
+import type { Core } from '../../filesystem/core.js';
+import { MOST_LEASES } from '../../keyring/leases/leases.js';
+import type { Secret } from '../../libc/memory.js';
+import type { Command, Granted } from '../messages.js';
+import type { Drains } from './drains.js';
+import type { LeaseKeeper } from './lease-clock.js';
+
+/** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
+const UNLOCK_WAIT_MS = 10_000;
+/** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
+const LOOK_AGAIN_MS = 5;
+
+export type GrantCommand = Extract<Command, { op: 'grant' }>;
+
+/** The secret memory of the core. */
+export interface GrantedSecrets {
+  /** Takes a copy of a secret that is lent until the answer. */
+  adopt(address: number): Secret;
+  /** Whether a scope with so many epochs can be unlocked. */
+  hasRoom(epochs: number): boolean;
+}
+
+/** Leases that are asked for: at once, or when a lock of their scope is over. */
+export class Grants {
+  readonly #core: Core;
+  readonly #keeper: LeaseKeeper;
+  readonly #drains: Drains;
+  readonly #clock: Clock;
+  readonly #secrets: GrantedSecrets;
+  /** Those that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
+  readonly #queued = new Map<GrantCommand, { until: number; answer: (granted: Granted) => void }>();
+  #lookedAt = 0;
+
+  constructor(core: Core, keeper: LeaseKeeper, drains: Drains, clock: Clock, secrets: GrantedSecrets) {
+    this.#core = core;
+    this.#keeper = keeper;
+    this.#drains = drains;
+    this.#clock = clock;
+    this.#secrets = secrets;
+  }
+
+  /** CLOCK_BOOTTIME, ms. */
+  get due(): number {
+    return this.#queued.size === 0 ? Number.POSITIVE_INFINITY : this.#lookedAt + LOOK_AGAIN_MS;
+  }
+  tick(now: number): void {
+    this.#lookedAt = now;
+    for (const [command, { until, answer }] of [...this.#queued]) {
+      const granted = this.#try(command, now >= until);
+      if (granted === undefined) continue;
+      this.#queued.delete(command);
+      answer(granted);
+    }
+  }
+
+  ask(command: GrantCommand, answer: (granted: Granted) => void): void {
+    const { lease, terms, pid, connection } = command;
+    const unbound = this.#keeper.bind(lease, terms, pid, connection);
+    if (unbound !== undefined) {
+      answer(
+        'gone' in unbound
+          ? { ok: false, gone: unbound.gone }
+          : { ok: false, refusal: { ok: false, errno: unbound.errno } },
+      );
+      return;
+    }
+    const granted = this.#try(command, false);
+    if (granted !== undefined) answer(granted);
+    else this.#queued.set(command, { until: this.#clock.boottime() + UNLOCK_WAIT_MS, answer });
+  }
+
+  /** Undefined: it waits for a lock of its scope. `last`: it has waited long enough. */
+  #try(command: GrantCommand, last: boolean): Granted | undefined {
+    const keeper = this.#keeper;
+    const { scope: id, lease, terms } = command;
+    const refuse = (why: Omit<Extract<Granted, { ok: false }>, 'ok'>): Granted => {
+      keeper.unbind(lease);
+      return { ok: false, ...why };
+    };
+    const scope = this.#core.scope(id);
+    if (scope === undefined) return refuse({ refusal: { ok: false, errno: errno.ENOENT } });
+    if (keeper.leases.count(id) >= MOST_LEASES) return refuse({ full: true });
+    if (this.#drains.has(scope)) return refuse({ refusal: { ok: false, errno: errno.EBUSY } });
+    if (scope.isOpen) {
+      const conflict = keeper.conflict(id, terms);
+      if (conflict !== undefined) return refuse({ conflict });
+      return { ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false };
+    }
+    if (!this.#secrets.hasRoom(command.secrets.length)) {
+      return refuse({ refusal: { ok: false, errno: errno.ENFILE } });
+    }
+    const secrets = command.secrets.map((address) => this.#secrets.adopt(address));
+    const { oldest, stored } = command;
+    const result = this.#core.access.unlock(id, oldest, secrets, stored, keeper.termsOf(terms));
+    if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });
+    return { ok: true, lease: keeper.add(lease, scope, terms), copyBehind: result.copyBehind === true };
+  }
+}
