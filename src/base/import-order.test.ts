@@ -34,6 +34,7 @@ const ROOMS: readonly string[] = [
   'fuse',
   'fuse/native',
   'control',
+  'worker/messages.ts',
   'worker/leases',
   'worker',
   'service/version.ts',
@@ -46,9 +47,12 @@ const ROOMS: readonly string[] = [
   'service/shred',
   'service',
   'daemon',
-  'cli',
+  'cli/output.ts',
   'cli/secrets',
+  'cli',
   'cli/verbs',
+  'cli/verbs.ts',
+  'cli/main.ts',
 ];
 /** Packages and who alone may import them. */
 const OWNERS: Record<string, string> = {

@@ -5,7 +5,7 @@ import { endProcess } from '../libc/process-end.js';
 import { version } from '../service/version.js';
 import { CommandContext, type GlobalOptions } from './context.js';
 import { Output } from './output.js';
-import { verbs } from './verbs/verbs.js';
+import { verbs } from './verbs.js';
 
 const USAGE = 2;
 

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { Failure, type FailureCode } from '../base/failure.js';
+import { Failure } from '../base/failure.js';
 import { checkKernel, mountFuse, openDevice, prepareMountPoint, unmountFuse } from '../fuse/mount.js';
 import { canonicalMountPoint, mountAt, mounts } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
@@ -13,28 +13,7 @@ import { systemClock } from '../libc/system.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from '../service/vault/vault.js';
 import { Store } from '../store/store.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
-
-/** Descriptors that the server inherits. */
-export const fd = { device: 3, status: 4, lock: 5 } as const;
-
-export interface ServerArguments {
-  readonly vault: string;
-  readonly mountPoint: string;
-  readonly socket: string;
-  readonly store: string | undefined;
-  /** The kernel's writeback cache is asked for. */
-  readonly writeback: boolean;
-  readonly transport: TransportName;
-  /** Its lines go to systemd's journal. */
-  readonly journal: boolean;
-  /** The server's log, removed at its end if it is empty; undefined in the foreground. */
-  readonly log: string | undefined;
-}
-
-/** The one line that the server says about its start. */
-export type StartReport =
-  | { ok: true; pid: number; socket: string; unclean: boolean }
-  | { ok: false; code: FailureCode; message: string; hint?: string };
+import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
 export interface MountRequest {
   readonly vault: string;

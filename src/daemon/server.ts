@@ -19,9 +19,9 @@ import { type ServiceContext, VolumeService } from '../service/volume-service.js
 import { Store } from '../store/store.js';
 import type { CoreData, CoreEvent } from '../worker/messages.js';
 import { kernelTransport } from './kernel-transport.js';
-import { fd, type ServerArguments, type StartReport } from './launch.js';
 import { openLog } from './log.js';
 import { nativeTransport } from './native-transport.js';
+import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
 /** The server process: `scopefs mount` starts it with the device and the vault's lock inherited. */
 endOnThrow('server');

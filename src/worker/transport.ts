@@ -17,6 +17,16 @@ export interface Transport {
   unmount(detach: boolean): Promise<number>;
 }
 
-export function startThread(name: string, workerData: unknown, transferList: MessagePort[]): void {
-  new Worker(new URL(`./${name}-worker.js`, import.meta.url), { workerData, transferList });
+const threads = {
+  filesystem: new URL('./filesystem-worker.js', import.meta.url),
+  notifier: new URL('./notifier-worker.js', import.meta.url),
+  io: new URL('./io-worker.js', import.meta.url),
+} as const;
+
+export function startThread(
+  name: keyof typeof threads,
+  workerData: unknown,
+  transferList: MessagePort[],
+): void {
+  new Worker(threads[name], { workerData, transferList });
 }

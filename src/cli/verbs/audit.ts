@@ -1,6 +1,6 @@
 import { Failure } from '../../base/failure.js';
 import type { AuditView } from '../../control/schemas.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 const MOST = 10_000;
 

@@ -1,5 +1,5 @@
 import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options extends SlotFlags {
   with?: string;

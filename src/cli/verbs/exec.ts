@@ -4,7 +4,7 @@ import { Failure } from '../../base/failure.js';
 import type { Held } from '../../control/client.js';
 import { adoptOrphans } from '../../libc/system.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options extends LeaseFlags {
   with?: string;

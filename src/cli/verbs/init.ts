@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { defaultSuite, suiteNames } from '../../crypto/suites.js';
 import type { SlotType } from '../../store/rows.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options {
   with?: string;

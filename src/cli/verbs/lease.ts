@@ -2,7 +2,7 @@ import { parseDuration } from '../../base/duration.js';
 import { Failure } from '../../base/failure.js';
 import type { LeaseView } from '../../control/schemas.js';
 import type { CommandContext } from '../context.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 const endsWith = ({ bound_to: bound, idle_seconds: idle, budget }: LeaseView): string =>
   [

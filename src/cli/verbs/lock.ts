@@ -2,7 +2,7 @@ import { Failure } from '../../base/failure.js';
 import type { Client } from '../../control/client.js';
 import type { ReceiptView } from '../../control/schemas.js';
 import type { CommandContext } from '../context.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options {
   all?: boolean;

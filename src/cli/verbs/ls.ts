@@ -1,4 +1,4 @@
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 export const ls: Verb = (program, run) => {
   program

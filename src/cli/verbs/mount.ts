@@ -3,7 +3,7 @@ import { Client } from '../../control/client.js';
 import { transports } from '../../daemon/options.js';
 import { notifyManager } from '../../libc/notify.js';
 import { socketPath } from '../host.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options {
   with?: string;

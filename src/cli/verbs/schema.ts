@@ -1,6 +1,6 @@
 import { Failure } from '../../base/failure.js';
 import { resultSchemas } from '../../control/results.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 export const schema: Verb = (program, run) => {
   program

@@ -8,7 +8,7 @@ import { newRecoveryKey } from '../recovery.js';
 import type { SecretSource } from '../secrets/secret-source.js';
 import { unlocked } from '../short-lease.js';
 import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface With {
   with?: string;

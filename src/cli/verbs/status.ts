@@ -1,4 +1,4 @@
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 const LOCKED = 3;
 

@@ -1,5 +1,5 @@
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options extends LeaseFlags {
   with?: string;

@@ -4,7 +4,7 @@ import { RUN_DIRECTORY } from '../../daemon/options.js';
 import { unmountFuse } from '../../fuse/mount.js';
 import { canonicalMountPoint, isDeadMount, mountAt } from '../../fuse/mount-table.js';
 import { socketPath } from '../host.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 export const unmount: Verb = (program, run) => {
   program

@@ -1,5 +1,5 @@
 import { version } from '../../service/version.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 export const versionVerb: Verb = (program, run) => {
   program

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { localZone } from '../../keyring/slots/windows.js';
 import { unlocked } from '../short-lease.js';
-import type { Verb } from './verbs.js';
+import type { Verb } from '../verb.js';
 
 interface Options {
   at: string;

@@ -12,6 +12,9 @@ import { openSecret, openValue, type SealedPlace, sealSecret, sealValue, withKey
 import type { SlotFacts } from './slot-facts.js';
 import type { SlotContext, Slots } from './slots.js';
 
+/** Each epoch takes memory while its scope is unlocked: with more of them a slot is neither removed nor rotated. */
+export const MOST_EPOCHS = 2_000;
+
 /** `version 2 | hash of the volume record 32 | epoch 4 | version of the slot list 8`. */
 const STATE_BYTES = 46;
 

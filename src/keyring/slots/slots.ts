@@ -350,3 +350,11 @@ function fits(type: SlotType, input: SecretInput): boolean {
   randomFill(recovery.address, 32);
   return reads;
 }
+
+/** @throws Failure usage unless an age slot, and no other, comes with its secret as an age file */
+export function refuseSealed(type: SlotType, sealed: string | undefined): void {
+  if ((type === 'age') === (sealed !== undefined)) return;
+  throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
+    hint: 'scopefs slot add SCOPE --new age:FILE makes one',
+  });
+}

@@ -3,7 +3,7 @@ import { combineShares, SHAMIR, splitSecret } from '../../crypto/shamir.js';
 import { decapsulate, encapsulate, generate, X_WING } from '../../crypto/x-wing.js';
 import { endOnThrow } from '../../libc/process-end.js';
 import { forbidDumps } from '../../libc/system.js';
-import { type ChildAnswer, type ChildRequest, childFd } from './secret-child.js';
+import { type ChildAnswer, type ChildRequest, childFd } from './child-protocol.js';
 
 /**
  * One operation with a slot's key pair or its shares. The libraries are JavaScript: their secrets lie in the heap of this

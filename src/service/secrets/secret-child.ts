@@ -5,21 +5,7 @@ import { Failure } from '../../base/failure.js';
 import { close, read, write } from '../../libc/files.js';
 import type { Secret, SecretMemory } from '../../libc/memory.js';
 import { pipe } from '../../libc/system.js';
-
-/** Descriptors of the child: secrets out, secrets in. */
-export const childFd = { out: 3, in: 4 } as const;
-
-export type ChildRequest =
-  | { op: 'generate' }
-  | { op: 'encapsulate'; publicKeys: string[] }
-  | { op: 'decapsulate'; ciphertext: string }
-  | { op: 'split'; count: number; needed: number }
-  | { op: 'combine'; count: number };
-/** What is public of the answer, in base64. */
-export interface ChildAnswer {
-  readonly publicKey?: string;
-  readonly ciphertexts?: string[];
-}
+import type { ChildAnswer, ChildRequest } from './child-protocol.js';
 
 const LIMIT_MS = 20_000;
 /**

@@ -2,7 +2,7 @@ import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SecretRequest } from '../../control/service.js';
 import type { SlotFacts } from '../../keyring/slots/slot-facts.js';
-import { Slots } from '../../keyring/slots/slots.js';
+import { refuseSealed, Slots } from '../../keyring/slots/slots.js';
 import { SecretInput } from '../../libc/memory.js';
 import type { SlotRow, SlotType } from '../../store/rows.js';
 import type { NewSlot } from './epoch-advance.js';
@@ -55,12 +55,6 @@ export class NewSecrets {
   }
 }
 
-export function refuseSealed(type: SlotType, sealed: string | undefined): void {
-  if ((type === 'age') === (sealed !== undefined)) return;
-  throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
-    hint: 'scopefs slot add SCOPE --new age:FILE makes one',
-  });
-}
 /** What a recovery slot is for is a day that nobody plans. */
 export function refuseLimitedRecovery(
   type: SlotType,

@@ -7,9 +7,6 @@ import type { VaultInfo } from './vault.js';
 
 /** Secrets at the same time on the main thread: all epochs of some scopes that are being opened, and shares that wait. */
 export const SECRETS = 16_384;
-/** Each epoch takes memory while its scope is unlocked: with more of them a slot is neither removed nor rotated. */
-export const MOST_EPOCHS = 2_000;
-
 /** What whoever changes or names slots needs of a mounted vault. */
 export interface SlotServices {
   readonly vault: VaultInfo;

@@ -32,14 +32,13 @@ import {
   volumeRecordHash,
 } from '../../format/volume/volume-record.js';
 import { ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
-import { Slots } from '../../keyring/slots/slots.js';
+import { refuseSealed, Slots } from '../../keyring/slots/slots.js';
 import { StoreKey } from '../../keyring/store-key.js';
 import { close, fgetxattr, fsetxattr, lockExclusive, open, openPath } from '../../libc/files.js';
 import { type SecretInput, SecretMemory } from '../../libc/memory.js';
 import type { SlotType } from '../../store/rows.js';
 import { Store } from '../../store/store.js';
 import { ChildKem } from '../secrets/kem.js';
-import { refuseSealed } from '../slots/new-secrets.js';
 import { isPrerelease } from '../version.js';
 
 /** Where things are in a vault (FORMAT.md). */

@@ -1,0 +1,24 @@
+import type { FailureCode } from '../base/failure.js';
+import type { TransportName } from './options.js';
+
+/** Descriptors that the server inherits. */
+export const fd = { device: 3, status: 4, lock: 5 } as const;
+
+export interface ServerArguments {
+  readonly vault: string;
+  readonly mountPoint: string;
+  readonly socket: string;
+  readonly store: string | undefined;
+  /** The kernel's writeback cache is asked for. */
+  readonly writeback: boolean;
+  readonly transport: TransportName;
+  /** Its lines go to systemd's journal. */
+  readonly journal: boolean;
+  /** The server's log, removed at its end if it is empty; undefined in the foreground. */
+  readonly log: string | undefined;
+}
+
+/** The one line that the server says about its start. */
+export type StartReport =
+  | { ok: true; pid: number; socket: string; unclean: boolean }
+  | { ok: false; code: FailureCode; message: string; hint?: string };
