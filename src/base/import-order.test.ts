@@ -22,6 +22,7 @@ const ROOMS: readonly string[] = [
   'keyring/shares',
   'keyring/leases',
   'filesystem/contract.ts',
+  'filesystem/events.ts',
   'filesystem/disk',
   'filesystem/inodes',
   'filesystem/content',

@@ -1,3 +1,4 @@
+import { errno } from '../base/errno.js';
 import type { FilesystemUsage } from '../libc/files.js';
 import type { Pinned } from '../libc/memory.js';
 
@@ -17,6 +18,55 @@ export interface Caller {
   readonly pid: number;
   /** Our own notifier: served while its scope is being locked. */
   readonly trusted: boolean;
+}
+
+/** Why a request is not served, and what its caller is told of it. */
+const REFUSALS = {
+  /** The node was never given, or is forgotten; ENOENT would only say that a name is gone. */
+  unknown: errno.ESTALE,
+  /** It is of an earlier generation of its scope. */
+  generation: errno.ENOKEY,
+  locked: errno.ENOKEY,
+  locking: errno.ENOKEY,
+  /** The scope is open for other callers. */
+  caller: errno.ENOKEY,
+  /** The scope is open to be read. */
+  read_only: errno.EROFS,
+} as const satisfies Record<string, number>;
+
+/** `failed`: it was let in, and could not be done. */
+export type RefusalReason = keyof typeof REFUSALS | 'failed';
+
+/** What an operation is answered instead of a result: the reason for whoever counts or writes down, an errno for the caller. */
+export class Refusal {
+  readonly reason: RefusalReason;
+  /** Positive. */
+  readonly errno: number;
+
+  private constructor(reason: RefusalReason, number: number) {
+    this.reason = reason;
+    this.errno = number;
+  }
+  static readonly #known = new Map<string, Refusal>(
+    Object.entries(REFUSALS).map(([reason, number]) => [
+      reason,
+      new Refusal(reason as RefusalReason, number),
+    ]),
+  );
+  static readonly #failed = new Map<number, Refusal>();
+
+  static for(reason: keyof typeof REFUSALS): Refusal {
+    return Refusal.#known.get(reason) as Refusal;
+  }
+  /** `error`: -errno of the backing or of the operation itself. */
+  static failed(error: number): Refusal {
+    let refusal = Refusal.#failed.get(error);
+    if (refusal === undefined) {
+      refusal = new Refusal('failed', -error);
+      Refusal.#failed.set(error, refusal);
+    }
+    return refusal;
+  }
 }
 
 /** Who of all callers a restricted scope is open for. */
@@ -61,6 +111,20 @@ export interface Attributes {
 
 export type Usage = FilesystemUsage;
 
+/** Plaintext between a file and memory: `length` bytes at `offset` of the file, at `at` of the buffer. */
+export interface Transfer {
+  readonly offset: number;
+  readonly length: number;
+  readonly buffer: Pinned;
+  readonly at: number;
+}
+
+/** WRITE. `fromCache`: the kernel writes back pages; allowed while the scope is being locked. */
+export interface WriteRequest extends Transfer {
+  readonly fromCache: boolean;
+  readonly killPrivileges: boolean;
+}
+
 /** What may be kept of an opened file's pages. */
 export interface OpenFlags {
   readonly keepCache: boolean;
@@ -82,6 +146,8 @@ export interface DirectorySink {
 export interface Reply {
   readonly done: boolean;
   error(errno: number): void;
+  /** As {@link error}, where the reason is known: the one place at which it becomes an errno. */
+  refuse(refusal: Refusal): void;
   ok(): void;
   entry(node: NodeId, attributes: Attributes): void;
   /** The name does not exist. */
@@ -121,6 +187,15 @@ export interface AttributeChange {
   /** Clear set-user-id and set-group-id, as write(2) and chown(2) by an ordinary user do. */
   killPrivileges?: boolean;
   handle?: number;
+}
+
+/** RENAME2; `flags` of renameat2(2). */
+export interface RenameRequest {
+  readonly parent: NodeId;
+  readonly name: string;
+  readonly newParent: NodeId;
+  readonly newName: string;
+  readonly flags: number;
 }
 
 export interface OpenRequest {

@@ -1,33 +1,26 @@
 import { errno } from '../base/errno.js';
 import type { ScopeId } from '../base/ids.js';
-import type { Caller, DirectorySink, NodeId, Reply } from './contract.js';
+import { OpenFiles } from './content/open-files.js';
+import { type Caller, type DirectorySink, type NodeId, Refusal, type Reply } from './contract.js';
+import { AttributeOperations } from './handles/attributes.js';
 import { Files } from './handles/files.js';
 import { Handles } from './handles/handles.js';
 import { Space } from './handles/space.js';
-import { flag, NO_SLOT, ROOT_SLOT, type Slot } from './inodes/inode-table.js';
+import { flag, NO_SLOT, ROOT_SLOT } from './inodes/inode-table.js';
 import type { Scope } from './inodes/scope.js';
 import { type KnownScope, Volume, type VolumeOptions } from './inodes/volume.js';
 import { Bindings } from './names/bindings.js';
-import { Making } from './names/creation.js';
+import { Creation } from './names/creation.js';
 import { Listing } from './names/listing.js';
 import { Namespace } from './names/namespace.js';
 import { Nodes } from './names/nodes.js';
 import { Removal } from './names/removal.js';
-import { Renaming } from './names/renaming.js';
+import { Rename } from './names/rename.js';
 import { Xattrs } from './names/xattrs.js';
-import { type LockEvents, Locks } from './scopes/locks.js';
+import { Locks, type OnWiped } from './scopes/locks.js';
 import { ScopeAccess } from './scopes/scope-access.js';
 import { ScopeCreation } from './scopes/scope-creation.js';
 import { ScopeRemoval } from './scopes/scope-removal.js';
-
-export interface CoreEvents extends LockEvents {
-  /** A scope's root got another path below its parent scope. */
-  moved(scope: ScopeId, path: string): void;
-  /** A file was repaired after an unclean stop; `path` is below its scope's root. */
-  recovered(scope: ScopeId, path: string, before: number, after: number): void;
-  /** A file's last write-back failed after it was closed. */
-  writeBackFailed(scope: ScopeId, path: string, error: number): void;
-}
 
 /**
  * The filesystem: the single writer behind every transport. `files`, `namespace`, `removal`, `renaming` and the methods here are the
@@ -37,9 +30,9 @@ export class Core {
   readonly volume: Volume;
   readonly nodes: Nodes;
   readonly namespace: Namespace;
-  readonly making: Making;
+  readonly making: Creation;
   readonly removal: Removal;
-  readonly renaming: Renaming;
+  readonly renaming: Rename;
   readonly xattrs: Xattrs;
   readonly files: Files;
   readonly space: Space;
@@ -49,27 +42,26 @@ export class Core {
   readonly creation: ScopeCreation;
   readonly scopeRemoval: ScopeRemoval;
 
-  constructor(options: VolumeOptions, scopes: readonly KnownScope[], events: CoreEvents) {
-    this.volume = new Volume(options);
-    this.nodes = new Nodes(this.volume);
-    const bindings = new Bindings(this.volume);
-    this.namespace = new Namespace(this.volume, this.nodes, bindings);
-    this.making = new Making(this.volume, this.nodes);
-    this.removal = new Removal(this.volume, this.nodes);
-    this.renaming = new Renaming(this.volume, this.nodes, this.removal, bindings);
-    this.xattrs = new Xattrs(this.volume, this.nodes);
-    this.files = new Files(this.volume, this.nodes, this.making, this.#handles);
-    this.space = new Space(this.volume, this.files);
-    this.locks = new Locks(this.volume, this.#handles, this.files, events);
-    this.access = new ScopeAccess(this.volume, this.nodes, this.locks);
-    this.creation = new ScopeCreation(this.volume, this.nodes, this.making, this.access);
-    this.scopeRemoval = new ScopeRemoval(this.volume, this.access, this.locks);
-    this.nodes.onMoved = (scope, path) => events.moved(scope.id, path);
-    const pathOf = (at: Slot): string => this.volume.directories.pathInScope(at) ?? '?';
-    this.volume.onRecovered = (at, before, after) =>
-      events.recovered(this.volume.scopeOf(at).id, pathOf(at), before, after);
-    this.volume.onWriteBackFailed = (at, error) =>
-      events.writeBackFailed(this.volume.scopeOf(at).id, pathOf(at), error);
+  /** `wiped`: see {@link OnWiped}. */
+  constructor(options: VolumeOptions, scopes: readonly KnownScope[], wiped: OnWiped) {
+    const volume = new Volume(options);
+    const open = new OpenFiles(volume);
+    const nodes = new Nodes(volume, open);
+    const bindings = new Bindings(volume);
+    this.volume = volume;
+    this.nodes = nodes;
+    this.namespace = new Namespace(volume, nodes, bindings);
+    this.making = new Creation(volume, nodes);
+    this.removal = new Removal(volume, nodes);
+    this.renaming = new Rename(volume, nodes, this.removal, bindings);
+    this.xattrs = new Xattrs(volume, nodes);
+    const attributes = new AttributeOperations(volume, nodes);
+    this.files = new Files(volume, nodes, this.making, this.#handles, attributes);
+    this.space = new Space(volume, this.files);
+    this.locks = new Locks(volume, this.#handles, open, wiped);
+    this.access = new ScopeAccess(volume, nodes, this.locks);
+    this.creation = new ScopeCreation(volume, nodes, this.making, this.access);
+    this.scopeRemoval = new ScopeRemoval(volume, this.access, this.locks);
     for (const known of scopes) this.volume.addScope(known);
     const root = this.volume.scopes[0];
     if (root === undefined) throw new Error('a volume needs a root scope');
@@ -96,8 +88,8 @@ export class Core {
 
   opendir(node: NodeId, caller: Caller, reply: Reply): void {
     const directory = this.nodes.directory(node, caller, 'use');
-    if (typeof directory === 'number') {
-      reply.error(-directory);
+    if (directory instanceof Refusal) {
+      reply.refuse(directory);
       return;
     }
     const { slot, scope } = directory;
@@ -125,8 +117,9 @@ export class Core {
     reply: Reply,
   ): void {
     const handle = this.#handles.get(number);
-    const slot = handle?.dead === true ? -errno.ENOKEY : this.nodes.usable(node, caller, 'handle');
-    if (slot < 0 || handle?.listing === undefined) reply.error(slot < 0 ? -slot : errno.EBADF);
+    const slot = handle?.dead === true ? Refusal.for('generation') : this.nodes.admit(node, caller, 'handle');
+    if (slot instanceof Refusal) reply.refuse(slot);
+    else if (handle?.listing === undefined) reply.error(errno.EBADF);
     else handle.listing.fill(offset, sink, reply);
   }
 
@@ -136,13 +129,12 @@ export class Core {
   }
 
   fsyncdir(node: NodeId, caller: Caller, reply: Reply): void {
-    const slot = this.nodes.usable(node, caller, 'drain');
-    const directory = slot < 0 ? undefined : this.volume.directories.get(slot);
-    if (directory === undefined) {
-      reply.error(slot < 0 ? -slot : errno.ENOTDIR);
+    const directory = this.nodes.directory(node, caller, 'drain');
+    if (directory instanceof Refusal) {
+      reply.refuse(directory);
       return;
     }
-    this.volume.aside.run(directory, 'fsync', [], reply, (result) => {
+    this.volume.directoryJobs.run(directory, 'fsync', [], reply, (result) => {
       if (result < 0) reply.error(-result);
       else reply.ok();
     });

@@ -100,14 +100,26 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
     UNLINK: (request, caller, reply) => core.removal.unlink(request.node, name(request), caller, reply),
     RMDIR: (request, caller, reply) => core.removal.rmdir(request.node, name(request), caller, reply),
     RENAME: (request, caller, reply) =>
-      core.renaming.rename(request.node, name(request), request.u64(0), name(request, 1), 0, caller, reply),
+      core.renaming.rename(
+        {
+          parent: request.node,
+          name: name(request),
+          newParent: request.u64(0),
+          newName: name(request, 1),
+          flags: 0,
+        },
+        caller,
+        reply,
+      ),
     RENAME2: (request, caller, reply) =>
       core.renaming.rename(
-        request.node,
-        name(request),
-        request.u64(0),
-        name(request, 1),
-        request.u32(8),
+        {
+          parent: request.node,
+          name: name(request),
+          newParent: request.u64(0),
+          newName: name(request, 1),
+          flags: request.u32(8),
+        },
         caller,
         reply,
       ),
@@ -148,11 +160,11 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
         core.files.write(
           request.node,
           request.u64(0),
-          offset,
-          buffer,
-          IN_HEADER_BYTES + opcodes.WRITE.fixed,
-          length,
           {
+            offset,
+            length,
+            buffer,
+            at: IN_HEADER_BYTES + opcodes.WRITE.fixed,
             fromCache: (flags & WRITE_CACHE) !== 0,
             killPrivileges: (flags & WRITE_KILL_SUIDGID) !== 0,
           },

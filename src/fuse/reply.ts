@@ -1,5 +1,13 @@
 import { errno } from '../base/errno.js';
-import type { Attributes, DirectorySink, NodeId, OpenFlags, Reply, Usage } from '../filesystem/contract.js';
+import type {
+  Attributes,
+  DirectorySink,
+  NodeId,
+  OpenFlags,
+  Refusal,
+  Reply,
+  Usage,
+} from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
 import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
 import { encodeInit, INIT_OUT_BYTES, type InitRequest, MAX_WRITE } from './abi/init.js';
@@ -79,6 +87,9 @@ export class FuseReply implements Reply, DirectorySink {
 
   error(number: number): void {
     this.#send(small, 0, number);
+  }
+  refuse(refusal: Refusal): void {
+    this.error(refusal.errno);
   }
   ok(): void {
     this.#send(small, 0, 0);

@@ -22,7 +22,7 @@ import {
   type Peer,
   type SecretRequest,
 } from '../control/service.js';
-import type { LockReceipt } from '../filesystem/scopes/lock.js';
+import type { LockReceipt } from '../filesystem/events.js';
 import type { EndReason, Lease } from '../keyring/leases/leases.js';
 import type { WindowTerms } from '../keyring/slots/windows.js';
 import type { SecretInput } from '../libc/memory.js';

@@ -70,20 +70,15 @@ export class CoreHost<E extends Executor> {
         writeback: data.writeback,
         session: Buffer.from(data.session),
         uncleanSessions: new Set(data.uncleanSessions),
+        tell,
       },
       data.scopes,
-      {
-        moved: (scope, path) => tell({ kind: 'moved', scope, path }),
-        expired: (receipts) => tell({ kind: 'expired', receipts }),
-        recovered: (scope, path, before, after) => tell({ kind: 'recovered', scope, path, before, after }),
-        writeBackFailed: (scope, path, error) => tell({ kind: 'writeBackFailed', scope, path, error }),
-        wiped: (scope) => {
-          around.wiped();
-          this.#tellBehind();
-          const ended = this.keeper.locked(scope);
-          this.#drains.locked(scope);
-          return ended;
-        },
+      (scope) => {
+        around.wiped();
+        this.#tellBehind();
+        const ended = this.keeper.locked(scope);
+        this.#drains.locked(scope);
+        return ended;
       },
     );
     this.keeper = new LeaseKeeper(this.core, tell, systemClock, new Hangups());

@@ -1,8 +1,8 @@
 import type { LeaseId, ScopeId } from '../base/ids.js';
 import type { SuiteName } from '../crypto/suites.js';
 import type { CachedName } from '../filesystem/contract.js';
+import type { LockReceipt, VolumeEvent } from '../filesystem/events.js';
 import type { KnownScope } from '../filesystem/inodes/volume.js';
-import type { LockReceipt } from '../filesystem/scopes/lock.js';
 import type { ControlResult } from '../filesystem/scopes/scope-access.js';
 import type { SlotVersion } from '../format/scope/slot-copy.js';
 import type { EndReason, Lease, LeaseTerms } from '../keyring/leases/leases.js';
@@ -107,30 +107,28 @@ export interface Results {
 export type CommandMessage = Command & { id: number };
 
 /** What the worker says: the answer to a command, or something that happened. */
-export type WorkerMessage =
-  | { kind: 'answer'; id: number; answer: Results[keyof Results] }
-  | { kind: 'ready'; minor: number }
-  | { kind: 'moved'; scope: ScopeId; path: string }
-  | { kind: 'expired'; receipts: readonly LockReceipt[] }
-  | { kind: 'leaseEnded'; lease: Lease; reason: EndReason }
+/** What happened without a command. */
+export type CoreEvent =
+  | VolumeEvent
+  | { readonly kind: 'leaseEnded'; readonly lease: Lease; readonly reason: EndReason }
   /** A budget refused something, for the first time since there was room. */
   | {
-      kind: 'spent';
-      scope: ScopeId;
-      lease: LeaseId;
-      over: 'deny' | 'lock';
-      used: { readonly bytes: number; readonly files: number };
+      readonly kind: 'spent';
+      readonly scope: ScopeId;
+      readonly lease: LeaseId;
+      readonly over: 'deny' | 'lock';
+      readonly used: { readonly bytes: number; readonly files: number };
     }
-  | { kind: 'recovered'; scope: ScopeId; path: string; before: number; after: number }
-  | { kind: 'writeBackFailed'; scope: ScopeId; path: string; error: number }
+  /** Whether files are left whose header a lock could not write. */
+  | { readonly kind: 'behind'; readonly behind: boolean };
+
+export type WorkerMessage =
+  | CoreEvent
+  | { kind: 'answer'; id: number; answer: Results[keyof Results] }
+  | { kind: 'ready'; minor: number }
   /** All I/O workers are busy. */
   | { kind: 'more' }
-  /** Whether files are left whose header a lock could not write. */
-  | { kind: 'behind'; behind: boolean }
   | { kind: 'ended' };
-
-/** What happened, but for what concerns a transport alone. */
-export type CoreEvent = Exclude<WorkerMessage, { kind: 'answer' | 'ready' | 'more' | 'ended' }>;
 
 /** Orders to the notifier's thread and what came of them. */
 export type NotifierOrder =

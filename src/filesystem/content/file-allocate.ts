@@ -1,7 +1,7 @@
 import { errno } from '../../base/errno.js';
 import { MAX_SIZE } from '../../format/file/geometry.js';
-import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
+import { flushHeader } from './file-flush.js';
 import { truncateFile } from './file-truncate.js';
 import { writeFile } from './file-write.js';
 import type { OpenFile } from './open-file.js';
@@ -39,20 +39,17 @@ export function allocateFile(file: OpenFile, io: IoBuffers, what: Allocation, do
 }
 
 function touch(file: OpenFile, result: number, done: Done): void {
-  if (file.dead) done(-errno.ENOKEY);
-  else if (result < 0) done(result);
-  else done(file.volume.backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
+  if (result < 0) done(result);
+  else done(file.touch());
 }
 
 /** Room for the frames of a range, so that writing them can't fail for want of it. */
 function reserveRoom(file: OpenFile, { offset, length }: Allocation, done: Done): void {
-  const { geometry, executor } = file.volume;
+  const { geometry } = file.volume;
   const first = geometry.chunkOf(offset);
   const from = first === 0 ? 0 : geometry.frameOffset(first);
   const to = geometry.frameOffset(geometry.chunksOf(offset + length));
-  executor.run({ op: 'allocate', handle: file.handle, offset: from, length: to - from }, (result) => {
-    done(file.dead ? -errno.ENOKEY : result);
-  });
+  file.run({ op: 'allocate', offset: from, length: to - from }, done, done);
 }
 
 /** Bytes from `from` to `to`, at most the file's size, read as zeros from now on; whole chunks become holes. */
@@ -84,13 +81,16 @@ function punch(file: OpenFile, io: IoBuffers, from: number, to: number, done: Do
 function zero(file: OpenFile, io: IoBuffers, from: number, to: number, done: Done): void {
   const { geometry, zeros } = file.volume;
   if (from >= to || !file.hasChunk(geometry.chunkOf(from))) done(0);
-  else writeFile(file, io, from, zeros, 0, to - from, (result) => done(Math.min(result, 0)));
+  else
+    writeFile(file, io, { offset: from, length: to - from, buffer: zeros, at: 0 }, (result) =>
+      done(Math.min(result, 0)),
+    );
 }
 
 /** Makes chunks holes: the map says so before the backing gives the blocks back, and both reach the disk in that order. */
 function dig(file: OpenFile, io: IoBuffers, first: number, last: number, done: Done): void {
   const { holes, volume } = file;
-  const { geometry, executor } = volume;
+  const { geometry } = volume;
   if (first >= last) {
     done(0);
     return;
@@ -108,10 +108,10 @@ function dig(file: OpenFile, io: IoBuffers, first: number, last: number, done: D
   const before = holes.snapshot();
   volume.chunks.drop(file);
   holes.dig(first, last);
-  file.flushHeader(io, (flushed) => {
+  flushHeader(file, io, (flushed) => {
     if (flushed < 0) {
       // On the disk all is as it was.
-      if (!file.dead) holes.restore(before);
+      holes.restore(before);
       done(flushed);
       return;
     }
@@ -121,10 +121,9 @@ function dig(file: OpenFile, io: IoBuffers, first: number, last: number, done: D
       done(0);
       return;
     }
-    executor.run({ op: 'punch', handle: file.handle, offset: from, length: to - from }, (result) => {
-      if (file.dead) done(-errno.ENOKEY);
+    file.run({ op: 'punch', offset: from, length: to - from }, done, (result) => {
       // A backing that can't free them keeps the blocks: they are holes all the same.
-      else done(result === -errno.EOPNOTSUPP ? 0 : result);
+      done(result === -errno.EOPNOTSUPP ? 0 : result);
     });
   });
 }

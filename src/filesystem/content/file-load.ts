@@ -21,7 +21,7 @@ const stat = new Stat();
  * chunk comes along in the same read and is cached.
  */
 export function loadFile(file: OpenFile, io: IoBuffers, done: Done): void {
-  const { backing, table, geometry, executor } = file.volume;
+  const { backing, table, geometry } = file.volume;
   const known = backing.fstat(file.handle, stat);
   if (known < 0 || !stat.isRegular) {
     done(known < 0 ? known : -errno.EIO);
@@ -35,9 +35,8 @@ export function loadFile(file: OpenFile, io: IoBuffers, done: Done): void {
   }
   const backingSize = stat.size;
   const length = Math.min(backingSize, HEADER_REGION + geometry.stride);
-  executor.run({ op: 'pread', handle: file.handle, buffer: io.sealed, at: 0, length, offset: 0 }, (got) => {
-    if (file.dead) done(-errno.ENOKEY);
-    else if (got < 0) done(got);
+  file.run({ op: 'pread', buffer: io.sealed, at: 0, length, offset: 0 }, done, (got) => {
+    if (got < 0) done(got);
     else if (got <= HEADER_REGION) done(-errno.EIO);
     else judge(file, io, backingSize, got, done);
   });
@@ -89,15 +88,15 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
     done(0);
   };
   const settle = (result: number): void => {
-    if (result >= 0 && !file.dead) {
+    if (result >= 0) {
       finish();
       return;
     }
     file.unload();
-    done(file.dead ? -errno.ENOKEY : result);
+    done(result);
   };
   const holes = (result: number): void => {
-    if (result < 0 || file.dead || !lenient) settle(result);
+    if (result < 0 || !lenient) settle(result);
     else recoverHoles(file, io, settle);
   };
   if (size === header.size) holes(0);
@@ -106,7 +105,7 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
 
 /** After an unclean stop: keeps what opens, from the synced size on, and cuts off the rest. */
 function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize: number, done: Done): void {
-  const { geometry, executor } = file.volume;
+  const { geometry } = file.volume;
   const limit = geometry.plainSizeTrimmed(backingSize);
   if (limit < header.syncedSize) {
     done(-errno.EIO);
@@ -114,14 +113,15 @@ function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize:
   }
   let chunk = geometry.chunkOf(Math.min(header.size, header.syncedSize));
   const cutTo = (size: number): void => {
-    file.volume.onRecovered(file.slot, header.size, size);
+    const { volume, slot } = file;
+    volume.tell({ kind: 'recovered', ...volume.whereabouts(slot), before: header.size, after: size });
     header.size = size;
     header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
     header.syncedChunks = Math.min(header.syncedChunks, header.chunks);
     file.holes.cut(header.chunks);
     file.headerDirty = true;
     const length = geometry.backingSize(size);
-    executor.run({ op: 'ftruncate', handle: file.handle, length, from: backingSize }, done);
+    file.run({ op: 'ftruncate', length, from: backingSize }, done, done);
   };
   repeat((again) => {
     const extent = geometry.extent(chunk, limit);
@@ -134,7 +134,7 @@ function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize:
       again();
       return;
     }
-    file.fetchRaw(io, chunk, extent, 0, (result) => {
+    file.fetchRaw(io, { index: chunk, extent }, 0, (result) => {
       if (result === NOT_AUTHENTIC) {
         endOfTrust(file, io, header, chunk, limit, (size) => {
           if (size < 0) done(size);
@@ -175,7 +175,7 @@ function endOfTrust(
     then(Math.min(limit, start));
     return;
   }
-  file.fetchRaw(io, chunk, extent, 0, (result) => {
+  file.fetchRaw(io, { index: chunk, extent }, 0, (result) => {
     if (result === 0) then(header.size);
     else then(result === NOT_AUTHENTIC ? Math.min(limit, start) : result);
   });

@@ -1,8 +1,21 @@
 import { test } from 'tap';
-import { type Claim, DESCRIPTOR, FileQueue, type Turn, WHOLE } from './file-queue.js';
+import { type Claim, DESCRIPTOR, FileQueue, Turn, WHOLE } from './file-queue.js';
 
 const read = (from: number, to: number): Claim => ({ from, to, exclusive: false });
 const write = (from: number, to: number): Claim => ({ from, to, exclusive: true });
+
+class TestTurn extends Turn {
+  readonly #start: (turn: Turn) => void;
+  readonly refused: () => void;
+  constructor(claim: Claim, start: (turn: Turn) => void, refused: () => void = () => {}) {
+    super(claim, undefined);
+    this.#start = start;
+    this.refused = refused;
+  }
+  start(): void {
+    this.#start(this);
+  }
+}
 
 /** Who is inside, by name. */
 class Board {
@@ -11,16 +24,21 @@ class Board {
   readonly log: string[] = [];
   enter(name: string, claim: Claim): void {
     this.queue.enter(
-      claim,
-      undefined,
-      (turn) => this.inside.set(name, turn),
-      () => this.log.push(`${name} refused`),
+      new TestTurn(
+        claim,
+        (turn) => this.inside.set(name, turn),
+        () => this.log.push(`${name} refused`),
+      ),
     );
   }
   leave(name: string): void {
     const turn = this.inside.get(name);
     this.inside.delete(name);
-    turn?.leave();
+    if (turn !== undefined) this.queue.leave(turn);
+  }
+  /** A turn that is inside. */
+  turn(name: string): Turn {
+    return this.inside.get(name) as Turn;
   }
   get names(): string {
     return [...this.inside.keys()].sort().join(' ');
@@ -55,7 +73,7 @@ test('the whole file waits for all, and narrowing lets others in', async (t) => 
   t.equal(board.names, 'r');
   board.leave('r');
   t.equal(board.names, 'whole');
-  board.inside.get('whole')?.narrow(DESCRIPTOR);
+  board.queue.narrow(board.turn('whole'), DESCRIPTOR);
   t.equal(board.names, 'late whole');
   let idle = 0;
   board.queue.whenIdle(() => idle++);
@@ -70,7 +88,7 @@ test('whoever needs more than it asked for goes before those who came later', as
   const board = new Board();
   board.enter('r', read(0, 10));
   board.enter('w', write(20, 30));
-  board.inside.get('w')?.widen(WHOLE);
+  board.queue.widen(board.turn('w'), WHOLE);
   board.inside.delete('w');
   board.enter('late', read(40, 50));
   t.equal(board.names, 'r');
@@ -96,16 +114,20 @@ test('20,000 operations that end at once cost no stack', async (t) => {
   const queue = new FileQueue();
   let first: Turn | undefined;
   let done = 0;
-  queue.enter(WHOLE, undefined, (turn) => {
-    first = turn;
-  });
+  queue.enter(
+    new TestTurn(WHOLE, (turn) => {
+      first = turn;
+    }),
+  );
   for (let i = 0; i < 20_000; i++) {
-    queue.enter(read(0, 1), undefined, (turn) => {
-      done++;
-      turn.leave();
-    });
+    queue.enter(
+      new TestTurn(read(0, 1), (turn) => {
+        done++;
+        queue.leave(turn);
+      }),
+    );
   }
-  first?.leave();
+  if (first !== undefined) queue.leave(first);
   t.equal(done, 20_000);
 });
 
@@ -113,18 +135,24 @@ test('a file is not idle while somebody waits', async (t) => {
   const queue = new FileQueue();
   const log: string[] = [];
   let first: Turn | undefined;
-  queue.enter(WHOLE, undefined, (turn) => {
-    first = turn;
-  });
-  queue.enter(WHOLE, undefined, (turn) => {
-    log.push('second');
-    turn.leave();
-    queue.whenIdle(() => log.push('idle'));
-  });
-  queue.enter(WHOLE, undefined, (turn) => {
-    log.push('third');
-    turn.leave();
-  });
-  first?.leave();
+  queue.enter(
+    new TestTurn(WHOLE, (turn) => {
+      first = turn;
+    }),
+  );
+  queue.enter(
+    new TestTurn(WHOLE, (turn) => {
+      log.push('second');
+      queue.leave(turn);
+      queue.whenIdle(() => log.push('idle'));
+    }),
+  );
+  queue.enter(
+    new TestTurn(WHOLE, (turn) => {
+      log.push('third');
+      queue.leave(turn);
+    }),
+  );
+  if (first !== undefined) queue.leave(first);
   t.same(log, ['second', 'third', 'idle']);
 });

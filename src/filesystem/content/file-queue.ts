@@ -1,5 +1,4 @@
-import { errno } from '../../base/errno.js';
-import type { Reply } from '../contract.js';
+import { Refusal, type Reply } from '../contract.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
 
 /** Bytes of a file that an operation works on, `to` exclusive, and whether it changes them. */
@@ -14,13 +13,9 @@ export const WHOLE: Claim = { from: 0, to: Number.POSITIVE_INFINITY, exclusive: 
 /** Only the descriptor: it stays open, and everybody else goes on. */
 export const DESCRIPTOR: Claim = { from: 0, to: 0, exclusive: false };
 
-/** One operation, waiting for its turn or inside the file. */
-export class Turn {
-  readonly #queue: FileQueue;
+/** One operation, waiting for its turn in a file or inside it. */
+export abstract class Turn {
   readonly reply: Reply | undefined;
-  readonly start: (turn: Turn) => void;
-  /** The file died while this one waited: it will never start. */
-  readonly refused: () => void;
   claim: Claim;
   left = false;
   /** It did not start at once: the file may have changed since it asked. */
@@ -28,34 +23,14 @@ export class Turn {
   /** What it works with: plaintext in it is overwritten when the file dies. */
   io: IoBuffers | undefined;
 
-  constructor(
-    queue: FileQueue,
-    claim: Claim,
-    reply: Reply | undefined,
-    start: (turn: Turn) => void,
-    refused: () => void,
-  ) {
-    this.#queue = queue;
+  constructor(claim: Claim, reply: Reply | undefined) {
     this.claim = claim;
     this.reply = reply;
-    this.start = start;
-    this.refused = refused;
   }
-  /** Needs less from now on: others may begin. */
-  narrow(claim: Claim): void {
-    this.claim = claim;
-    this.#queue.admit();
-  }
-  /** Needs more than it asked for: starts once more when it can have it, before all who came later. */
-  widen(claim: Claim): void {
-    this.claim = claim;
-    this.waited = true;
-    this.#queue.requeue(this);
-  }
-  leave(): void {
-    this.left = true;
-    this.#queue.leave(this);
-  }
+  /** It is inside now, until it leaves. */
+  abstract start(): void;
+  /** The file died while this one waited: it will never start. Its reply is given. */
+  abstract refused(): void;
 }
 
 function conflict(a: Claim, b: Claim): boolean {
@@ -74,30 +49,39 @@ export class FileQueue {
   #again = false;
   #dead = false;
 
-  enter(
-    claim: Claim,
-    reply: Reply | undefined,
-    start: (turn: Turn) => void,
-    refused: () => void = () => {},
-  ): void {
-    const turn = new Turn(this, claim, reply, start, refused);
+  /** Starts a turn when its claim allows. */
+  enter(turn: Turn): void {
+    const { claim } = turn;
     if (this.#dead) {
       this.#refuse(turn);
     } else if (!this.#blocked(claim, this.#inside) && !this.#blocked(claim, this.#waiting)) {
       this.#inside.add(turn);
-      start(turn);
+      turn.start();
     } else {
       turn.waited = true;
       this.#waiting.push(turn);
     }
   }
+  /** A turn inside needs less from now on: others may begin. */
+  narrow(turn: Turn, claim: Claim): void {
+    turn.claim = claim;
+    this.admit();
+  }
+  /** A turn inside needs more than it asked for: it starts once more when it can have it, before all who came later. */
+  widen(turn: Turn, claim: Claim): void {
+    turn.claim = claim;
+    turn.waited = true;
+    this.#inside.delete(turn);
+    this.#waiting.unshift(turn);
+    this.admit();
+  }
 
-  /** Somebody is inside or waits. */
+  /** Turns are inside or wait. */
   get busy(): boolean {
     return this.#inside.size > 0 || this.#waiting.length > 0 || this.#admitting;
   }
 
-  /** Somebody inside changes the file. */
+  /** A turn inside changes the file. */
   get changing(): boolean {
     for (const { claim } of this.#inside) if (claim.exclusive) return true;
     return false;
@@ -110,6 +94,7 @@ export class FileQueue {
   }
 
   leave(turn: Turn): void {
+    turn.left = true;
     this.#inside.delete(turn);
     this.admit();
     this.#rest();
@@ -120,12 +105,6 @@ export class FileQueue {
       if (then === undefined) return;
       then();
     }
-  }
-
-  requeue(turn: Turn): void {
-    this.#inside.delete(turn);
-    this.#waiting.unshift(turn);
-    this.admit();
   }
 
   /** Lets in whoever can go now. Nobody overtakes somebody who waits for the same bytes. */
@@ -146,7 +125,7 @@ export class FileQueue {
       if (next === undefined) break;
       this.#inside.add(next);
       this.#again = true;
-      next.start(next);
+      next.start();
     }
     this.#admitting = false;
     this.#rest();
@@ -163,12 +142,12 @@ export class FileQueue {
     for (const turn of this.#inside) {
       // Jobs touch what is sealed alone, and whoever goes on after one sees first that the file is dead.
       turn.io?.edges.bytes.fill(0);
-      turn.reply?.error(errno.ENOKEY);
+      turn.reply?.refuse(Refusal.for('locked'));
     }
     for (const turn of this.#waiting.splice(0)) this.#refuse(turn);
   }
   #refuse(turn: Turn): void {
     turn.refused();
-    turn.reply?.error(errno.ENOKEY);
+    turn.reply?.refuse(Refusal.for('locked'));
   }
 }

@@ -1,25 +1,24 @@
 import { errno } from '../../base/errno.js';
 import { FRAME_OVERHEAD, type Geometry } from '../../format/file/geometry.js';
-import { copyMemory, type Pinned } from '../../libc/memory.js';
+import { copyMemory } from '../../libc/memory.js';
+import type { Transfer } from '../contract.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
 import type { OpenFile } from './open-file.js';
 
 /**
- * Reads plaintext into `out.bytes[at]`. `done`: bytes read (short at the end of the file only) or -errno. One chunk
- * that does not open fails the whole read: a short one would be taken for the end of the file.
+ * Reads plaintext of a loaded file. `done`: bytes read (short at the end of the file only) or -errno. One chunk that does
+ * not open fails the whole read: a short one would be taken for the end of the file.
  */
 export function readFile(
   file: OpenFile,
   io: IoBuffers,
-  offset: number,
-  wanted: number,
-  out: Pinned,
-  at: number,
+  wanted: Transfer,
   done: (result: number) => void,
 ): void {
-  const { geometry, chunks, executor } = file.volume;
+  const { geometry, chunks } = file.volume;
   const { size, header } = file;
-  const length = Math.min(wanted, size - offset);
+  const { offset, buffer, at } = wanted;
+  const length = Math.min(wanted.length, size - offset);
   if (length <= 0 || header === undefined) {
     done(0);
     return;
@@ -28,74 +27,104 @@ export function readFile(
   const first = geometry.chunkOf(offset);
   const last = geometry.chunkOf(end - 1);
   const lastStored = Math.min(last, header.chunks - 1);
-  const { holes } = file;
   // Chunks beyond the highest one ever written are holes.
   const holeFrom = Math.max(offset, header.chunks * geometry.chunkSize);
-  if (holeFrom < end) out.bytes.fill(0, at + holeFrom - offset, at + length);
-  if (first > lastStored || allHoles()) {
+  if (holeFrom < end) buffer.bytes.fill(0, at + holeFrom - offset, at + length);
+  if (first > lastStored) {
     done(length);
-    return;
-  }
-  if (first === last && chunks.has(file, first, geometry.extent(first, size))) {
+  } else if (allHoles(file, first, lastStored)) {
+    buffer.bytes.fill(0, at, at + length);
+    done(length);
+  } else if (first === last && chunks.has(file, first, geometry.extent(first, size))) {
     const from = offset - first * geometry.chunkSize;
-    chunks.copyTo(file, out.address + at, from, length);
+    chunks.copyTo(file, buffer.address + at, from, length);
     done(length);
-    return;
+  } else {
+    new Read(file, io, wanted, length, first, lastStored, done).run();
   }
-  const stored = (lastStored - first) * geometry.stride + FRAME_OVERHEAD + geometry.extent(lastStored, size);
-  executor.run(
-    {
-      op: 'pread',
-      handle: file.handle,
-      buffer: io.sealed,
-      at: 0,
-      length: stored,
-      offset: geometry.frameOffset(first),
-    },
-    (got) => {
-      if (file.dead) done(-errno.ENOKEY);
-      else if (got < 0) done(got);
-      else if (got < stored) done(-errno.EIO);
-      else openFrom(first);
-    },
-  );
+}
 
-  /** Nothing of it is stored: fills in the zeros. */
-  function allHoles(): boolean {
-    const hole = holes.none ? undefined : holes.map.holes.next(first);
-    if (hole === undefined || hole.from > first || hole.to <= lastStored) return false;
-    out.bytes.fill(0, at, at + length);
-    return true;
+/** None of these chunks is stored. */
+function allHoles({ holes }: OpenFile, first: number, last: number): boolean {
+  const hole = holes.none ? undefined : holes.map.holes.next(first);
+  return hole !== undefined && hole.from <= first && hole.to > last;
+}
+
+/** Stored chunks on their way from the disk to plaintext. */
+class Read {
+  readonly #file: OpenFile;
+  readonly #io: IoBuffers;
+  readonly #wanted: Transfer;
+  readonly #length: number;
+  readonly #first: number;
+  readonly #last: number;
+  readonly #size: number;
+  readonly #done: (result: number) => void;
+
+  constructor(
+    file: OpenFile,
+    io: IoBuffers,
+    wanted: Transfer,
+    length: number,
+    first: number,
+    last: number,
+    done: (result: number) => void,
+  ) {
+    this.#file = file;
+    this.#io = io;
+    this.#wanted = wanted;
+    this.#length = length;
+    this.#first = first;
+    this.#last = last;
+    this.#size = file.size;
+    this.#done = done;
+  }
+
+  run(): void {
+    const { geometry } = this.#file.volume;
+    const stored =
+      (this.#last - this.#first) * geometry.stride + FRAME_OVERHEAD + geometry.extent(this.#last, this.#size);
+    const offset = geometry.frameOffset(this.#first);
+    const buffer = this.#io.sealed;
+    this.#file.run({ op: 'pread', buffer, at: 0, length: stored, offset }, this.#done, (got) => {
+      if (got < 0) this.#done(got);
+      else if (got < stored) this.#done(-errno.EIO);
+      else this.#open(this.#first);
+    });
   }
 
   /** Opens a slice, then lets others have a turn. */
-  function openFrom(from: number): void {
-    const until = Math.min(from + slice(geometry), lastStored + 1);
-    if (!openUntil(from, until)) done(-errno.EIO);
-    else if (until > lastStored) done(length);
-    else executor.yield(() => (file.dead ? done(-errno.ENOKEY) : openFrom(until)));
+  #open(from: number): void {
+    const until = Math.min(from + slice(this.#file.volume.geometry), this.#last + 1);
+    if (!this.#openUntil(from, until)) this.#done(-errno.EIO);
+    else if (until > this.#last) this.#done(this.#length);
+    else this.#file.yield(this.#done, () => this.#open(until));
   }
 
-  function openUntil(from: number, limit: number): boolean {
-    for (let index = from; index < limit; index++) {
-      const extent = geometry.extent(index, size);
-      const frame = (index - first) * geometry.stride;
+  #openUntil(first: number, limit: number): boolean {
+    const { geometry, chunks } = this.#file.volume;
+    const { holes, keys } = this.#file;
+    const { sealed, edges } = this.#io;
+    const { offset, buffer, at } = this.#wanted;
+    const end = offset + this.#length;
+    for (let index = first; index < limit; index++) {
+      const extent = geometry.extent(index, this.#size);
+      const frame = (index - this.#first) * geometry.stride;
       const start = index * geometry.chunkSize;
-      const to = out.address + at + start - offset;
+      const from = Math.max(offset, start);
+      const until = Math.min(end, start + extent);
       if (!holes.none && holes.has(index)) {
-        out.bytes.fill(0, at + Math.max(0, start - offset), at + Math.min(end, start + extent) - offset);
+        buffer.bytes.fill(0, at + from - offset, at + until - offset);
         continue;
       }
-      if (start >= offset && start + extent <= end) {
-        if (!file.keys.open(io.sealed, frame, index, extent, to)) return false;
+      if (from === start && until === start + extent) {
+        if (!keys.open(sealed, frame, index, extent, buffer.address + at + start - offset)) return false;
         continue;
       }
       // Only a part of this chunk is wanted: open it beside, then copy.
-      if (!file.keys.open(io.sealed, frame, index, extent, io.edges.address)) return false;
-      const from = Math.max(offset, start);
-      const until = Math.min(end, start + extent);
-      copyMemory(out.address + at + from - offset, io.edges.address + from - start, until - from);
-      chunks.put(file, index, io.edges.address, extent);
+      if (!keys.open(sealed, frame, index, extent, edges.address)) return false;
+      copyMemory(buffer.address + at + from - offset, edges.address + from - start, until - from);
+      chunks.put(this.#file, index, edges.address, extent);
     }
     return true;
   }

@@ -2,8 +2,8 @@ import { errno } from '../../base/errno.js';
 import type { FileHeader } from '../../format/file/file-header.js';
 import { FRAME_OVERHEAD, MAX_SIZE } from '../../format/file/geometry.js';
 import type { HoleMap } from '../../format/file/hole-map.js';
-import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
+import { flushHeader } from './file-flush.js';
 import type { OpenFile } from './open-file.js';
 
 type Done = (result: number) => void;
@@ -13,12 +13,11 @@ type Done = (result: number) => void;
  * hole. `done`: 0 or -errno, and then the file is as it was. The file must be loaded, unless the size is 0.
  */
 export function truncateFile(file: OpenFile, io: IoBuffers, size: number, done: Done): void {
-  const { backing } = file.volume;
   const old = file.size;
   if (size > MAX_SIZE) {
     done(-errno.EFBIG);
   } else if (size === old && size !== 0) {
-    done(backing.futimes(file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
+    done(file.touch());
   } else if (size === 0) {
     new Truncation(file, io, 0, done).empty();
   } else {
@@ -78,9 +77,8 @@ class Truncation {
     this.#setBackingSize(
       0,
       () => {
-        const { backing } = this.file.volume;
         this.file.reset();
-        this.done(backing.futimes(this.file.handle, 0, UTIME_OMIT, 0, UTIME_NOW));
+        this.done(this.file.touch());
       },
       this.done,
     );
@@ -93,7 +91,7 @@ class Truncation {
       this.#resize();
       return;
     }
-    file.fetch(this.io, this.edge, this.lengthBefore, 0, (fetched) => {
+    file.fetch(this.io, { index: this.edge, extent: this.lengthBefore }, 0, (fetched) => {
       if (fetched < 0) {
         this.done(fetched);
         return;
@@ -131,10 +129,8 @@ class Truncation {
         cut();
         return;
       }
-      const { executor } = this.file.volume;
-      executor.run({ op: 'fdatasync', handle: this.file.handle }, (result) => {
-        if (this.file.dead) this.done(-errno.ENOKEY);
-        else if (result < 0) {
+      this.file.run({ op: 'fdatasync' }, this.done, (result) => {
+        if (result < 0) {
           // A failed sync is nobody's alone: the next fsync must not say that all is well.
           this.file.failed ||= -result;
           this.#undo(result);
@@ -144,9 +140,8 @@ class Truncation {
   }
 
   readonly #succeed = (): void => {
-    const { backing, table } = this.file.volume;
-    table.size[this.file.slot] = this.size;
-    backing.futimes(this.file.handle, 0, UTIME_OMIT, 0, UTIME_NOW);
+    this.file.volume.table.size[this.file.slot] = this.size;
+    this.file.touch();
     this.done(0);
   };
 
@@ -158,22 +153,18 @@ class Truncation {
     header.syncedChunks = Math.min(header.syncedChunks, header.chunks);
     this.file.holes.cut(header.chunks);
     this.file.headerDirty = true;
-    this.file.flushHeader(this.io, (result) => {
-      // Its descriptor may be closed and used again by now.
-      if (this.file.dead) this.done(-errno.ENOKEY);
-      else if (result < 0) this.#undo(result);
+    flushHeader(this.file, this.io, (result) => {
+      if (result < 0) this.#undo(result);
       else then();
     });
   }
 
   #setBackingSize(size: number, then: () => void, failed: Done): void {
-    const { executor, geometry, table } = this.file.volume;
+    const { geometry, table } = this.file.volume;
     const length = geometry.backingSize(size);
     const from = geometry.backingSize(this.old);
-    executor.run({ op: 'ftruncate', handle: this.file.handle, length, from }, (result) => {
-      if (this.file.dead) {
-        this.done(-errno.ENOKEY);
-      } else if (result < 0) {
+    this.file.run({ op: 'ftruncate', length, from }, this.done, (result) => {
+      if (result < 0) {
         failed(result);
       } else {
         table.size[this.file.slot] = size;
@@ -185,7 +176,7 @@ class Truncation {
   /** Seals the edge chunk, whose plaintext lies in the first edge buffer, at a length. */
   #writeEdge(length: number, then: Done): void {
     const { file, io } = this;
-    const { geometry, executor } = file.volume;
+    const { geometry } = file.volume;
     // Also here: a slot may have been removed while the chunk was read.
     const prepared = file.prepareToSeal();
     if (prepared < 0) {
@@ -196,13 +187,9 @@ class Truncation {
     file.keys.seal(io.sealed, 0, this.edge, length, io.edges.address);
     const stored = FRAME_OVERHEAD + length;
     const offset = geometry.frameOffset(this.edge);
-    executor.run(
-      { op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length: stored, offset },
-      (wrote) => {
-        if (file.dead) this.done(-errno.ENOKEY);
-        else then(wrote === stored ? 0 : wrote < 0 ? wrote : -errno.ENOSPC);
-      },
-    );
+    file.run({ op: 'pwrite', buffer: io.sealed, at: 0, length: stored, offset }, this.done, (wrote) => {
+      then(wrote === stored ? 0 : wrote < 0 ? wrote : -errno.ENOSPC);
+    });
   }
 
   /** Puts everything back as it was and reports `error`. What can't be put back is a sticky error of the file. */

@@ -1,7 +1,8 @@
 import { errno } from '../../base/errno.js';
 import type { FileHeader } from '../../format/file/file-header.js';
 import { HEADER_REGION, MAX_SIZE } from '../../format/file/geometry.js';
-import { copyMemory, type Pinned } from '../../libc/memory.js';
+import { copyMemory } from '../../libc/memory.js';
+import type { Transfer } from '../contract.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
 import { slice } from './file-read.js';
 import { truncateFile } from './file-truncate.js';
@@ -17,10 +18,8 @@ const OLD_AREA = 3;
 class Write {
   readonly file: OpenFile;
   readonly io: IoBuffers;
-  readonly offset: number;
+  readonly data: Transfer;
   readonly end: number;
-  readonly source: Pinned;
-  readonly sourceAt: number;
   readonly done: (result: number) => void;
   readonly header: FileHeader;
   readonly oldSize: number;
@@ -33,22 +32,13 @@ class Write {
   /** The last edge buffer holds what the first chunk held before. */
   #keptOld = false;
 
-  constructor(
-    file: OpenFile,
-    io: IoBuffers,
-    offset: number,
-    source: Pinned,
-    sourceAt: number,
-    length: number,
-    done: (result: number) => void,
-  ) {
+  constructor(file: OpenFile, io: IoBuffers, data: Transfer, done: (result: number) => void) {
     const { geometry } = file.volume;
+    const { offset, length } = data;
     this.file = file;
     this.io = io;
-    this.offset = offset;
+    this.data = data;
     this.end = offset + length;
-    this.source = source;
-    this.sourceAt = sourceAt;
     this.done = done;
     this.header = file.header as FileHeader;
     this.oldSize = file.size;
@@ -65,7 +55,7 @@ class Write {
   run(): void {
     const { geometry } = this.file.volume;
     // The chunks whose old bytes matter: the first (grown or partly covered) and both ends of the data.
-    const candidates = [this.first, geometry.chunkOf(this.offset), this.last];
+    const candidates = [this.first, geometry.chunkOf(this.data.offset), this.last];
     const wanted = candidates.filter((index, i) => candidates.indexOf(index) === i && !this.#covered(index));
     this.#fetch(wanted, 0);
   }
@@ -74,7 +64,7 @@ class Write {
   #covered(index: number): boolean {
     const { geometry } = this.file.volume;
     const start = index * geometry.chunkSize;
-    return this.offset <= start && this.end >= start + geometry.extent(index, this.newSize);
+    return this.data.offset <= start && this.end >= start + geometry.extent(index, this.newSize);
   }
 
   #fetch(wanted: readonly number[], at: number): void {
@@ -99,17 +89,18 @@ class Write {
         this.#keptOld = true;
       }
       if (extent > old) this.io.edges.bytes.fill(0, area + old, area + extent);
-      const from = Math.max(this.offset, start);
+      const { offset, buffer, at: bufferAt } = this.data;
+      const from = Math.max(offset, start);
       const until = Math.min(this.end, start + extent);
       if (until > from) {
-        const source = this.source.address + this.sourceAt + from - this.offset;
+        const source = buffer.address + bufferAt + from - offset;
         copyMemory(this.io.edges.address + area + from - start, source, until - from);
       }
       this.edges[at] = index;
       this.#fetch(wanted, at + 1);
     };
     if (old === 0) compose(0);
-    else this.file.fetch(this.io, index, old, at, compose);
+    else this.file.fetch(this.io, { index, extent: old }, at, compose);
   }
 
   /** Address of a chunk's new plaintext. */
@@ -117,7 +108,8 @@ class Write {
     const { geometry } = this.file.volume;
     const edge = this.edges.indexOf(index);
     if (edge >= 0) return this.io.edges.address + edge * geometry.chunkSize;
-    return this.source.address + this.sourceAt + index * geometry.chunkSize - this.offset;
+    const { offset, buffer, at } = this.data;
+    return buffer.address + at + index * geometry.chunkSize - offset;
   }
 
   #segment(from: number): void {
@@ -130,7 +122,7 @@ class Write {
   /** Seals the segment's frames from number `done` on, a slice at a time. */
   #seal(from: number, count: number, done: number, base: number): void {
     const { file, io } = this;
-    const { geometry, executor } = file.volume;
+    const { geometry } = file.volume;
     // Also between slices: a slot may have been removed meanwhile.
     const prepared = file.prepareToSeal();
     if (prepared < 0) {
@@ -146,12 +138,12 @@ class Write {
       file.keys.seal(io.sealed, at, index, extent, this.#plaintext(index));
     }
     if (until === count) this.#write(from, count, base);
-    else executor.yield(() => (file.dead ? this.done(-errno.ENOKEY) : this.#seal(from, count, until, base)));
+    else file.yield(this.done, () => this.#seal(from, count, until, base));
   }
 
   #write(from: number, count: number, base: number): void {
     const { file, io } = this;
-    const { geometry, executor } = file.volume;
+    const { geometry } = file.volume;
     const withHeader = base > 0;
     if (withHeader) {
       this.header.size = this.newSize;
@@ -161,9 +153,8 @@ class Write {
     const lastExtent = geometry.extent(from + count - 1, this.newSize);
     const length = base + count * geometry.stride - (geometry.chunkSize - lastExtent);
     const offset = withHeader ? 0 : geometry.frameOffset(from);
-    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (wrote) => {
-      if (file.dead) this.done(-errno.ENOKEY);
-      else if (wrote < length) this.#fail(from, wrote - base, wrote < 0 ? wrote : -errno.ENOSPC);
+    file.run({ op: 'pwrite', buffer: io.sealed, at: 0, length, offset }, this.done, (wrote) => {
+      if (wrote < length) this.#fail(from, wrote - base, wrote < 0 ? wrote : -errno.ENOSPC);
       else if (from + count > this.last) this.#succeed(withHeader);
       else this.#segment(from + count);
     });
@@ -185,7 +176,7 @@ class Write {
     const partial = this.edges.includes(this.last) || extent < geometry.chunkSize;
     if (partial) chunks.put(file, this.last, this.#plaintext(this.last), extent);
     else chunks.drop(file);
-    this.done(this.end - this.offset);
+    this.done(this.data.length);
   }
 
   /** The chunks from the first to `end` have data; what was skipped beyond those ever written are holes. */
@@ -202,15 +193,11 @@ class Write {
    */
   #fail(from: number, wrote: number, error: number): void {
     const { file, header, io } = this;
-    if (file.dead) {
-      this.done(-errno.ENOKEY);
-      return;
-    }
-    const { geometry, executor, chunks, table } = file.volume;
+    const { geometry, chunks, table } = file.volume;
     chunks.drop(file);
     const good = from + Math.max(0, Math.floor(wrote / geometry.stride));
     const reached = Math.min(this.newSize, good * geometry.chunkSize);
-    const progressed = reached > this.offset;
+    const progressed = reached > this.data.offset;
     const size = progressed ? Math.max(this.oldSize, reached) : this.oldSize;
     header.size = size;
     header.chunks = progressed
@@ -222,10 +209,10 @@ class Write {
     const cut = (): void => {
       const length = geometry.backingSize(size);
       const before = geometry.backingSize(this.newSize);
-      executor.run({ op: 'ftruncate', handle: file.handle, length, from: before }, (result) => {
+      file.run({ op: 'ftruncate', length, from: before }, this.done, (result) => {
         if (result < 0) file.failed ||= -result;
         if (size === 0) file.reset();
-        this.done(progressed ? Math.min(this.end, reached) - this.offset : error);
+        this.done(progressed ? Math.min(this.end, reached) - this.data.offset : error);
       });
     };
     const torn = progressed ? good : this.first;
@@ -240,27 +227,21 @@ class Write {
     file.keys.seal(io.sealed, 0, torn, extent, plaintext);
     const length = extent + geometry.stride - geometry.chunkSize;
     const offset = geometry.frameOffset(torn);
-    executor.run({ op: 'pwrite', handle: file.handle, buffer: io.sealed, at: 0, length, offset }, (again) => {
+    file.run({ op: 'pwrite', buffer: io.sealed, at: 0, length, offset }, this.done, (again) => {
       if (again < length) file.failed ||= errno.EIO;
-      if (file.dead) this.done(-errno.ENOKEY);
-      else cut();
+      cut();
     });
   }
 }
 
-/**
- * Writes `length` bytes from `source.bytes[sourceAt]`, which must stay until `done`: bytes written or -errno. The
- * file must be loaded.
- */
+/** Writes to a loaded file. The data must stay until `done`: bytes written or -errno. */
 export function writeFile(
   file: OpenFile,
   io: IoBuffers,
-  offset: number,
-  source: Pinned,
-  sourceAt: number,
-  length: number,
+  data: Transfer,
   done: (result: number) => void,
 ): void {
+  const { offset, length } = data;
   if (length === 0) {
     done(0);
     return;
@@ -286,7 +267,7 @@ export function writeFile(
   const tail = geometry.chunksOf(before) - 1;
   const apart = first > tail + 1 && geometry.extent(tail, before) < geometry.chunkSize;
   const write = (failed: (error: number) => void): void => {
-    new Write(file, io, offset, source, sourceAt, length, (result) => {
+    new Write(file, io, data, (result) => {
       if (result < 0 && !file.dead) failed(result);
       else done(result);
     }).run();
@@ -302,6 +283,6 @@ export function writeFile(
   // The last chunk grows to its full length, and is not next to what is written.
   truncateFile(file, io, offset, (grown) => {
     if (grown < 0) done(grown);
-    else write((error) => truncateFile(file, io, before, () => done(file.dead ? -errno.ENOKEY : error)));
+    else write((error) => truncateFile(file, io, before, () => done(error)));
   });
 }

@@ -96,16 +96,14 @@ export function recoverHoles(file: OpenFile, io: IoBuffers, done: (result: numbe
     done(0);
     return;
   }
-  const { geometry, executor } = volume;
+  const { geometry } = volume;
   const doubtful = holes.map.filled.copy();
   doubtful.add(header.syncedChunks, header.chunks);
   let chunk = 0;
   let looked = 0;
   const settle = (): void => {
-    executor.run({ op: 'fsync', handle: file.handle }, (result) => {
-      if (file.dead) {
-        done(-errno.ENOKEY);
-      } else if (result < 0) {
+    file.run({ op: 'fsync' }, done, (result) => {
+      if (result < 0) {
         done(result);
       } else {
         holes.settle();
@@ -130,14 +128,14 @@ export function recoverHoles(file: OpenFile, io: IoBuffers, done: (result: numbe
       return;
     }
     const index = chunk++;
-    file.fetchRaw(io, index, geometry.extent(index, header.size), 0, (result) => {
+    file.fetchRaw(io, { index, extent: geometry.extent(index, header.size) }, 0, (result) => {
       if (result < 0 && result !== NOT_AUTHENTIC) {
         done(result);
         return;
       }
       if (result === NOT_AUTHENTIC) holes.dig(index, index + 1);
       if (++looked % AT_ONCE !== 0) again();
-      else executor.yield(() => (file.dead ? done(-errno.ENOKEY) : again()));
+      else file.yield(done, again);
     });
   });
 }

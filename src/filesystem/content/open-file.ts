@@ -1,19 +1,17 @@
 import { errno } from '../../base/errno.js';
 import { type FileHeader, type HeaderContext, sealHeader } from '../../format/file/file-header.js';
-import { FRAME_OVERHEAD, HEADER_BYTES, HEADER_REGION } from '../../format/file/geometry.js';
+import { FRAME_OVERHEAD, HEADER_BYTES } from '../../format/file/geometry.js';
 import { mapFileName } from '../../format/file/hole-map.js';
 import { encodeBinding, encodeUnbound, XATTR } from '../../format/names/binding.js';
-import { UTIME_OMIT } from '../../libc/files.js';
+import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
 import { type Pinned, pinned, randomFill } from '../../libc/memory.js';
-import { Stat } from '../../libc/stat.js';
-import type { Handle } from '../disk/backing.js';
+import type { Handle, Job } from '../disk/backing.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-import { FileHoles, flushMap } from './file-holes.js';
+import { FileHoles } from './file-holes.js';
 import { FileKeys } from './file-keys.js';
-import { loadFile } from './file-load.js';
 import { type Claim, FileQueue } from './file-queue.js';
 
 /** Inside this file: a chunk was read and is not what was written. Outside it is EIO. No errno: a disk has those. */
@@ -22,8 +20,16 @@ export const NOT_AUTHENTIC = -(2 ** 20);
 /** From so many bytes on the backing takes its time to free a file's blocks. */
 export const LARGE = 16 << 20;
 
+/** A job on a file's own descriptor, which {@link OpenFile.run} fills in. */
+export type FileJob<J extends Job = Job> = J extends { handle: Handle } ? Omit<J, 'handle'> : never;
+
+/** A chunk as stored: `extent` bytes of plaintext. */
+export interface StoredChunk {
+  readonly index: number;
+  readonly extent: number;
+}
+
 const identity = pinned(16);
-const stat = new Stat();
 
 /**
  * A regular file with open handles: header, key and order of operations (`queue`). Whoever has the whole file owns
@@ -93,15 +99,11 @@ export class OpenFile {
     };
   }
 
-  /** Reads and verifies header and binding, once; the caller has the whole file. `done`: 0 or -errno. */
-  load(io: IoBuffers, done: (result: number) => void): void {
-    if (this.#loaded) done(0);
-    else loadFile(this, io, done);
-  }
+  /** Its header was read, or there is none. */
   get loaded(): boolean {
     return this.#loaded;
   }
-  /** What {@link load} found: nothing for an empty file. */
+  /** What was loaded: nothing for an empty file. */
   adopt(found: { header: FileHeader; keys: FileKeys; dirty: boolean } | undefined): void {
     this.holes.reset();
     this.header = found?.header;
@@ -207,13 +209,41 @@ export class OpenFile {
     this.#loaded = true;
   }
 
+  /**
+   * The one door to what the disk has of this file: runs a job on its descriptor, and goes on with its result. An operation
+   * whose scope was wiped meanwhile ends here, `done` with -ENOKEY: header, keys and slot are gone (the descriptor stays
+   * until the operation leaves).
+   */
+  run(job: FileJob, done: (result: number) => void, then: (result: number) => void): void {
+    this.volume.executor.run({ ...job, handle: this.handle }, (result) => {
+      if (this.dead) done(-errno.ENOKEY);
+      else then(result);
+    });
+  }
+  /** Goes on with a long computation when waiting requests had a turn. As {@link run}. */
+  yield(done: (result: number) => void, then: () => void): void {
+    this.volume.executor.yield(() => {
+      if (this.dead) done(-errno.ENOKEY);
+      else then();
+    });
+  }
+  /** Sets the modification time: now, or what it was (seconds and nanoseconds). 0 or -errno. */
+  touch(mtime = 0, mtimeNs = UTIME_NOW): number {
+    return this.volume.backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
+  }
+
   /** Brings the plaintext of a stored chunk into edge `edge`. Uses the sealed buffer's start. 0 or -errno. */
-  fetch(io: IoBuffers, index: number, extent: number, edge: number, done: (result: number) => void): void {
-    this.fetchRaw(io, index, extent, edge, (result) => done(result === NOT_AUTHENTIC ? -errno.EIO : result));
+  fetch(io: IoBuffers, chunk: StoredChunk, edge: number, done: (result: number) => void): void {
+    this.fetchRaw(io, chunk, edge, (result) => done(result === NOT_AUTHENTIC ? -errno.EIO : result));
   }
   /** As {@link fetch}, but {@link NOT_AUTHENTIC} where what is stored is not the chunk. */
-  fetchRaw(io: IoBuffers, index: number, extent: number, edge: number, done: (result: number) => void): void {
-    const { geometry, chunks, executor } = this.volume;
+  fetchRaw(
+    io: IoBuffers,
+    { index, extent }: StoredChunk,
+    edge: number,
+    done: (result: number) => void,
+  ): void {
+    const { geometry, chunks } = this.volume;
     const at = edge * geometry.chunkSize;
     if (chunks.has(this, index, extent)) {
       chunks.copyTo(this, io.edges.address + at);
@@ -222,9 +252,8 @@ export class OpenFile {
     }
     const length = FRAME_OVERHEAD + extent;
     const offset = geometry.frameOffset(index);
-    executor.run({ op: 'pread', handle: this.handle, buffer: io.sealed, at: 0, length, offset }, (got) => {
-      if (this.dead) done(-errno.ENOKEY);
-      else if (got < 0) done(got);
+    this.run({ op: 'pread', buffer: io.sealed, at: 0, length, offset }, done, (got) => {
+      if (got < 0) done(got);
       else if (got < length) done(NOT_AUTHENTIC);
       else if (this.keys.open(io.sealed, 0, index, extent, io.edges.address + at)) done(0);
       else done(NOT_AUTHENTIC);
@@ -240,55 +269,6 @@ export class OpenFile {
     if (keys === undefined) throw new Error('the header is of an epoch that its scope does not have');
     sealHeader(keys.header, this.context, header, into, 0);
     into.bytes.copy(into.bytes, HEADER_BYTES, 0, HEADER_BYTES);
-  }
-
-  /** Writes the header if it is behind, and puts the modification time back. 0 or -errno (kept in `failed`). */
-  flushHeader(io: IoBuffers, done: (result: number) => void): void {
-    if (!this.behind || this.header === undefined) {
-      done(0);
-      return;
-    }
-    this.volume.backing.fstat(this.handle, stat);
-    const { mtime, mtimeNs } = stat;
-    flushMap(this, (result) => {
-      if (this.dead) {
-        done(-errno.ENOKEY);
-      } else if (result < 0) {
-        this.failed ||= -result;
-        done(result);
-      } else {
-        this.#writeHeader(io, mtime, mtimeNs, done);
-      }
-    });
-  }
-
-  #writeHeader(io: IoBuffers, mtime: number, mtimeNs: number, done: (result: number) => void): void {
-    const { backing, executor } = this.volume;
-    this.sealHeader(io.sealed);
-    // What changes from here on is not in it.
-    this.headerDirty = false;
-    executor.run(
-      {
-        op: 'pwrite',
-        handle: this.handle,
-        buffer: io.sealed,
-        at: 0,
-        length: HEADER_REGION,
-        offset: 0,
-      },
-      (wrote) => {
-        backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
-        if (wrote === HEADER_REGION) {
-          if (!this.dead) this.volume.leftBehind.delete(this.volume.table.ino[this.slot] as number);
-          done(0);
-        } else {
-          this.headerDirty = true;
-          const result = wrote < 0 ? wrote : -errno.EIO;
-          this.failed ||= -result;
-          done(result);
-        }
-      },
-    );
   }
 
   /** Drops keys and descriptor. Nobody may be inside. The last close of an unlinked file frees its blocks. */

@@ -3,11 +3,19 @@ import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
 import { WHOLE } from '../content/file-queue.js';
 import { truncateFile } from '../content/file-truncate.js';
 import type { OpenFile } from '../content/open-file.js';
-import type { AttributeChange, Attributes, Caller, NodeId, Reply } from '../contract.js';
+import type { OpenFiles } from '../content/open-files.js';
+import { Operation, UNLOADED } from '../content/operation.js';
+import {
+  type AttributeChange,
+  type Attributes,
+  type Caller,
+  type NodeId,
+  Refusal,
+  type Reply,
+} from '../contract.js';
 import { flag, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
 import type { Nodes } from '../names/nodes.js';
-import type { Files } from './files.js';
 
 const SUID = 0o4000;
 const SGID = 0o2000;
@@ -15,27 +23,27 @@ const GROUP_EXECUTE = 0o010;
 const DAY_SECONDS = 86_400;
 
 /** GETATTR and SETATTR. */
-export class Attribution {
+export class AttributeOperations {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
-  readonly #files: Files;
+  readonly #files: OpenFiles;
 
-  constructor(volume: Volume, nodes: Nodes, files: Files) {
+  constructor(volume: Volume, nodes: Nodes) {
     this.#volume = volume;
     this.#nodes = nodes;
-    this.#files = files;
+    this.#files = nodes.files;
   }
 
   /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
   killPrivileges(slot: Slot): void {
-    const { table, files, backing, directories } = this.#volume;
+    const { table, backing, directories } = this.#volume;
     // An ACL may have changed it.
     const shown = this.#nodes.attributes(slot);
     const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
     let next = mode & ~SUID;
     if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
     if (next === mode) return;
-    const file = files.get(slot);
+    const file = this.#files.get(slot);
     const place = file === undefined ? directories.place(slot) : undefined;
     if (file !== undefined) backing.fchmod(file.handle, next & 0o7777);
     else if (place !== undefined) backing.chmod(place.handle, place.name, next & 0o7777);
@@ -72,23 +80,11 @@ export class Attribution {
     reply: Reply,
     answer: (attributes: Attributes) => void,
   ): void {
-    const { table } = this.#volume;
-    const slot = table.slot(node);
-    if (slot === 0) {
-      reply.error(errno.ESTALE);
+    const slot = this.#nodes.admitLook(node, caller, withHandle);
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
       return;
     }
-    // While locking, a writer that holds the file must notice: else it goes on dirtying whole pages (FACTS.md).
-    const scope = this.#volume.scopeOf(slot);
-    const locking = scope.state === 'locking';
-    const refused = table.has(slot, flag.DEAD) || (locking && withHandle && !caller.trusted);
-    if (refused || !this.#nodes.passes(slot, caller)) {
-      reply.error(errno.ENOKEY);
-      return;
-    }
-    // Who looks at a scope from outside does not use it.
-    if (slot !== scope.root && !caller.trusted && !scope.restricted) scope.operations++;
-    table.set(slot, flag.RECENT);
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') reply.error(-attributes);
     else answer(attributes);
@@ -116,24 +112,27 @@ export class Attribution {
     const free = writeback || (here > 0 && !this.#volume.scopeOf(here).restricted);
     const flushed = timesOnly && free && table.isRegular(here);
     const access = flushed ? 'drain' : change.handle === undefined ? 'change' : 'handle';
-    const usable = this.#nodes.usable(node, caller, access);
+    const slot = this.#nodes.admit(node, caller, access);
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
+      return;
+    }
     // No page is dirty in a scope opened for reading: times are set by people alone.
-    const slot = usable > 0 && this.#volume.scopeOf(usable).readOnly ? -errno.EROFS : usable;
-    if (slot < 0) {
-      reply.error(-slot);
+    if (this.#volume.scopeOf(slot).readOnly) {
+      reply.refuse(Refusal.for('read_only'));
       return;
     }
     if (change.size === undefined) {
-      const file = this.#volume.files.get(slot);
+      const file = this.#files.get(slot);
       if (file === undefined) {
         this.#finishSetattr(slot, change, reply);
         return;
       }
       // A header write under way puts back the modification time that it found, and a job may hold the host's lock
       // of that inode: wait for both.
-      file.queue.enter(WHOLE, reply, (turn) => {
+      Operation.run(file, WHOLE, reply, UNLOADED, (operation) => {
         this.#finishSetattr(slot, change, reply);
-        turn.leave();
+        operation.leave();
       });
       return;
     }
@@ -147,24 +146,17 @@ export class Attribution {
       reply.error(-file);
       return;
     }
-    const load = size !== 0;
     const refused = (): void => this.#files.drop(file, () => {});
-    this.#files.inside(
-      file,
-      () => WHOLE,
-      reply,
-      { load, refused },
-      ({ io, leave }) => {
-        truncateFile(file, io, size, (result) => {
-          this.#volume.table.set(slot, flag.STALE);
-          leave();
-          this.#files.drop(file, () => {
-            if (result < 0) reply.error(-result);
-            else this.#finishSetattr(slot, change, reply);
-          });
+    Operation.run(file, WHOLE, reply, { loaded: size !== 0, refused }, (operation) => {
+      truncateFile(file, operation.buffers, size, (result) => {
+        this.#volume.table.set(slot, flag.STALE);
+        operation.leave();
+        this.#files.drop(file, () => {
+          if (result < 0) reply.error(-result);
+          else this.#finishSetattr(slot, change, reply);
         });
-      },
-    );
+      });
+    });
   }
 
   #finishSetattr(slot: Slot, change: AttributeChange, reply: Reply): void {
@@ -180,8 +172,8 @@ export class Attribution {
   }
 
   #change(slot: Slot, change: AttributeChange): number {
-    const { table, backing, directories, files } = this.#volume;
-    const file = files.get(slot);
+    const { table, backing, directories } = this.#volume;
+    const file = this.#files.get(slot);
     const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
     const place = handle === undefined ? directories.place(slot) : undefined;
     if (handle === undefined && place === undefined) return -errno.ESTALE;

@@ -1,4 +1,3 @@
-import { errno } from '../../base/errno.js';
 import type { Stat } from '../../libc/stat.js';
 import type { NodeId } from '../contract.js';
 
@@ -37,6 +36,8 @@ export const flag = {
   ADORNED: 512,
   /** Used since the pruner last passed. */
   RECENT: 256,
+  /** It has an open file (content/open-files.ts). */
+  OPEN: 1024,
 } as const;
 
 /** 7 columns of f64 and 15 of u32. */
@@ -216,6 +217,3 @@ export class InodeTable {
     return ((this.mode[slot] as number) & 0o170000) === 0o120000;
   }
 }
-
-/** ESTALE says that a node was replaced; ENOENT would only say that a name is gone. */
-export const UNKNOWN_NODE = errno.ESTALE;

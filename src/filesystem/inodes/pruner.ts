@@ -1,6 +1,5 @@
-import type { Victim } from '../contract.js';
-import { flag, ROOT_SLOT, type Slot } from './inode-table.js';
-import type { Volume } from './volume.js';
+import type { CachePort, Victim } from '../contract.js';
+import { flag, type InodeTable, ROOT_SLOT, type Slot } from './inode-table.js';
 
 /** Names asked for in one order, and slots looked at for them: well under a millisecond. */
 const BATCH = 1000;
@@ -14,34 +13,35 @@ const PATIENCE = 100;
  * since the hand last passed stays.
  */
 export class Pruner {
-  readonly #volume: Volume;
+  readonly #table: InodeTable;
+  readonly #cache: CachePort;
   readonly #most: number;
   #hand: Slot = ROOT_SLOT;
   #asking = false;
   #patience = 0;
 
   /** `most`: from so many inodes on the kernel is asked. */
-  constructor(volume: Volume, most: number) {
-    this.#volume = volume;
+  constructor(table: InodeTable, cache: CachePort, most: number) {
+    this.#table = table;
+    this.#cache = cache;
     this.#most = most;
   }
 
   /** Called when an inode was added. */
   look(): void {
-    const { table, cache } = this.#volume;
     if (this.#patience > 0) this.#patience--;
-    if (this.#asking || this.#patience > 0 || table.used <= this.#most) return;
+    if (this.#asking || this.#patience > 0 || this.#table.used <= this.#most) return;
     const victims = this.#choose();
     this.#patience = PATIENCE;
     if (victims.length === 0) return;
     this.#asking = true;
-    cache.prune(victims, () => {
+    this.#cache.prune(victims, () => {
       this.#asking = false;
     });
   }
 
   #choose(): Victim[] {
-    const { table, files } = this.#volume;
+    const table = this.#table;
     const victims: Victim[] = [];
     // At most one round: what is used between two of them stays.
     const most = Math.min(LOOKED_AT, table.end - 2);
@@ -49,7 +49,7 @@ export class Pruner {
       this.#hand = this.#hand + 1 < table.end ? this.#hand + 1 : ROOT_SLOT + 1;
       const slot = this.#hand;
       if (slot >= table.end || table.lookups[slot] === 0) continue;
-      if (table.has(slot, flag.SCOPE_ROOT) || files.has(slot)) continue;
+      if (table.has(slot, flag.SCOPE_ROOT | flag.OPEN)) continue;
       if (table.has(slot, flag.RECENT)) {
         table.clear(slot, flag.RECENT);
         continue;

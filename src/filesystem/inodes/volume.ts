@@ -5,12 +5,12 @@ import type { AeadSuite } from '../../crypto/aead.js';
 import { Geometry } from '../../format/file/geometry.js';
 import { type Pinned, pinned, type SecretMemory } from '../../libc/memory.js';
 import { Stat } from '../../libc/stat.js';
-import type { OpenFile } from '../content/open-file.js';
 import type { CachePort } from '../contract.js';
 import type { Backing, Executor } from '../disk/backing.js';
-import { Aside } from './aside.js';
+import type { VolumeEvent } from '../events.js';
 import { ChunkCache } from './chunk-cache.js';
 import { Directories } from './directories.js';
+import { DirectoryJobs } from './directory-jobs.js';
 import { HardLinks } from './hard-links.js';
 import { InodeTable } from './inode-table.js';
 import { IoPool } from './io-buffers.js';
@@ -37,6 +37,7 @@ export interface VolumeOptions {
   readonly keptInodes?: number;
   /** The kernel collects writes, and keeps files' times until it writes them back. */
   readonly writeback?: boolean;
+  readonly tell: (event: VolumeEvent) => void;
 }
 
 const KEPT_INODES = 250_000;
@@ -68,21 +69,17 @@ export class Volume {
   readonly #uncleanSessions: ReadonlySet<string>;
   readonly table: InodeTable;
   readonly directories: Directories;
-  readonly aside: Aside;
+  readonly directoryJobs: DirectoryJobs;
   readonly io: IoPool;
   readonly chunks: ChunkCache;
   readonly scopes: Scope[] = [];
   readonly #byId = new Map<ScopeId, Scope>();
-  /** Open files by slot. */
-  readonly files = new Map<number, OpenFile>();
   readonly hardLinks: HardLinks;
   readonly pruner: Pruner;
   /** A chunk of zeros, to seal where a write skipped one. */
   readonly zeros: Pinned;
-  /** A file was repaired after an unclean stop: the size its header had, and the one it has now. */
-  onRecovered: (slot: number, before: number, after: number) => void = () => {};
-  /** A file's header could not be written when its last handle was released. */
-  onWriteBackFailed: (slot: number, error: number) => void = () => {};
+  /** The one way out for what happens without a request. */
+  readonly tell: (event: VolumeEvent) => void;
   /** Scratch for one call. */
   readonly stat = new Stat();
 
@@ -93,6 +90,7 @@ export class Volume {
     this.memory = options.memory;
     this.clock = options.clock;
     this.cache = options.cache;
+    this.tell = options.tell;
     this.unclean = options.unclean;
     this.writeback = options.writeback === true;
     this.session = options.session;
@@ -101,11 +99,11 @@ export class Volume {
     this.table = new InodeTable(options.table, options.capacity);
     this.hardLinks = new HardLinks(this.table);
     this.directories = new Directories(this.backing, this.table);
-    this.aside = new Aside(this.executor, this.directories);
+    this.directoryJobs = new DirectoryJobs(this.executor, this.directories);
     this.io = new IoPool(this.geometry);
     this.chunks = new ChunkCache(options.chunkSize);
     this.zeros = pinned(options.chunkSize);
-    this.pruner = new Pruner(this, options.keptInodes ?? KEPT_INODES);
+    this.pruner = new Pruner(this.table, this.cache, options.keptInodes ?? KEPT_INODES);
   }
 
   /**
@@ -122,6 +120,11 @@ export class Volume {
   forgives(slot: number, header: { readonly session: Buffer }): boolean {
     if (this.leftBehind.has(this.table.ino[slot] as number)) return true;
     return this.unclean && this.#uncleanSessions.has(sessionMark(header.session));
+  }
+
+  /** Where an object is, for an event. */
+  whereabouts(slot: number): { scope: ScopeId; path: string } {
+    return { scope: this.scopeOf(slot).id, path: this.directories.pathInScope(slot) ?? '?' };
   }
 
   /** The scope whose key seals a node's content. */

@@ -6,6 +6,7 @@ import type { Handle } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
+import type { Target } from './nodes.js';
 
 const xattr = Buffer.alloc(1024);
 
@@ -17,38 +18,34 @@ export class Bindings {
   }
 
   /** Before a file gets a second name, its binding stops naming the first. An empty file has none. */
-  unbind(slot: Slot, handle: Handle, name: string): number {
-    const { backing } = this.#volume;
-    const { table, directories } = this.#volume;
+  unbind(slot: Slot, handle: Handle, stored: string): number {
+    const { table, directories, backing } = this.#volume;
     const home = directories.get(table.parent[slot] as number) as Directory;
+    const place = { directory: home.id, name: table.name[slot] as string };
     const tag = Buffer.alloc(16);
-    const verdict = this.#judge(slot, home, table.name[slot] as string, handle, name, tag);
+    const verdict = this.#judge(slot, handle, stored, place, tag);
     if (verdict === 'none' || verdict === 'unbound') return 0;
     if (verdict === 'mismatch') return -errno.EIO;
     const unbound = encodeUnbound(this.#volume.scopeOf(slot).live.current.binding, tag);
-    return backing.setxattr(handle, name, XATTR, unbound);
+    return backing.setxattr(handle, stored, XATTR, unbound);
   }
 
   /** The xattr that an object needs before, during and after a rename; undefined where it has none; or -errno. */
   forRename(
     slot: Slot,
-    from: Directory,
-    name: string,
-    to: Directory,
-    newName: string,
-    handle: Handle,
-    stored: string,
+    from: Target,
+    to: Target,
   ): { before: Buffer; both: Buffer; after: Buffer } | undefined | number {
     const { table, directories } = this.#volume;
-    const keys = from.scope.live;
+    const keys = from.directory.scope.live;
     const { binding } = keys.current;
+    const old = { directory: from.directory.id, name: from.name };
+    const next = { directory: to.directory.id, name: to.name };
     if (table.isRegular(slot)) {
       const tag = Buffer.alloc(16);
-      const verdict = this.#judge(slot, from, name, handle, stored, tag);
+      const verdict = this.#judge(slot, from.handle, from.stored.name, old, tag);
       if (verdict === 'none' || verdict === 'unbound') return undefined;
       if (verdict === 'mismatch') return -errno.EIO;
-      const old = { directory: from.id, name };
-      const next = { directory: to.id, name: newName };
       return {
         before: encodeBinding(binding, tag, [old]),
         both: encodeBinding(binding, tag, [old, next]),
@@ -65,21 +62,18 @@ export class Bindings {
       epoch: edge ? keys.epoch : (own as Directory).epoch,
       id: edge ? idBytes(this.#volume.scopeOf(slot).id) : (own as Directory).id,
     } as const;
-    const old = { directory: from.id, name };
-    const next = { directory: to.id, name: newName };
     const key = keys.at(record.epoch)?.binding;
     if (key === undefined) return -errno.EIO;
     const at = (...places: Place[]): Buffer => encodeDirectoryRecord(key, record, places);
     return { before: at(old), both: at(old, next), after: at(next) };
   }
 
-  /** What a file's binding says; `none`: an empty file without one. */
+  /** What a file's binding says of a place; `none`: an empty file without one. Its tag is copied to `tag`. */
   #judge(
     slot: Slot,
-    directory: Directory,
-    name: string,
     handle: Handle,
     stored: string,
+    place: Place,
     tag: Buffer,
   ): 'bound' | 'unbound' | 'mismatch' | 'none' {
     const { table, backing } = this.#volume;
@@ -87,7 +81,7 @@ export class Bindings {
     if (length < 0) {
       return length === -errno.ENODATA && table.size[slot] === 0 ? 'none' : 'mismatch';
     }
-    const place = { directory: directory.id, name };
-    return judgeBinding(directory.scope.live.since(0), xattr.subarray(0, length), place, tag);
+    const { live } = this.#volume.scopeOf(slot);
+    return judgeBinding(live.since(0), xattr.subarray(0, length), place, tag);
   }
 }

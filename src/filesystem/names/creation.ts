@@ -4,7 +4,7 @@ import { XATTR } from '../../format/names/binding.js';
 import { encodeDirectoryRecord } from '../../format/names/directory-record.js';
 import type { StoredName } from '../../format/names/names.js';
 import { type StoredTarget, storeTarget, XATTR_TARGET } from '../../format/names/symlink.js';
-import type { Caller, NewObject, NodeId, Reply } from '../contract.js';
+import { type Caller, type NewObject, type NodeId, Refusal, type Reply } from '../contract.js';
 import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, NO_SLOT, type Slot } from '../inodes/inode-table.js';
@@ -12,7 +12,7 @@ import type { Volume } from '../inodes/volume.js';
 import type { Nodes } from './nodes.js';
 
 /** Operations that make objects. One backing call makes the name; what it needs is written before. */
-export class Making {
+export class Creation {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
 
@@ -56,46 +56,46 @@ export class Making {
     name: string,
     wanted: NewObject,
     caller: Caller,
-  ): { slot: Slot; handle: Handle } | number {
+  ): { slot: Slot; handle: Handle } | Refusal {
     const target = this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') return target;
+    if (target instanceof Refusal) return target;
     const { backing, directories, stat } = this.#volume;
     const { directory, handle, stored } = target;
     const side = directories.writeSide(handle, stored);
-    if (side < 0) return side;
+    if (side < 0) return Refusal.failed(side);
     const file = backing.createFile(handle, stored.name, this.#modeOf(directory, handle, wanted));
-    if (file < 0) return file;
+    if (file < 0) return Refusal.failed(file);
     const done = this.#own(file, directory, wanted.mode, caller);
     if (done < 0) {
       backing.unlink(handle, stored.name);
       backing.close(file);
-      return done;
+      return Refusal.failed(done);
     }
     this.#nodes.touched(directory);
     const slot = this.#nodes.adopt(directory, handle, name, stored.name, stat);
     if (slot < 0) {
       backing.unlink(handle, stored.name);
       backing.close(file);
-      return slot;
+      return Refusal.failed(slot);
     }
     this.#plain(slot, directory);
     return { slot, handle: file };
   }
 
   /** Creates a regular file without a name (O_TMPFILE); link(2) may give it one. */
-  createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller): { slot: Slot; handle: Handle } | number {
+  createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller): { slot: Slot; handle: Handle } | Refusal {
     const directory = this.#nodes.directory(parent, caller, 'change');
-    if (typeof directory === 'number') return directory;
+    if (directory instanceof Refusal) return directory;
     const { backing, directories, table, stat } = this.#volume;
     const handle = directories.handle(directory.slot);
-    if (handle < 0) return handle;
+    if (handle < 0) return Refusal.failed(handle);
     const file = backing.createUnnamed(handle, this.#modeOf(directory, handle, wanted));
-    if (file < 0) return file;
+    if (file < 0) return Refusal.failed(file);
     const done = this.#own(file, directory, wanted.mode, caller);
     const slot = done < 0 ? NO_SLOT : table.allocate(directory.scope.index, NO_SLOT, '');
     if (slot === NO_SLOT) {
       backing.close(file);
-      return done < 0 ? done : -errno.ENOMEM;
+      return Refusal.failed(done < 0 ? done : -errno.ENOMEM);
     }
     table.fill(slot, stat, 0);
     table.set(slot, flag.UNLINKED);
@@ -106,8 +106,8 @@ export class Making {
   /** Fifos, sockets and device nodes. `rdev` as the kernel encodes it (new_encode_dev). */
   mknod(parent: NodeId, name: string, wanted: NewObject, rdev: number, caller: Caller, reply: Reply): void {
     const target = this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') {
-      reply.error(-target);
+    if (target instanceof Refusal) {
+      reply.refuse(target);
       return;
     }
     const { backing, directories, stat } = this.#volume;
@@ -144,8 +144,8 @@ export class Making {
 
   mkdir(parent: NodeId, name: string, wanted: NewObject, caller: Caller, reply: Reply): void {
     const target = this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') {
-      reply.error(-target);
+    if (target instanceof Refusal) {
+      reply.refuse(target);
       return;
     }
     const { directory, handle, stored } = target;
@@ -222,8 +222,8 @@ export class Making {
 
   symlink(parent: NodeId, name: string, target: string, caller: Caller, reply: Reply): void {
     const place = this.#nodes.target(parent, name, caller);
-    if (typeof place === 'number') {
-      reply.error(-place);
+    if (place instanceof Refusal) {
+      reply.refuse(place);
       return;
     }
     const { backing, directories } = this.#volume;

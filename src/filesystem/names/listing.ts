@@ -35,7 +35,7 @@ export class Listing {
 
   /** Fills the sink from `offset` (0: from the start, read anew) and answers. */
   fill(offset: number, sink: DirectorySink, reply: Reply): void {
-    const { executor, aside, table } = this.#volume;
+    const { executor, directoryJobs, table } = this.#volume;
     if (this.#begun && offset > 0) {
       this.#ahead(offset, sink, reply);
       return;
@@ -46,7 +46,7 @@ export class Listing {
       else this.#ahead(offset, sink, reply);
     };
     const entries = (table.size[this.#directory.slot] as number) / ENTRY_BYTES;
-    if (executor.warmsFirst(entries)) aside.run(this.#directory, 'warm', [], reply, begin);
+    if (executor.warmsFirst(entries)) directoryJobs.run(this.#directory, 'warm', [], reply, begin);
     else begin();
   }
 
@@ -67,7 +67,7 @@ export class Listing {
 
   /** Where the disk is slow the inodes of the next entries are brought in first. */
   #ahead(offset: number, sink: DirectorySink, reply: Reply): void {
-    const { executor, aside } = this.#volume;
+    const { executor, directoryJobs } = this.#volume;
     if (!sink.plus || !executor.warmsFirst(1)) {
       this.#page(offset, sink, reply);
       return;
@@ -76,7 +76,7 @@ export class Listing {
     this.#at(first);
     const names = this.#entries.slice(first, first + AHEAD).map((entry) => entry.name);
     if (names.length === 0) this.#page(offset, sink, reply);
-    else aside.run(this.#directory, 'warm', names, reply, () => this.#page(offset, sink, reply));
+    else directoryJobs.run(this.#directory, 'warm', names, reply, () => this.#page(offset, sink, reply));
   }
 
   #page(offset: number, sink: DirectorySink, reply: Reply): void {

@@ -4,7 +4,8 @@ import { NAME_MAX } from '../../format/names/names.js';
 import { readTarget } from '../../format/names/symlink.js';
 import { WHOLE } from '../content/file-queue.js';
 import type { OpenFile } from '../content/open-file.js';
-import type { Caller, NodeId, Reply } from '../contract.js';
+import { Operation, UNLOADED } from '../content/operation.js';
+import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -25,17 +26,17 @@ export class Namespace {
 
   lookup(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
     const directory = this.#nodes.directory(parent, caller, 'handle');
-    if (typeof directory === 'number') {
-      reply.error(-directory);
+    if (directory instanceof Refusal) {
+      reply.refuse(directory);
       return;
     }
-    const { executor, aside, directories } = this.#volume;
+    const { executor, directoryJobs, directories } = this.#volume;
     if (directory.children.has(name) || name.length > NAME_MAX || !executor.warmsFirst(1)) {
       this.#find(directory, name, reply);
       return;
     }
     const stored = directories.stored(directory, name);
-    aside.run(directory, 'warm', [stored.name], reply, () => this.#find(directory, name, reply));
+    directoryJobs.run(directory, 'warm', [stored.name], reply, () => this.#find(directory, name, reply));
   }
 
   #find(directory: Directory, name: string, reply: Reply): void {
@@ -51,9 +52,9 @@ export class Namespace {
   }
 
   readlink(node: NodeId, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
-    if (slot < 0) {
-      reply.error(-slot);
+    const slot = this.#nodes.admit(node, caller, 'use');
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
       return;
     }
     const { table, backing, directories } = this.#volume;
@@ -86,10 +87,14 @@ export class Namespace {
   }
 
   link(node: NodeId, parent: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'change');
-    const target = slot < 0 ? slot : this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') {
-      reply.error(-target);
+    const slot = this.#nodes.admit(node, caller, 'change');
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
+      return;
+    }
+    const target = this.#nodes.target(parent, name, caller);
+    if (target instanceof Refusal) {
+      reply.refuse(target);
       return;
     }
     const { table, backing, directories, hardLinks } = this.#volume;
@@ -134,19 +139,19 @@ export class Namespace {
 
   /** Gives a file its first name (O_TMPFILE). The backing refuses one that had a name before. */
   #nameUnnamed(slot: Slot, directory: Directory, name: string, reply: Reply): void {
-    const file = this.#volume.files.get(slot);
+    const file = this.#nodes.files.get(slot);
     if (file === undefined) {
       reply.error(errno.ENOENT);
       return;
     }
     // Its first byte, which may be under way, makes its binding too.
-    file.queue.enter(WHOLE, reply, (turn) => {
+    Operation.run(file, WHOLE, reply, UNLOADED, (operation) => {
       // Another link may have been faster: then it has a binding for its name already.
       const named = !this.#volume.table.has(slot, flag.UNLINKED);
       const done = named ? -errno.EBUSY : this.#linkFile(file, directory, name);
       if (done < 0) reply.error(-done);
       else this.#nodes.entry(slot, reply);
-      turn.leave();
+      operation.leave();
     });
   }
 

@@ -5,30 +5,33 @@ import { readDirectoryRecord } from '../../format/names/directory-record.js';
 import { NAME_MAX, type StoredName } from '../../format/names/names.js';
 import { LINK_CHARACTERS, targetLength, XATTR_TARGET } from '../../format/names/symlink.js';
 import type { Stat } from '../../libc/stat.js';
-import type { Attributes, Caller, NodeId, Reply } from '../contract.js';
+import type { OpenFiles } from '../content/open-files.js';
+import { type Attributes, type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import type { Handle } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
-import { flag, NO_SLOT, ROOT_SLOT, type Slot, UNKNOWN_NODE } from '../inodes/inode-table.js';
+import { flag, NO_SLOT, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
 
-/** What a request does to a node: whether a lock under way, its caller or a read-only lease refuses it. */
-export type Access =
+/** What a request does to a node, and with it what refuses it. */
+const ACCESS = {
   /** Serves dirty pages or gives something back: allowed until the wipe, for all. */
-  | 'drain'
+  drain: { judged: false, changes: false },
   /** By an open handle, whoever has it now; or a LOOKUP, whose refusal would take the name from others (README.md). */
-  | 'handle'
+  handle: { judged: false, changes: false },
   /** By a name: refused to callers who may not see the scope. */
-  | 'use'
-  /** As `use`, and it changes something. */
-  | 'change';
+  use: { judged: true, changes: false },
+  change: { judged: true, changes: true },
+} as const;
+export type Access = keyof typeof ACCESS;
 
 /** Larger than any record, and than what is left of a target. */
 const value = Buffer.alloc(2048);
 
-/** A directory with an open descriptor and the stored form of a name in it. */
+/** A name in a directory, with that one's open descriptor and the stored form of the name. */
 export interface Target {
   readonly directory: Directory;
+  readonly name: string;
   readonly handle: Handle;
   readonly stored: StoredName;
 }
@@ -53,33 +56,53 @@ export class Nodes {
     ctimeNs: 0,
     cacheable: true,
   };
-  /** A scope's root was found elsewhere than its label says. */
-  onMoved: (scope: Scope, path: string) => void = () => {};
+  /** Open ones are asked by their descriptors. */
+  readonly files: OpenFiles;
 
-  constructor(volume: Volume) {
+  constructor(volume: Volume, files: OpenFiles) {
     this.volume = volume;
+    this.files = files;
   }
 
-  /** The slot of a node whose content may be used, or -errno: ESTALE for an unknown one, ENOKEY for a locked one. */
-  usable(node: NodeId, caller: Caller, access: Access): Slot {
-    const { table } = this.volume;
-    const slot = table.slot(node);
-    if (slot === NO_SLOT) return -UNKNOWN_NODE;
-    if (table.has(slot, flag.DEAD)) return -errno.ENOKEY;
-    table.set(slot, flag.RECENT);
+  /** The slot of a node that a request may go on with, or why not. */
+  admit(node: NodeId, caller: Caller, access: Access): Slot | Refusal {
+    const slot = this.#known(node);
+    if (slot instanceof Refusal) return slot;
     const scope = this.volume.scopeOf(slot);
     if (scope.state === 'open') {
-      if (access === 'use' || access === 'change') {
-        if (!scope.admits(caller)) return -errno.ENOKEY;
-        if (access === 'change' && scope.readOnly) return -errno.EROFS;
-      }
+      const { judged, changes } = ACCESS[access];
+      if (judged && !scope.admits(caller)) return Refusal.for('caller');
+      if (changes && scope.readOnly) return Refusal.for('read_only');
       // Of a restricted one what was judged counts alone: others may knock as long as they like.
-      const judged = access === 'use' || access === 'change';
       if (!caller.trusted && (judged || !scope.restricted)) scope.operations++;
       return slot;
     }
-    if (scope.state === 'locking' && (access === 'drain' || caller.trusted)) return slot;
-    return -errno.ENOKEY;
+    if (scope.state === 'locked') return Refusal.for('locked');
+    return access === 'drain' || caller.trusted ? slot : Refusal.for('locking');
+  }
+
+  /**
+   * As {@link admit}, for who asks what a node is alone (GETATTR): also of a locked scope's root. `byHandle`: a writer that
+   * holds the file must notice a lock under way, else it goes on dirtying whole pages (FACTS.md).
+   */
+  admitLook(node: NodeId, caller: Caller, byHandle: boolean): Slot | Refusal {
+    const slot = this.#known(node);
+    if (slot instanceof Refusal) return slot;
+    const scope = this.volume.scopeOf(slot);
+    if (scope.state === 'locking' && byHandle && !caller.trusted) return Refusal.for('locking');
+    if (!this.passes(slot, caller)) return Refusal.for('caller');
+    // A look at a scope from outside does not use it.
+    if (slot !== scope.root && !caller.trusted && !scope.restricted) scope.operations++;
+    return slot;
+  }
+
+  #known(node: NodeId): Slot | Refusal {
+    const { table } = this.volume;
+    const slot = table.slot(node);
+    if (slot === NO_SLOT) return Refusal.for('unknown');
+    if (table.has(slot, flag.DEAD)) return Refusal.for('generation');
+    table.set(slot, flag.RECENT);
+    return slot;
   }
 
   /** Whether a caller may see and move an object as a name in its parent: a restricted scope's root only who is let in. */
@@ -87,21 +110,21 @@ export class Nodes {
     return !this.volume.table.has(slot, flag.SCOPE_ROOT) || this.volume.scopeOf(slot).admits(caller);
   }
 
-  /** The directory behind a node, usable; or -errno. */
-  directory(node: NodeId, caller: Caller, access: Access): Directory | number {
-    const slot = this.usable(node, caller, access);
-    if (slot < 0) return slot;
-    return this.volume.directories.get(slot) ?? -errno.ENOTDIR;
+  /** The directory behind a node. */
+  directory(node: NodeId, caller: Caller, access: Access): Directory | Refusal {
+    const slot = this.admit(node, caller, access);
+    if (slot instanceof Refusal) return slot;
+    return this.volume.directories.get(slot) ?? Refusal.failed(-errno.ENOTDIR);
   }
 
-  /** A name to be changed in a usable directory, ready for a call of the backing; or -errno. */
-  target(parent: NodeId, name: string, caller: Caller): Target | number {
+  /** A name to be changed in a directory, ready for a call of the backing. */
+  target(parent: NodeId, name: string, caller: Caller): Target | Refusal {
     const directory = this.directory(parent, caller, 'change');
-    if (typeof directory === 'number') return directory;
-    if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
+    if (directory instanceof Refusal) return directory;
+    if (name.length > NAME_MAX) return Refusal.failed(-errno.ENAMETOOLONG);
     const handle = this.volume.directories.handle(directory.slot);
-    if (handle < 0) return handle;
-    return { directory, handle, stored: this.volume.directories.stored(directory, name) };
+    if (handle < 0) return Refusal.failed(handle);
+    return { directory, name, handle, stored: this.volume.directories.stored(directory, name) };
   }
 
   /** Answers with a slot and takes the lookup reference. */
@@ -151,8 +174,8 @@ export class Nodes {
   }
 
   #refresh(slot: Slot): number {
-    const { table, backing, directories, files, stat } = this.volume;
-    const file = files.get(slot);
+    const { table, backing, directories, stat } = this.volume;
+    const file = this.files.get(slot);
     const open = file?.handle ?? directories.get(slot)?.handle ?? -1;
     let done: number;
     let at: { handle: Handle; name: string } | undefined;
@@ -196,7 +219,7 @@ export class Nodes {
   find(directory: Directory, name: string): Slot {
     const known = directory.children.get(name);
     if (known !== undefined) return known;
-    if (name.length > 255) return -errno.ENAMETOOLONG;
+    if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
     const { directories, backing, stat } = this.volume;
     const handle = directories.handle(directory.slot);
     if (handle < 0) return handle;
@@ -300,7 +323,7 @@ export class Nodes {
     const path = above === '' ? name : `${above}/${name}`;
     if (path !== scope.path) {
       scope.path = path;
-      this.onMoved(scope, path);
+      this.volume.tell({ kind: 'moved', scope: scope.id, path });
     }
   }
 
@@ -336,8 +359,8 @@ export class Nodes {
   }
 
   #free(slot: Slot): void {
-    const { table, directories, files, hardLinks } = this.volume;
-    if (files.has(slot)) {
+    const { table, directories, hardLinks } = this.volume;
+    if (table.has(slot, flag.OPEN)) {
       // The kernel releases handles before it forgets; keep the slot if it ever should not.
       table.lookups[slot] = 1;
       return;

@@ -3,7 +3,7 @@ import { mapFileName } from '../../format/file/hole-map.js';
 import { XATTR } from '../../format/names/binding.js';
 import type { StoredName } from '../../format/names/names.js';
 import { LARGE } from '../content/open-file.js';
-import type { Caller, NodeId, Reply } from '../contract.js';
+import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
@@ -26,8 +26,8 @@ export class Removal {
 
   unlink(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
     const target = this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') {
-      reply.error(-target);
+    if (target instanceof Refusal) {
+      reply.refuse(target);
       return;
     }
     const { backing, directories } = this.#volume;
@@ -47,14 +47,19 @@ export class Removal {
     reply.ok();
   }
 
+  /** A regular file with one name, which nobody has open: with the name it goes. */
+  #isLast(slot: Slot): boolean {
+    const { table } = this.#volume;
+    return table.isRegular(slot) && table.nlink[slot] === 1 && !table.has(slot, flag.OPEN);
+  }
+
   /**
    * Before a file's last name goes: the name of the file that may have its hole map. One that is open takes it along
    * when it is closed.
    */
   mapOf(slot: Slot | undefined, handle: Handle, stored: StoredName): string | undefined {
-    const { table, backing, files } = this.#volume;
-    if (slot === undefined || !table.isRegular(slot) || table.nlink[slot] !== 1 || files.has(slot))
-      return undefined;
+    const { table, backing } = this.#volume;
+    if (slot === undefined || !this.#isLast(slot)) return undefined;
     const full = (table.blocks[slot] as number) * 512 >= (table.size[slot] as number);
     const length = full ? -1 : backing.getxattr(handle, stored.name, XATTR, binding);
     return length < TAG_END ? undefined : mapFileName(binding.subarray(2, TAG_END));
@@ -65,9 +70,9 @@ export class Removal {
    * closes that. Call the result when the name is gone, or stayed.
    */
   largeFile(slot: Slot | undefined, handle: Handle, stored: StoredName): () => void {
-    const { table, backing, executor, files } = this.#volume;
-    const large = slot !== undefined && table.isRegular(slot) && table.nlink[slot] === 1 && !files.has(slot);
-    if (!large || (table.size[slot] as number) < LARGE) return () => {};
+    const { table, backing, executor } = this.#volume;
+    const large = slot !== undefined && this.#isLast(slot) && (table.size[slot] as number) >= LARGE;
+    if (!large) return () => {};
     const held = backing.hold(handle, stored.name);
     return () => {
       if (held >= 0) executor.run({ op: 'close', handle: held }, () => {});
@@ -87,13 +92,13 @@ export class Removal {
     else table.set(slot, flag.STALE);
     hardLinks.remove(slot, directory, name);
     // Open files tell their change time by their descriptor.
-    if (this.#volume.files.has(slot)) table.set(slot, flag.STALE);
+    if (table.has(slot, flag.OPEN)) table.set(slot, flag.STALE);
   }
 
   rmdir(parent: NodeId, name: string, caller: Caller, reply: Reply): void {
     const target = this.#nodes.target(parent, name, caller);
-    if (typeof target === 'number') {
-      reply.error(-target);
+    if (target instanceof Refusal) {
+      reply.refuse(target);
       return;
     }
     const { directory, handle, stored } = target;

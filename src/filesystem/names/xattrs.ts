@@ -7,7 +7,7 @@ import {
   VALUE_MAX,
   XATTR_PREFIXES,
 } from '../../format/names/xattr.js';
-import type { Caller, NodeId, Reply } from '../contract.js';
+import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import { ACL_DEFAULT } from '../inodes/directories.js';
 import { flag, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -59,9 +59,9 @@ export class Xattrs {
   }
 
   get(node: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
-    if (slot < 0) {
-      reply.error(-slot);
+    const slot = this.#nodes.admit(node, caller, 'use');
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
       return;
     }
     const found = this.#get(slot, name);
@@ -117,11 +117,10 @@ export class Xattrs {
   }
 
   set(node: NodeId, change: XattrChange, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'change');
-    const done = slot < 0 ? slot : this.#set(slot, change);
+    const slot = this.#nodes.admit(node, caller, 'change');
+    const done = slot instanceof Refusal ? slot : this.#set(slot, change);
     forgetXattr();
-    if (done < 0) reply.error(-done);
-    else reply.ok();
+    answer(done, reply);
   }
 
   #set(slot: Slot, { name, value: content, flags, killSgid }: XattrChange): number {
@@ -159,7 +158,7 @@ export class Xattrs {
 
   /** The backing changed the mode with an access ACL; a default ACL changes what new objects get. */
   #aclChanged(slot: Slot, name: string, killSgid: boolean): void {
-    const { table, backing, directories, files } = this.#volume;
+    const { table, backing, directories } = this.#volume;
     table.clear(slot, flag.PLAIN);
     table.set(slot, flag.STALE | flag.ADORNED);
     const directory = directories.get(slot);
@@ -168,7 +167,7 @@ export class Xattrs {
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number' || (attributes.mode & SGID) === 0) return;
     const mode = attributes.mode & 0o7777 & ~SGID;
-    const file = files.get(slot);
+    const file = this.#nodes.files.get(slot);
     const at = file === undefined ? directories.place(slot) : undefined;
     if (file !== undefined) backing.fchmod(file.handle, mode);
     else if (at !== undefined) backing.chmod(at.handle, at.name, mode);
@@ -176,11 +175,10 @@ export class Xattrs {
   }
 
   remove(node: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'change');
-    const done = slot < 0 ? slot : this.#remove(slot, name);
+    const slot = this.#nodes.admit(node, caller, 'change');
+    const done = slot instanceof Refusal ? slot : this.#remove(slot, name);
     forgetXattr();
-    if (done < 0) reply.error(-done);
-    else reply.ok();
+    answer(done, reply);
   }
 
   #remove(slot: Slot, name: string): number {
@@ -217,9 +215,9 @@ export class Xattrs {
 
   /** All names, each ended by NUL. trusted.* is for root alone, as on ext4. */
   list(node: NodeId, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.usable(node, caller, 'use');
-    if (slot < 0) {
-      reply.error(-slot);
+    const slot = this.#nodes.admit(node, caller, 'use');
+    if (slot instanceof Refusal) {
+      reply.refuse(slot);
       return;
     }
     const names = this.#list(slot);
@@ -261,8 +259,8 @@ export class Xattrs {
   }
 
   #place(slot: Slot): Place | number {
-    const { table, backing, directories, files } = this.#volume;
-    const file = files.get(slot);
+    const { table, backing, directories } = this.#volume;
+    const file = this.#nodes.files.get(slot);
     const directory = directories.get(slot);
     const object = directory !== undefined && !table.has(slot, flag.SCOPE_ROOT) ? directory.id : NO_OBJECT;
     const plainFile = table.isRegular(slot) || table.isDirectory(slot);
@@ -290,6 +288,13 @@ export class Xattrs {
       list: () => backing.listxattr(at.handle, at.name),
     };
   }
+}
+
+/** 0, -errno, or why not at all. */
+function answer(done: number | Refusal, reply: Reply): void {
+  if (done instanceof Refusal) reply.refuse(done);
+  else if (done < 0) reply.error(-done);
+  else reply.ok();
 }
 
 function kindOf(name: string): 'acl' | 'sealed' | 'nameless' | 'other' {

@@ -119,11 +119,9 @@ test('while locking: pages are written back and times are set, nothing else is s
   const source = { bytes: Buffer.from('late page'), address: 0 };
   const { addressOf } = await import('../../libc/ffi.js');
   source.address = addressOf(source.bytes);
-  const options = { fromCache: true, killPrivileges: false };
+  const request = { offset: 0, length: 9, buffer: source, at: 0, fromCache: true, killPrivileges: false };
   const caller = { uid: 0, gid: 0, pid: 0, trusted: false };
-  const page = rig.start((r) =>
-    rig.core.files.write(file.node, file.handle, 0, source, 0, 9, options, caller, r),
-  );
+  const page = rig.start((r) => rig.core.files.write(file.node, file.handle, request, caller, r));
   t.match(page.answers[0], { written: 9 });
   const trusted = { ...caller, trusted: true };
   const own = rig.start((r) =>
@@ -161,19 +159,9 @@ test('a deadline wipes although the flush hangs, answers what is under way and n
   t.equal(rig.core.locks.due, 6000);
   // A page comes in and its disk never answers.
   const source = { bytes: Buffer.alloc(4), address: 0 };
-  const options = { fromCache: true, killPrivileges: false };
+  const request = { offset: 0, length: 4, buffer: source, at: 0, fromCache: true, killPrivileges: false };
   const pending = rig.start((r) =>
-    rig.core.files.write(
-      node,
-      handle,
-      0,
-      source,
-      0,
-      4,
-      options,
-      { uid: 0, gid: 0, pid: 0, trusted: false },
-      r,
-    ),
+    rig.core.files.write(node, handle, request, { uid: 0, gid: 0, pid: 0, trusted: false }, r),
   );
   t.equal(pending.answers.length, 0);
   now = 6000;

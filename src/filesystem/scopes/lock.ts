@@ -1,31 +1,16 @@
 import { errno, errnoName } from '../../base/errno.js';
 import type { ScopeId } from '../../base/ids.js';
 import { repeat } from '../../base/repeat.js';
+import { flushHeader } from '../content/file-flush.js';
 import { WHOLE } from '../content/file-queue.js';
-import type { OpenFile } from '../content/open-file.js';
+import type { OpenFiles } from '../content/open-files.js';
+import { Operation } from '../content/operation.js';
 import type { CachedName, NodeId } from '../contract.js';
-import type { Files } from '../handles/files.js';
+import type { LockReceipt } from '../events.js';
 import type { Handles } from '../handles/handles.js';
 import { flag, NO_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-
-/** What one lock did (PRODUCT.md, "lock receipt"). */
-export interface LockReceipt {
-  readonly scope: ScopeId;
-  readonly generation: number;
-  readonly reason: string;
-  readonly leasesEnded: number;
-  /** Handles that were open and answer ENOKEY from now on. */
-  readonly handlesCut: number;
-  /** Inodes whose cached pages, names and attributes the kernel was told to drop. */
-  readonly inodesInvalidated: number;
-  /** Bytes of dirty pages that the kernel wrote because of the lock. */
-  readonly bytesFlushed: number;
-  /** Files whose data could not be written back, and why; `*` stands for the whole scope. */
-  readonly errors: readonly { readonly file: string; readonly error: string }[];
-  readonly seconds: number;
-}
 
 /** A file's chunks may be written again while others are checked: look so often before the wipe. */
 const CHECKPOINTS = 3;
@@ -41,7 +26,7 @@ export class LockRun {
   readonly scope: Scope;
   readonly #volume: Volume;
   readonly #handles: Handles;
-  readonly #files: Files;
+  readonly #files: OpenFiles;
   readonly #reason: string;
   readonly #started: number;
   readonly #bytesBefore: number;
@@ -65,7 +50,7 @@ export class LockRun {
   constructor(
     volume: Volume,
     handles: Handles,
-    files: Files,
+    files: OpenFiles,
     scope: Scope,
     reason: string,
     onWiped: (scope: ScopeId) => number,
@@ -79,10 +64,6 @@ export class LockRun {
     this.#started = volume.clock.boottime();
     this.#bytesBefore = files.bytesWritten;
     scope.state = 'locking';
-  }
-
-  #open(): OpenFile[] {
-    return [...this.#volume.files.values()].filter((file) => file.scope === this.scope && !file.dead);
   }
 
   #slots(bits: number): Slot[] {
@@ -109,7 +90,7 @@ export class LockRun {
     if (this.#receipt !== undefined) done(this.#receipt);
     if (this.#phase !== 'waiting') return;
     this.#phase = 'drain';
-    const busy = this.#open().filter((file) => file.queue.busy);
+    const busy = this.#files.of(this.scope).filter((file) => file.queue.busy);
     let left = busy.length;
     const one = (): void => {
       if (--left === 0 && this.#phase === 'drain') this.#flush();
@@ -170,7 +151,7 @@ export class LockRun {
 
   #checkpoint(times: number): void {
     this.#phase = 'checkpoint';
-    const files = this.#open();
+    const files = this.#files.of(this.scope);
     let at = 0;
     repeat((again) => {
       if (this.#phase !== 'checkpoint') return;
@@ -183,19 +164,13 @@ export class LockRun {
         again();
         return;
       }
-      this.#files.inside(
-        file,
-        () => WHOLE,
-        undefined,
-        { refused: again },
-        ({ io, leave }) => {
-          file.flushHeader(io, () => {
-            leave();
-            // A failure stays with the file, and the receipt names it once, at the end.
-            again();
-          });
-        },
-      );
+      Operation.run(file, WHOLE, undefined, { loaded: false, refused: again }, (operation) => {
+        flushHeader(file, operation.buffers, () => {
+          operation.leave();
+          // A failure stays with the file, and the receipt names it once, at the end.
+          again();
+        });
+      });
     });
   }
 
@@ -204,12 +179,12 @@ export class LockRun {
     executor.run({ op: 'syncfs', handle: backing.root }, (result) => {
       if (this.#phase !== 'checkpoint') return;
       if (result < 0) this.#errors.push({ file: '*', error: errnoName(-result) });
-      const again = this.#open().some((file) => file.queue.busy || file.behind);
+      const again = this.#files.of(this.scope).some((file) => file.queue.busy || file.behind);
       if (again && times > 1) {
         this.#checkpoint(times - 1);
         return;
       }
-      for (const file of this.#open()) {
+      for (const file of this.#files.of(this.scope)) {
         if (file.failed !== 0) {
           this.#errors.push({ file: this.#nameOf(file.slot), error: errnoName(file.failed) });
         }
@@ -228,8 +203,8 @@ export class LockRun {
     if (this.#phase !== 'invalidate' && this.#phase !== 'checkpoint') this.#collect();
     this.#phase = 'wiped';
     const { scope } = this;
-    const { table, directories, hardLinks, io, suite, aside } = this.#volume;
-    for (const file of this.#open()) {
+    const { table, directories, hardLinks, io, suite, directoryJobs } = this.#volume;
+    for (const file of this.#files.of(this.scope)) {
       if ((file.behind || file.queue.changing) && !table.has(file.slot, flag.UNLINKED)) {
         this.#volume.leftBehind.add(table.ino[file.slot] as number);
       }
@@ -244,7 +219,7 @@ export class LockRun {
         this.#files.end(file);
       });
     }
-    aside.wipe(scope);
+    directoryJobs.wipe(scope);
     this.#cut = this.#handles.cut(scope);
     this.#flushed = this.#files.bytesWritten - this.#bytesBefore;
     for (let slot = 1; slot < table.end; slot++) {

@@ -1,10 +1,11 @@
 import type { ScopeId } from '../../base/ids.js';
 import { repeat } from '../../base/repeat.js';
-import type { Files } from '../handles/files.js';
+import type { OpenFiles } from '../content/open-files.js';
+import type { LockReceipt } from '../events.js';
 import type { Handles } from '../handles/handles.js';
 import type { Scope, ScopeState } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-import { type LockReceipt, LockRun } from './lock.js';
+import { LockRun } from './lock.js';
 
 interface TreeLock {
   readonly runs: readonly LockRun[];
@@ -13,33 +14,26 @@ interface TreeLock {
   readonly after: ((receipts: readonly LockReceipt[]) => void)[];
 }
 
-export interface LockEvents {
-  /** A lock that nobody asked for: a lease ended. Children first. */
-  expired(receipts: readonly LockReceipt[]): void;
-  /**
-   * A scope's keys are gone: buffers outside the core that held plaintext must go too, and so must its leases. How many
-   * these were.
-   */
-  wiped(scope: ScopeId): number;
-}
+/** A scope's keys are gone: buffers outside the core that held plaintext must go too, and so must its leases. How many these were. */
+export type OnWiped = (scope: ScopeId) => number;
 
 /** Locks of scopes with all below them, and the moments at which leases end. */
 export class Locks {
   readonly #volume: Volume;
   readonly #handles: Handles;
-  readonly #files: Files;
-  readonly #events: LockEvents;
+  readonly #files: OpenFiles;
+  readonly #wiped: OnWiped;
   #locks: TreeLock[] = [];
   /** Locks with a receipt whose names the kernel has not forgotten yet. */
   #settling: LockRun[] = [];
   /** The next moment (CLOCK_BOOTTIME, ms) at which {@link tick} has something to do. */
   due = Number.POSITIVE_INFINITY;
 
-  constructor(volume: Volume, handles: Handles, files: Files, events: LockEvents) {
+  constructor(volume: Volume, handles: Handles, files: OpenFiles, wiped: OnWiped) {
     this.#volume = volume;
     this.#handles = handles;
     this.#files = files;
-    this.#events = events;
+    this.#wiped = wiped;
   }
 
   /** As others may see it: `locking` until the receipt is out, as only then no page of it is left. */
@@ -91,10 +85,9 @@ export class Locks {
     const running = this.#locks.filter(({ runs }) => runs.some((run) => inside(run.scope)));
     // Parents stand before children in the list, so its reverse is the order of locking.
     const scopes = this.#volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
-    const wiped = (scope: ScopeId): number => this.#events.wiped(scope);
     // All are `locking` from now on, so the deadline holds also for those that wait for their turn.
     const runs = scopes.map(
-      (scope) => new LockRun(this.#volume, this.#handles, this.#files, scope, reason, wiped),
+      (scope) => new LockRun(this.#volume, this.#handles, this.#files, scope, reason, this.#wiped),
     );
     // A lease's own end holds also while somebody else's longer lock is under way.
     const nearest = Math.min(deadline, ...scopes.map((scope) => scope.deadline));
@@ -138,7 +131,7 @@ export class Locks {
         const { deadline } = scope;
         scope.lockAt = Number.POSITIVE_INFINITY;
         this.lock([scope.id], 'lease ended', deadline, (receipts) => {
-          this.#events.expired(receipts);
+          this.#volume.tell({ kind: 'expired', receipts });
         });
       }
     }

@@ -10,7 +10,7 @@ import type { Directory } from '../inodes/directories.js';
 import { flag } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-import type { Making } from '../names/creation.js';
+import type { Creation } from '../names/creation.js';
 import type { Nodes } from '../names/nodes.js';
 import { type ControlResult, OK, type ScopeAccess } from './scope-access.js';
 
@@ -18,13 +18,13 @@ import { type ControlResult, OK, type ScopeAccess } from './scope-access.js';
 export class ScopeCreation {
   readonly #volume: Volume;
   readonly #nodes: Nodes;
-  readonly #making: Making;
+  readonly #objects: Creation;
   readonly #access: ScopeAccess;
 
-  constructor(volume: Volume, nodes: Nodes, making: Making, access: ScopeAccess) {
+  constructor(volume: Volume, nodes: Nodes, objects: Creation, access: ScopeAccess) {
     this.#volume = volume;
     this.#nodes = nodes;
-    this.#making = making;
+    this.#objects = objects;
     this.#access = access;
   }
 
@@ -109,7 +109,7 @@ export class ScopeCreation {
     const existing = this.#nodes.find(parent, name);
     const stored = directories.stored(parent, name);
     if (existing === -errno.ENOENT) {
-      return this.#making.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
+      return this.#objects.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
         [XATTR_ROOT, root],
         [XATTR, edge],
       ]);

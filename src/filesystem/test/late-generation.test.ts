@@ -73,7 +73,7 @@ test('plaintext of an operation that a lock outran is gone at once', async (t) =
   };
   rig.startWrite(node, handle, 10, Buffer.from('new secret'));
   while (!taken.some(({ edges }) => edges.bytes.includes('new secret'))) {
-    if (!rig.core.volume.files.size) break;
+    if (rig.core.nodes.files.size === 0) break;
     finish();
     rig.startWrite(node, handle, 20, Buffer.from('new secret'));
   }
@@ -111,7 +111,7 @@ test('an fsync that ends while the file shrinks does not promise the old size', 
     finish();
     const slot = rig.core.volume.table.slot(node);
     t.notOk(rig.core.volume.table.has(slot, flag.DEAD));
-    const header = rig.core.volume.files.get(slot)?.header;
+    const header = rig.core.nodes.files.get(slot)?.header;
     t.equal(header?.size, C);
     t.ok((header?.syncedSize ?? 0) <= C, `after ${order} steps: ${header?.syncedSize}`);
     rig.start((reply) => rig.core.files.release(handle, reply));

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { test } from 'tap';
 import { type Pinned, pinned } from '../../libc/memory.js';
-import type { Reply } from '../contract.js';
+import type { Refusal, Reply } from '../contract.js';
 import { MemoryDisk } from '../disk/test-memory-disk.js';
 import { ROOT_NODE } from '../inodes/inode-table.js';
 import { LateExecutor } from './test-ports.js';
@@ -20,6 +20,9 @@ class Counted implements Reply {
   }
   error(errno: number): void {
     this.answers.push(`error ${errno}`);
+  }
+  refuse({ errno }: Refusal): void {
+    this.error(errno);
   }
   ok(): void {
     this.answers.push('ok');
@@ -123,9 +126,10 @@ function run(seed: number, steps: number): string[] {
         model.content = resized(model.content, offset + data.length);
       }
       data.copy(model.content, offset);
-      const options = { fromCache: false, killPrivileges: false };
+      const { length } = data;
+      const request = { offset, length, buffer: source, at: 0, fromCache: false, killPrivileges: false };
       const reply = begin(`${what} write`, data.length);
-      files.write(model.node, handle as number, offset, source, 0, data.length, options, user, reply);
+      files.write(model.node, handle as number, request, user, reply);
     } else if (kind === 6) {
       model.content = resized(model.content, random(4) === 0 ? 0 : offset);
       const reply = begin(`${what} truncate`, 'attributes');

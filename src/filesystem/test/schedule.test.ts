@@ -179,9 +179,10 @@ class Schedule {
         const length = 1 + this.random(this.pick([20, C, 3 * C]));
         const source = pinned(length);
         source.bytes.fill(tag);
-        const options = { fromCache: this.random(2) === 0, killPrivileges: this.random(4) === 0 };
+        const flags = { fromCache: this.random(2) === 0, killPrivileges: this.random(4) === 0 };
+        const request = { offset, length, buffer: source, at: 0, ...flags };
         run(`write ${offset}`, (reply) => {
-          files.write(node, number, offset, source, 0, length, options, user, reply);
+          files.write(node, number, request, user, reply);
         });
         return;
       }
@@ -212,7 +213,7 @@ class Schedule {
     } else if (kind === 2) {
       const other = this.pick(NAMES.filter((one) => one.startsWith(name[0] as string)));
       this.request(`rename ${path}`, (reply) =>
-        core.renaming.rename(parent, name, parent, other, 0, user, reply),
+        core.renaming.rename({ parent, name, newParent: parent, newName: other, flags: 0 }, user, reply),
       );
       for (const one of NAMES) this.nodes.delete(directory === '' ? one : `${directory}/${one}`);
     } else if (kind === 3) {

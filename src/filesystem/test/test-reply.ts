@@ -1,11 +1,12 @@
 import { errnoName } from '../../base/errno.js';
 import type { Pinned } from '../../libc/memory.js';
-import type { Attributes, NodeId, OpenFlags, Reply, Usage } from '../contract.js';
+import type { Attributes, NodeId, OpenFlags, Refusal, RefusalReason, Reply, Usage } from '../contract.js';
 
 /** Test support: what an operation answered. */
 
 export type Answer =
-  | { error: string }
+  /** `reason`: where it was refused, not failed. */
+  | { error: string; reason?: RefusalReason }
   | {
       error?: undefined;
       node?: NodeId;
@@ -46,6 +47,9 @@ export class RigReply implements Reply {
   }
   error(number: number): void {
     this.#answer({ error: errnoName(number) });
+  }
+  refuse({ reason, errno }: Refusal): void {
+    this.#answer({ error: errnoName(errno), ...(reason === 'failed' ? {} : { reason }) });
   }
   ok(): void {
     this.#answer({});

@@ -10,9 +10,9 @@ import type { AttributeChange, CachePort, Caller, DirectorySink, NodeId, Reply }
 import { Core } from '../core.js';
 import type { Backing, Executor } from '../disk/backing.js';
 import { InlineExecutor } from '../disk/backing.js';
+import type { LockReceipt, VolumeEvent } from '../events.js';
 import { InodeTable, ROOT_NODE } from '../inodes/inode-table.js';
 import { type KnownScope, sessionMark } from '../inodes/volume.js';
-import type { LockReceipt } from '../scopes/lock.js';
 import { rootRecord } from '../scopes/scope-creation.js';
 import { TestCache } from './test-ports.js';
 import { type Answer, RigReply } from './test-reply.js';
@@ -94,21 +94,32 @@ export class Rig {
             ? [sessionMark(options.cleanSessions === true ? Buffer.alloc(16) : SESSION)]
             : [],
         ),
+        tell: (event) => this.#happened(event),
         ...(options.keptInodes === undefined ? {} : { keptInodes: options.keptInodes }),
       },
       options.known ?? [{ id: ROOT_SCOPE, parent: undefined, path: '' }],
-      {
-        moved: (scope, path) => this.moved.push([scope, path]),
-        expired: (receipts) => this.expired.push(...receipts),
-        recovered: (_scope, path, before, after) => this.recovered.push([path, before, after]),
-        writeBackFailed: (_scope, path, error) => this.failed.push([path, errnoName(error)]),
-        wiped: (scope) => {
-          this.wipes++;
-          return this.onWiped(scope);
-        },
+      (scope) => {
+        this.wipes++;
+        return this.onWiped(scope);
       },
     );
     this.core.access.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
+  }
+
+  #happened(event: VolumeEvent): void {
+    switch (event.kind) {
+      case 'moved':
+        this.moved.push([event.scope, event.path]);
+        return;
+      case 'expired':
+        this.expired.push(...event.receipts);
+        return;
+      case 'recovered':
+        this.recovered.push([event.path, event.before, event.after]);
+        return;
+      case 'writeBackFailed':
+        this.failed.push([event.path, errnoName(event.error)]);
+    }
   }
 
   /** Locks everything at once: the keys' memory is needed by the next rig. */
@@ -157,10 +168,8 @@ export class Rig {
   ): { answers: Answer[] } {
     const source = pinned(Math.max(1, data.length));
     data.copy(source.bytes);
-    const options = { fromCache, killPrivileges: false };
-    return this.start((reply) =>
-      this.core.files.write(node, handle, offset, source, 0, data.length, options, user, reply),
-    );
+    const request = { offset, length: data.length, buffer: source, at: 0, fromCache, killPrivileges: false };
+    return this.start((reply) => this.core.files.write(node, handle, request, user, reply));
   }
   /** `fromCache`: the kernel writes back pages. */
   write(node: NodeId, handle: number, offset: number, data: Buffer | string, fromCache = false): Answer {
@@ -189,7 +198,7 @@ export class Rig {
   }
   rename(parent: NodeId, name: string, newParent: NodeId, newName: string, flags = 0): Answer {
     return this.#now((reply) =>
-      this.core.renaming.rename(parent, name, newParent, newName, flags, user, reply),
+      this.core.renaming.rename({ parent, name, newParent, newName, flags }, user, reply),
     );
   }
   unlink(parent: NodeId, name: string): Answer {

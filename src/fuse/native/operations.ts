@@ -186,7 +186,8 @@ export class NativeOperations {
       this.#paths.in(path, done, (node, name, chain) =>
         this.#paths.inHeld(to, this.#paths.orForget(chain, done), (parent, newName, also) => {
           const reply = this.#paths.reply([...chain, ...also], done);
-          this.#core.renaming.rename(node, name, parent, newName, 0, this.#caller, reply);
+          const request = { parent: node, name, newParent: parent, newName, flags: 0 };
+          this.#core.renaming.rename(request, this.#caller, reply);
         }),
       ),
     chmod: (path, mode, done) => this.#setattr(path, { mode }, done),
@@ -268,8 +269,8 @@ export class NativeOperations {
           this.#buffers.push(buffer);
           done(error === 0 ? count : -error);
         });
-        const flags = { fromCache: false, killPrivileges: false };
-        this.#core.files.write(node, handle, offset, buffer, 0, most, flags, this.#caller, reply);
+        const request = { offset, length: most, buffer, at: 0, fromCache: false, killPrivileges: false };
+        this.#core.files.write(node, handle, request, this.#caller, reply);
       }),
     fsync: (_path, dataOnly, number, done) =>
       this.#on(number, done, ({ node, handle }) => {

@@ -1,5 +1,5 @@
 import { errno } from '../../base/errno.js';
-import type { Attributes, DirectorySink, NodeId, Reply, Usage } from '../../filesystem/contract.js';
+import type { Attributes, DirectorySink, NodeId, Refusal, Reply, Usage } from '../../filesystem/contract.js';
 import type { Pinned } from '../../libc/memory.js';
 
 /** What an operation of the core came to. `error`: 0 or a positive errno. */
@@ -35,6 +35,9 @@ export class NativeReply implements Reply {
   }
   error(number: number): void {
     this.#settle({ error: number });
+  }
+  refuse(refusal: Refusal): void {
+    this.error(refusal.errno);
   }
   ok(): void {
     this.#settle({ error: 0 });

@@ -2,7 +2,7 @@ import type { ScopeId } from '../../base/ids.js';
 import type { Log } from '../../base/log.js';
 import type { HolderView, ReceiptView } from '../../control/schemas.js';
 import type { Peer } from '../../control/service.js';
-import type { LockReceipt } from '../../filesystem/scopes/lock.js';
+import type { LockReceipt } from '../../filesystem/events.js';
 import { systemClock } from '../../libc/system.js';
 import type { AuditedEvent, AuditLog } from '../audit/audit-log.js';
 import { type ScopePaths, shown } from './scope-paths.js';

@@ -515,7 +515,11 @@ class Sequence {
       if (made?.error === undefined) {
         this.rig.release((made as { handle: number }).handle);
         error = this.#errorOf((reply) =>
-          core.renaming.rename(door, name, door, `${name}x`, 0, caller, reply),
+          core.renaming.rename(
+            { parent: door, name, newParent: door, newName: `${name}x`, flags: 0 },
+            caller,
+            reply,
+          ),
         );
       }
     } else if (node !== undefined) {

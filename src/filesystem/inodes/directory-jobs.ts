@@ -1,5 +1,4 @@
-import { errno } from '../../base/errno.js';
-import type { Reply } from '../contract.js';
+import { Refusal, type Reply } from '../contract.js';
 import type { Executor } from '../disk/backing.js';
 import type { Directories, Directory } from './directories.js';
 import type { Scope } from './scope.js';
@@ -8,7 +7,7 @@ import type { Scope } from './scope.js';
  * Jobs on directories that requests wait for: the descriptor stays open until the job is done, and a scope that is
  * wiped meanwhile answers its requests at once.
  */
-export class Aside {
+export class DirectoryJobs {
   readonly #executor: Executor;
   readonly #directories: Directories;
   readonly #waiting = new Map<Reply, Scope>();
@@ -28,7 +27,7 @@ export class Aside {
   ): void {
     const handle = this.#directories.pin(directory);
     if (handle < 0) {
-      reply.error(-handle);
+      reply.refuse(Refusal.failed(handle));
       return;
     }
     this.#waiting.set(reply, directory.scope);
@@ -43,7 +42,7 @@ export class Aside {
     for (const [reply, of] of this.#waiting) {
       if (of !== scope) continue;
       this.#waiting.delete(reply);
-      reply.error(errno.ENOKEY);
+      reply.refuse(Refusal.for('locked'));
     }
   }
 }
