@@ -117,7 +117,8 @@ export class Core {
     reply: Reply,
   ): void {
     const handle = this.#handles.get(number);
-    const slot = handle?.dead === true ? Refusal.for('generation') : this.nodes.admit(node, caller, 'handle');
+    const slot =
+      handle?.dead === true ? Refusal.for('generation') : this.nodes.admission.admit(node, caller, 'handle');
     if (slot instanceof Refusal) reply.refuse(slot);
     else if (handle?.listing === undefined) reply.error(errno.EBADF);
     else handle.listing.fill(offset, sink, reply);

@@ -80,7 +80,7 @@ export class AttributeOperations {
     reply: Reply,
     answer: (attributes: Attributes) => void,
   ): void {
-    const slot = this.#nodes.admitLook(node, caller, withHandle);
+    const slot = this.#nodes.admission.admitLook(node, caller, withHandle);
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;
@@ -112,7 +112,7 @@ export class AttributeOperations {
     const free = writeback || (here > 0 && !this.#volume.scopeOf(here).restricted);
     const flushed = timesOnly && free && table.isRegular(here);
     const access = flushed ? 'drain' : change.handle === undefined ? 'change' : 'handle';
-    const slot = this.#nodes.admit(node, caller, access);
+    const slot = this.#nodes.admission.admit(node, caller, access);
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;

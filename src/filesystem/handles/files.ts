@@ -19,8 +19,9 @@ import {
 import type { Handle } from '../disk/backing.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
+import type { Access } from '../names/admission.js';
 import type { Creation } from '../names/creation.js';
-import type { Access, Nodes } from '../names/nodes.js';
+import type { Nodes } from '../names/nodes.js';
 import type { AttributeOperations } from './attributes.js';
 import type { Handles } from './handles.js';
 
@@ -82,7 +83,7 @@ export class Files {
 
   open(node: NodeId, request: OpenRequest, caller: Caller, reply: Reply): void {
     const access = request.write || request.truncate ? 'change' : 'use';
-    const slot = this.#nodes.admit(node, caller, access);
+    const slot = this.#nodes.admission.admit(node, caller, access);
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;
@@ -116,7 +117,7 @@ export class Files {
     const handle = this.#handles.get(number);
     if (handle === undefined) return Refusal.failed(-errno.EBADF);
     if (handle.dead) return Refusal.for('generation');
-    const slot = this.#nodes.admit(node, caller, access);
+    const slot = this.#nodes.admission.admit(node, caller, access);
     if (slot instanceof Refusal) return slot;
     const { file } = handle;
     return handle.slot === slot && file !== undefined ? file : Refusal.failed(-errno.EBADF);

@@ -52,7 +52,7 @@ export class Namespace {
   }
 
   readlink(node: NodeId, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'use');
+    const slot = this.#nodes.admission.admit(node, caller, 'use');
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;
@@ -87,7 +87,7 @@ export class Namespace {
   }
 
   link(node: NodeId, parent: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'change');
+    const slot = this.#nodes.admission.admit(node, caller, 'change');
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;

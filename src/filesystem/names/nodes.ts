@@ -12,18 +12,7 @@ import type { Directory } from '../inodes/directories.js';
 import { flag, NO_SLOT, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-
-/** What a request does to a node, and with it what refuses it. */
-const ACCESS = {
-  /** Serves dirty pages or gives something back: allowed until the wipe, for all. */
-  drain: { judged: false, changes: false },
-  /** By an open handle, whoever has it now; or a LOOKUP, whose refusal would take the name from others (README.md). */
-  handle: { judged: false, changes: false },
-  /** By a name: refused to callers who may not see the scope. */
-  use: { judged: true, changes: false },
-  change: { judged: true, changes: true },
-} as const;
-export type Access = keyof typeof ACCESS;
+import { type Access, Admission } from './admission.js';
 
 /** Larger than any record, and than what is left of a target. */
 const value = Buffer.alloc(2048);
@@ -36,7 +25,7 @@ export interface Target {
   readonly stored: StoredName;
 }
 
-/** Nodes: finding them, judging whether they may be touched, their attributes. */
+/** Nodes: finding them, and their attributes. */
 export class Nodes {
   readonly volume: Volume;
   readonly #shown: Attributes = {
@@ -58,61 +47,17 @@ export class Nodes {
   };
   /** Open ones are asked by their descriptors. */
   readonly files: OpenFiles;
+  readonly admission: Admission;
 
   constructor(volume: Volume, files: OpenFiles) {
     this.volume = volume;
     this.files = files;
-  }
-
-  /** The slot of a node that a request may go on with, or why not. */
-  admit(node: NodeId, caller: Caller, access: Access): Slot | Refusal {
-    const slot = this.#known(node);
-    if (slot instanceof Refusal) return slot;
-    const scope = this.volume.scopeOf(slot);
-    if (scope.state === 'open') {
-      const { judged, changes } = ACCESS[access];
-      if (judged && !scope.admits(caller)) return Refusal.for('caller');
-      if (changes && scope.readOnly) return Refusal.for('read_only');
-      // Of a restricted one what was judged counts alone: others may knock as long as they like.
-      if (!caller.trusted && (judged || !scope.restricted)) scope.operations++;
-      return slot;
-    }
-    if (scope.state === 'locked') return Refusal.for('locked');
-    return access === 'drain' || caller.trusted ? slot : Refusal.for('locking');
-  }
-
-  /**
-   * As {@link admit}, for who asks what a node is alone (GETATTR): also of a locked scope's root. `byHandle`: a writer that
-   * holds the file must notice a lock under way, else it goes on dirtying whole pages (FACTS.md).
-   */
-  admitLook(node: NodeId, caller: Caller, byHandle: boolean): Slot | Refusal {
-    const slot = this.#known(node);
-    if (slot instanceof Refusal) return slot;
-    const scope = this.volume.scopeOf(slot);
-    if (scope.state === 'locking' && byHandle && !caller.trusted) return Refusal.for('locking');
-    if (!this.passes(slot, caller)) return Refusal.for('caller');
-    // A look at a scope from outside does not use it.
-    if (slot !== scope.root && !caller.trusted && !scope.restricted) scope.operations++;
-    return slot;
-  }
-
-  #known(node: NodeId): Slot | Refusal {
-    const { table } = this.volume;
-    const slot = table.slot(node);
-    if (slot === NO_SLOT) return Refusal.for('unknown');
-    if (table.has(slot, flag.DEAD)) return Refusal.for('generation');
-    table.set(slot, flag.RECENT);
-    return slot;
-  }
-
-  /** Whether a caller may see and move an object as a name in its parent: a restricted scope's root only who is let in. */
-  passes(slot: Slot, caller: Caller): boolean {
-    return !this.volume.table.has(slot, flag.SCOPE_ROOT) || this.volume.scopeOf(slot).admits(caller);
+    this.admission = new Admission(volume);
   }
 
   /** The directory behind a node. */
   directory(node: NodeId, caller: Caller, access: Access): Directory | Refusal {
-    const slot = this.admit(node, caller, access);
+    const slot = this.admission.admit(node, caller, access);
     if (slot instanceof Refusal) return slot;
     return this.volume.directories.get(slot) ?? Refusal.failed(-errno.ENOTDIR);
   }

@@ -59,8 +59,8 @@ export class Rename {
     if (slot < 0) return slot;
     const replaced = this.#nodes.find(to, newName);
     if (replaced < 0 && replaced !== -errno.ENOENT) return replaced;
-    if (!this.#nodes.passes(slot, caller)) return Refusal.for('caller');
-    if (replaced > 0 && !this.#nodes.passes(replaced, caller)) return Refusal.for('caller');
+    if (!this.#nodes.admission.passes(slot, caller)) return Refusal.for('caller');
+    if (replaced > 0 && !this.#nodes.admission.passes(replaced, caller)) return Refusal.for('caller');
     const exchange = (flags & RENAME_EXCHANGE) !== 0;
     if (exchange && replaced < 0) return replaced;
     if (replaced === slot) return 0;

@@ -59,7 +59,7 @@ export class Xattrs {
   }
 
   get(node: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'use');
+    const slot = this.#nodes.admission.admit(node, caller, 'use');
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;
@@ -117,7 +117,7 @@ export class Xattrs {
   }
 
   set(node: NodeId, change: XattrChange, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'change');
+    const slot = this.#nodes.admission.admit(node, caller, 'change');
     const done = slot instanceof Refusal ? slot : this.#set(slot, change);
     forgetXattr();
     answer(done, reply);
@@ -175,7 +175,7 @@ export class Xattrs {
   }
 
   remove(node: NodeId, name: string, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'change');
+    const slot = this.#nodes.admission.admit(node, caller, 'change');
     const done = slot instanceof Refusal ? slot : this.#remove(slot, name);
     forgetXattr();
     answer(done, reply);
@@ -215,7 +215,7 @@ export class Xattrs {
 
   /** All names, each ended by NUL. trusted.* is for root alone, as on ext4. */
   list(node: NodeId, caller: Caller, reply: Reply): void {
-    const slot = this.#nodes.admit(node, caller, 'use');
+    const slot = this.#nodes.admission.admit(node, caller, 'use');
     if (slot instanceof Refusal) {
       reply.refuse(slot);
       return;
