@@ -2,7 +2,7 @@ import { test } from 'tap';
 import { ByteReader, ByteWriter } from './cursor.js';
 import { parseDuration } from './duration.js';
 import { check, Errno, errnoName } from './errno.js';
-import { Failure, failureCodes, isFailureCode } from './failure.js';
+import { Failure, isFailureCode } from './failure.js';
 import { freshId, isId, type ScopeId, scopeId } from './ids.js';
 
 test('a cursor reads what another wrote; past the end it is short, and stays so', async (t) => {
@@ -79,10 +79,19 @@ test('ids are 32 characters of lower-case hexadecimal', async (t) => {
     t.throws(() => scopeId(text), RangeError);
 });
 
-test('whoever fails is told what to do, by the code where nobody knows better', async (t) => {
-  for (const code of failureCodes) {
-    const { hint, title } = new Failure(code, 'it failed');
-    t.ok(hint.length > 10 && hint !== title, `${code}: ${hint}`);
-  }
-  t.equal(new Failure('io', 'it failed', { hint: 'better' }).hint, 'better');
+test('a failure of a thing within another names both, and is the same otherwise', async (t) => {
+  const cause = new Error('EIO');
+  const inner = new Failure('integrity', 'slot 2 is damaged', {
+    reason: 'slot_unlisted',
+    details: { slot: 2 },
+    cause,
+  });
+  t.match(inner.of('/users/alice'), {
+    code: 'integrity',
+    message: '/users/alice: slot 2 is damaged',
+    reason: 'slot_unlisted',
+    details: { slot: 2 },
+    cause,
+  });
+  t.equal(new Failure('io', 'x').of('/a').reason, undefined);
 });

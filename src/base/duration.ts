@@ -11,7 +11,7 @@ export function parseDuration(text: string): number {
   const milliseconds = match === null ? 0 : Number(match[1]) * unit[match[2] as keyof typeof unit];
   if (milliseconds <= 0 || milliseconds > LONGEST_MS) {
     throw new Failure('usage', `not a duration: ${JSON.stringify(text)}`, {
-      hint: 'write a whole number and a unit: 30s, 15m, 2h or 1d, at most 3650d',
+      reason: 'duration_form',
     });
   }
   return milliseconds;

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
+import type { Failure } from '../base/failure.js';
+import { adviceOf } from '../control/advice.js';
 import type { ReceiptView } from '../control/schemas.js';
 import { socketPath } from './host.js';
 import { bytes, Output } from './output.js';
@@ -49,7 +51,7 @@ test('a credential of the service, and a Unix socket', async (t) => {
   t.teardown(() => rmSync(directory, { recursive: true }));
   writeFileSync(join(directory, 'root'), 'credential');
   delete process.env.CREDENTIALS_DIRECTORY;
-  t.throws(() => secretSource('cred:root'), { code: 'input_required', hint: /LoadCredential/ });
+  t.throws(() => secretSource('cred:root'), { code: 'input_required', reason: 'credential_outside_service' });
   process.env.CREDENTIALS_DIRECTORY = directory;
   const credential = await secretSource('cred:root').read(options);
   t.same(Buffer.from(credential.view), Buffer.from('credential'));
@@ -81,7 +83,7 @@ test('what is not a source is refused without repeating it: it may be the secret
     t.fail('refused');
   } catch (error) {
     t.match(error, { code: 'usage' });
-    t.notMatch(`${(error as Error).message} ${(error as { hint: string }).hint}`, /hunter2/);
+    t.notMatch(`${(error as Error).message} ${adviceOf(error as Failure)}`, /hunter2/);
   }
   for (const none of ['share:', 'share:parent', 'share:share:-', 'share:age:x', 'share:hunter2']) {
     t.throws(() => secretSource(none), { code: 'usage', message: /^not a source of secrets$/ }, none);

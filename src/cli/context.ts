@@ -43,7 +43,7 @@ export class CommandContext {
   source(text: string | undefined): SecretSource {
     if (text !== undefined) return secretSource(text);
     throw new Failure('input_required', 'a secret is needed', {
-      hint: 'name its source: --with prompt, file:PATH, fd:N, cred:NAME, unix:PATH, age:FILE, share:SRC, cmd:/PROGRAM, parent or -',
+      reason: 'source_unnamed',
     });
   }
 
@@ -110,7 +110,7 @@ export class CommandContext {
       const toOutput = source.share === '-' || source.share === 'fd:1';
       if (toOutput && this.output.json) {
         throw new Failure('usage', 'the shares and the JSON would both go to standard output', {
-          hint: 'name another place: share:file:PATH or share:fd:N',
+          reason: 'shares_and_json',
         });
       }
       made =
@@ -134,7 +134,7 @@ export class CommandContext {
     const type = slotTypes.find((candidate) => candidate === named);
     if (type !== undefined) return type;
     throw new Failure('usage', `there is no slot type ${named}`, {
-      hint: `use ${slotTypes.join(', ')}`,
+      reason: { name: 'slot_kind_unknown', kinds: slotTypes },
     });
   }
 }
@@ -148,7 +148,7 @@ function written(sink: ShareSink | undefined, shares: SecretInput): string[] {
       'io',
       `the shares could not be written (${(error as Error).message}): nobody has them now`,
       {
-        hint: 'make them anew: scopefs slot rotate SCOPE SLOT --new share:file:PATH',
+        reason: 'shares_lost',
       },
     );
   }

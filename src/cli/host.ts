@@ -7,13 +7,13 @@ import { RUN_DIRECTORY } from '../daemon/options.js';
 /** The path in `unix:///PATH`. */
 export function socketPath(host: string): string {
   if (!host.startsWith('unix:///')) {
-    throw new Failure('usage', `not a host: ${host}`, { hint: 'write unix:///PATH' });
+    throw new Failure('usage', `not a host: ${host}`, { reason: 'host_form' });
   }
   const path = host.slice('unix://'.length);
   // sun_path of unix(7) with its end.
   if (Buffer.byteLength(path) > 107) {
     throw new Failure('usage', `${path} is too long for a socket: at most 107 bytes`, {
-      hint: 'name a shorter path with --host',
+      reason: 'socket_path_too_long',
     });
   }
   return path;
@@ -39,12 +39,12 @@ export async function findClient(host: string | undefined, timeout: number): Pro
   const [only] = live;
   if (only === undefined) {
     throw new Failure('unreachable', 'no vault is mounted here', {
-      hint: 'mount one: scopefs mount VAULT MOUNT --with SRC',
+      reason: 'daemon_absent',
     });
   }
   if (live.length > 1) {
     throw new Failure('usage', `${live.length} vaults are mounted: say which`, {
-      hint: live.map((path) => `--host unix://${path}`).join(' or '),
+      reason: { name: 'daemons_several', sockets: live },
       details: { hosts: live.map((path) => `unix://${path}`) },
     });
   }

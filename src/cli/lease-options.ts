@@ -33,7 +33,7 @@ export function momentOf(text: string, now = new Date()): string {
   if (match === null) {
     if (/^\d{4}-\d\d-\d\dT/.test(text) && !Number.isNaN(Date.parse(text))) return text;
     throw new Failure('usage', `not a time: ${JSON.stringify(text)}`, {
-      hint: 'write 18:30, or 2026-12-24T18:30:00Z',
+      reason: 'end_form',
     });
   }
   const moment = new Date(now);

@@ -1,5 +1,6 @@
 import { styleText } from 'node:util';
 import type { Failure } from '../base/failure.js';
+import { adviceOf } from '../control/advice.js';
 import type { HolderView, ReceiptView } from '../control/schemas.js';
 
 type Style = Parameters<typeof styleText>[0];
@@ -33,8 +34,10 @@ export class Output {
   }
   failure(failure: Failure): void {
     if (this.json) {
-      const { code, message, hint, details, exitStatus } = failure;
-      const value = { error: { code, message, hint, exit_status: exitStatus, ...details } };
+      const { code, message, details, exitStatus } = failure;
+      const value = {
+        error: { code, message, hint: adviceOf(failure), exit_status: exitStatus, ...details },
+      };
       process.stderr.write(`${JSON.stringify(value)}\n`);
       return;
     }
@@ -42,7 +45,7 @@ export class Output {
     const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
     process.stderr.write(`${label} ${failure.message}\n`);
     this.holders((failure.details?.holders ?? []) as HolderView[]);
-    process.stderr.write(`  hint: ${failure.hint}\n`);
+    process.stderr.write(`  hint: ${adviceOf(failure)}\n`);
   }
 
   /** Who uses something, for people. */

@@ -8,7 +8,7 @@ import { secretSource } from './secrets/secret-source.js';
 export async function newRecoveryKey(context: CommandContext, what: string): Promise<SecretInput> {
   if (context.options.input === false || !process.stdin.isTTY || !process.stderr.isTTY) {
     throw new Failure('input_required', 'a new recovery key is shown on a terminal and typed back', {
-      hint: 'run it on a terminal, or bring a key of 64 letters along: --new file:PATH',
+      reason: 'recovery_needs_terminal',
     });
   }
   const key = pinned(32);
@@ -34,7 +34,7 @@ export async function newRecoveryKey(context: CommandContext, what: string): Pro
   given.fill(0);
   typed.wipe();
   throw new Failure('usage', 'that is not the recovery key that was shown', {
-    hint: 'nothing was changed: begin again for a new one',
+    reason: 'recovery_mistyped',
   });
 }
 

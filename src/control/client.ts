@@ -155,7 +155,7 @@ export class Client {
 
   #late(): Failure {
     return new Failure('unreachable', `the daemon did not answer within ${this.#timeout / 1000} s`, {
-      hint: 'give it more time with --timeout',
+      reason: 'daemon_late',
     });
   }
   #unreachable(error: NodeJS.ErrnoException): Failure {
@@ -163,7 +163,7 @@ export class Client {
     return new Failure(
       'unreachable',
       `no daemon answers on ${this.#socket} (${error.code ?? error.message})`,
-      { hint: gone ? 'mount the vault first: scopefs mount VAULT MOUNT --with SRC' : 'are you root?' },
+      { reason: gone ? 'daemon_gone' : 'daemon_refuses' },
     );
   }
 
@@ -180,7 +180,7 @@ export class Client {
     const checked = schema.safeParse(parsed);
     if (checked.success) return checked.data;
     throw new Failure('unreachable', 'the daemon speaks another version of the interface', {
-      hint: 'unmount and mount again with this version',
+      reason: 'daemon_of_other_version',
     });
   }
 

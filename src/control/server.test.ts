@@ -101,7 +101,7 @@ class FakeService implements ControlService {
   async scope(reference: string): Promise<ScopeView> {
     this.asked.push(reference);
     if (reference !== 'users/alice')
-      throw new Failure('not_found', `no ${reference}`, { hint: 'scopefs ls' });
+      throw new Failure('not_found', `no ${reference}`, { reason: 'scope_unknown' });
     return scope;
   }
   async createScope(path: string, slot: { type: string }, secret: SecretInput) {
@@ -366,7 +366,11 @@ test('the client and the server agree on every call', async (t) => {
 
 test('failures arrive with code, hint and details; a bug tells nothing of itself', async (t) => {
   const { client } = await serve(t);
-  await t.rejects(client.scope('nobody'), { code: 'not_found', message: 'no nobody', hint: 'scopefs ls' });
+  await t.rejects(client.scope('nobody'), {
+    code: 'not_found',
+    message: 'no nobody',
+    hint: 'list them with: scopefs ls',
+  });
   await t.rejects(client.lockAll({}), { code: 'busy', exitStatus: 7, details: { holders: [{ pid: 7 }] } });
   const { stderr } = process;
   const write = stderr.write.bind(stderr);
@@ -374,7 +378,7 @@ test('failures arrive with code, hint and details; a bug tells nothing of itself
   await t.rejects(client.endLease('1'), { code: 'internal', message: /daemon log/ });
   stderr.write = write;
   const nowhere = new Client('/nonexistent/socket');
-  await t.rejects(nowhere.version(), { code: 'unreachable', exitStatus: 10, hint: /scopefs mount/ });
+  await t.rejects(nowhere.version(), { code: 'unreachable', exitStatus: 10, reason: 'daemon_gone' });
 });
 
 test('what is not understood is refused as a problem document', async (t) => {

@@ -14,6 +14,7 @@ import { parseBudget } from '../keyring/leases/budgets.js';
 import { ANY, parseVisibility, visibilityText } from '../keyring/leases/visibility.js';
 import { parseWindow, type WindowTerms } from '../keyring/slots/windows.js';
 import { SecretInput } from '../libc/memory.js';
+import { adviceOf } from './advice.js';
 import { answers } from './client.js';
 import { credentialsOf, limitConnections } from './connections.js';
 import { heldLease } from './held-lease.js';
@@ -44,7 +45,7 @@ function problem(failure: Failure, requestId: string): Problem {
     status: failure.httpStatus,
     code: failure.code,
     detail: failure.message,
-    hint: failure.hint,
+    hint: adviceOf(failure),
     ...(failure.details ?? {}),
     request_id: requestId,
   };
@@ -130,7 +131,7 @@ function whence(from: 'parent' | 'share' | undefined, secret: SecretInput, terms
 function future(text: string): number {
   const moment = Date.parse(text);
   if (moment > Date.now()) return moment;
-  throw new Failure('usage', `until: ${text} is over`, { hint: 'name a moment that is still to come' });
+  throw new Failure('usage', `until: ${text} is over`, { reason: 'moment_over' });
 }
 
 const windowOf = (text: string | undefined): WindowTerms | undefined =>
@@ -274,7 +275,7 @@ function application(service: ControlService, parser: ParserBuffer, log: Log): H
     const peer = peerOf(c.env.incoming);
     // Grants for other callers come with the grants issue: until then the socket is root's alone.
     if (peer.uid !== 0 && peer.uid !== process.getuid?.()) {
-      throw new Failure('forbidden', `uid ${peer.uid} has no grant here`, { hint: 'ask as root' });
+      throw new Failure('forbidden', `uid ${peer.uid} has no grant here`, { reason: 'caller_without_grant' });
     }
     c.set('peer', peer);
     await next();
@@ -349,7 +350,7 @@ export async function listen(
   if (existsSync(path)) {
     if (!lstatSync(path).isSocket()) {
       throw new Failure('conflict', `${path} exists and is not a socket`, {
-        hint: 'name another one with --host',
+        reason: 'socket_path_taken',
       });
     }
     if (await answers(path)) throw new Failure('busy', `${path} is in use by another daemon`);

@@ -12,7 +12,7 @@ function need<T>(call: T | undefined, name: string): T {
       'unsupported_system',
       `neither this node binary nor libcrypto.so.3 has OpenSSL's ${name}`,
       {
-        hint: 'install OpenSSL 3 (apt-get install libssl3), or use the node binary from nodejs.org or Debian',
+        reason: 'openssl_missing',
       },
     );
   }

@@ -53,7 +53,7 @@ function checkStore(vault: VaultInfo, store: string | undefined): void {
     }
     if (rows.meta('volume')?.toString('hex') !== vault.record.volume) {
       throw new Failure('integrity', 'that metadata store belongs to another vault', {
-        hint: 'name the right one with --store PATH',
+        reason: 'store_of_other_vault',
       });
     }
   } finally {
@@ -86,7 +86,7 @@ function checkMountPoint(path: string): string {
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure('bad_mount_point', `the mount point ${path} does not exist`, {
-      hint: `make it with: mkdir -p ${path}`,
+      reason: { name: 'mount_point_missing', path },
     });
   }
   return real;
@@ -96,7 +96,7 @@ function checkMountPoint(path: string): string {
 export async function launch(request: MountRequest): Promise<Mounted> {
   if (process.getuid?.() !== 0) {
     throw new Failure('not_root', 'mounting needs root', {
-      hint: 'run it with sudo, or from a systemd unit',
+      reason: 'mount_without_root',
     });
   }
   checkKernel();
@@ -228,9 +228,12 @@ async function start(server: ServerArguments, device: number, lock: number): Pro
   const report = await firstLine(status, ended, server.log);
   starting = undefined;
   if (!report.ok) {
-    const { code, message, hint } = report;
+    const { code, message, reason, hint } = report;
     child.kill('SIGKILL');
-    throw new Failure(code, message, hint === undefined ? {} : { hint });
+    throw new Failure(code, message, {
+      ...(reason === undefined ? {} : { reason }),
+      ...(hint === undefined ? {} : { hint }),
+    });
   }
   status.destroy();
   return { child, report, ended };
@@ -243,7 +246,7 @@ function firstLine(status: Readable, ended: Promise<number>, log: string | undef
         ok: false,
         code: 'internal',
         message,
-        ...(log === undefined ? {} : { hint: `the daemon's log is ${log}` }),
+        ...(log === undefined ? {} : { reason: { name: 'start_failed', log } }),
       });
     const timer = setTimeout(() => fail(`the daemon did not answer within ${START_MS / 1000} s`), START_MS);
     createInterface({ input: status }).once('line', (line) => {

@@ -1,4 +1,5 @@
 import type { FailureCode } from '../base/failure.js';
+import type { GivenReason } from '../base/reasons.js';
 import type { TransportName } from './options.js';
 
 /** Descriptors that the server inherits. */
@@ -21,4 +22,10 @@ export interface ServerArguments {
 /** The one line that the server says about its start. */
 export type StartReport =
   | { ok: true; pid: number; socket: string; unclean: boolean }
-  | { ok: false; code: FailureCode; message: string; hint?: string };
+  | {
+      ok: false;
+      code: FailureCode;
+      message: string;
+      reason?: GivenReason | undefined;
+      hint?: string | undefined;
+    };

@@ -139,7 +139,7 @@ async function main(): Promise<void> {
     const done = await takeOff(false);
     if (done === -errno.EBUSY) {
       throw new Failure('busy', `${mountPoint} is in use`, {
-        hint: 'end those processes, or lock everything now with: scopefs lock -a',
+        reason: 'mount_in_use',
         details: { holders: holdersOf(mountPoint) },
       });
     }
@@ -200,7 +200,7 @@ main().catch(async (error: unknown) => {
     error instanceof Failure
       ? error
       : new Failure('internal', error instanceof Error ? (error.stack ?? error.message) : String(error));
-  const { code, message, hint } = failure;
-  report({ ok: false, code, message, hint });
+  const { code, message, reason, hint } = failure;
+  report({ ok: false, code, message, reason, hint });
   endProcess(failure.exitStatus, `scopefs: ${message.split('\n')[0]}`);
 });

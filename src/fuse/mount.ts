@@ -1,5 +1,6 @@
 import { Errno, errno, errnoName } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
+import type { GivenReason } from '../base/reasons.js';
 import { open, openPath } from '../libc/files.js';
 import { kernelVersion, MNT_DETACH, mount, umount2 } from '../libc/system.js';
 import { isDeadMount, mountAt } from './mount-table.js';
@@ -24,25 +25,26 @@ export function checkKernel(version = kernelVersion()): void {
   throw new Failure(
     'unsupported_system',
     `Linux ${major}.${minor} is too old: scopefs needs ${FLOOR.join('.')} or newer`,
-    { hint: 'Debian 13, Ubuntu 24.04.1 with its HWE kernel, Fedora 39 and Debian 12 with backports have it' },
+    { reason: 'kernel_too_old' },
   );
 }
+
+const DEVICE_REASONS: Record<number, GivenReason> = {
+  [errno.ENOENT]: 'device_missing',
+  [errno.ENODEV]: 'device_without_module',
+  [errno.EACCES]: 'device_forbidden',
+  [errno.EPERM]: 'device_not_permitted',
+};
 
 /** Opens /dev/fuse, not blocking. */
 export function openDevice(path = '/dev/fuse'): number {
   const fd = openPath(path, open.O_RDWR | open.O_NONBLOCK);
   if (fd >= 0) return fd;
-  const hints: Record<number, string> = {
-    [errno.ENOENT]: 'load the module with: modprobe fuse (in a container: --device /dev/fuse)',
-    [errno.ENODEV]: 'load the module with: modprobe fuse',
-    [errno.EACCES]: 'mount as root',
-    [errno.EPERM]: 'in a container: --device /dev/fuse --cap-add SYS_ADMIN',
-  };
-  const hint = hints[-fd];
+  const reason = DEVICE_REASONS[-fd];
   throw new Failure(
     'unsupported_system',
     `${path} cannot be opened (${errnoName(-fd)})`,
-    hint === undefined ? {} : { hint },
+    reason === undefined ? {} : { reason },
   );
 }
 
@@ -60,12 +62,12 @@ export function prepareMountPoint(path: string): { clearedDeadMount: boolean } {
       'bad_mount_point',
       `${path} has a dead mount on it (${there?.type ?? 'unknown type'})`,
       {
-        hint: `remove it first with: umount -l ${path}`,
+        reason: { name: 'mount_dead', path },
       },
     );
   } else if (there !== undefined && there.type === 'fuse.scopefs') {
     throw new Failure('busy', `${path} is mounted already`, {
-      hint: `unmount it first with: scopefs unmount ${path}`,
+      reason: { name: 'mount_present', path },
     });
   }
   return { clearedDeadMount };
@@ -84,9 +86,8 @@ export function mountFuse(fd: number, options: MountOptions): void {
   const flags = (options.suid ? 0 : MS_NOSUID) | (options.dev ? 0 : MS_NODEV);
   const done = mount(options.source, options.mountPoint, 'fuse.scopefs', flags, data);
   if (done >= 0) return;
-  const hint = -done === errno.EPERM ? 'mounting needs root (CAP_SYS_ADMIN)' : 'see the kernel log: dmesg';
   throw new Failure('bad_mount_point', `mounting on ${options.mountPoint} failed (${errnoName(-done)})`, {
-    hint,
+    reason: -done === errno.EPERM ? 'mount_not_permitted' : 'mount_refused',
   });
 }
 

@@ -128,7 +128,7 @@ export class SecretMemory {
     const secret = this.#take(length);
     if (secret === undefined) {
       throw new Failure('busy', 'secret memory is full', {
-        hint: 'try again when fewer scopes are being unlocked',
+        reason: 'secret_memory_full',
       });
     }
     return secret;

@@ -131,7 +131,7 @@ export class VolumeService implements ControlService {
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0)
       throw new Failure('conflict', 'the root scope exists already', {
-        hint: 'name a path below the mount: scopefs create users/alice',
+        reason: 'scope_is_root',
       });
     const { store } = this.#context;
     const id = freshId<ScopeId>();
@@ -206,7 +206,7 @@ export class VolumeService implements ControlService {
       'usage',
       'this transport does not know who calls: a scope is open for all or for nobody',
       {
-        hint: 'mount with --transport kernel',
+        reason: 'transport_without_callers',
       },
     );
   }

@@ -60,7 +60,7 @@ test('a better-sqlite3 that was built for another Node says so, and how to rebui
     filter: (source) => !source.endsWith('.map'),
   });
   const script = `import { Store } from '${directory}/src/store/store.js';
-    try { Store.open(process.argv[1]); } catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message, hint: e.hint })); }`;
+    try { Store.open(process.argv[1]); } catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message, reason: e.reason })); }`;
   writeFileSync(join(directory, 'store.sqlite'), '');
   const done = spawnSync(
     process.execPath,
@@ -70,6 +70,6 @@ test('a better-sqlite3 that was built for another Node says so, and how to rebui
   t.match(JSON.parse(done.stdout || '{}'), {
     code: 'unsupported_system',
     message: new RegExp(`better-sqlite3 cannot be loaded by Node ${process.versions.node}`),
-    hint: /npm rebuild better-sqlite3/,
+    reason: 'sqlite_for_other_node',
   });
 });

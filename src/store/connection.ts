@@ -71,7 +71,7 @@ function loaded<T>(make: () => T): T {
       'unsupported_system',
       `better-sqlite3 cannot be loaded by Node ${process.versions.node}: ${error.message.split('\n')[0]}`,
       {
-        hint: 'it was built for another Node: rebuild it in the directory of scopefs with: npm rebuild better-sqlite3',
+        reason: 'sqlite_for_other_node',
         cause: error,
       },
     );

@@ -79,7 +79,7 @@ export function openDatabase(path: string, create: boolean, synchronous: 'FULL' 
   }
   if (!create && !existsSync(path)) {
     throw new Failure('not_found', `the metadata store ${path} is missing`, {
-      hint: 'name it with --store PATH, or restore it from a backup of the vault',
+      reason: 'store_missing',
     });
   }
   let db: Connection | undefined;
@@ -102,7 +102,7 @@ export function openDatabase(path: string, create: boolean, synchronous: 'FULL' 
       if (sqliteCode(error) === 'SQLITE_FULL') throw error;
     });
     throw new Failure('integrity', `the metadata store ${path} cannot be read: ${String(error)}`, {
-      hint: 'restore it from a backup of the vault',
+      reason: 'store_unreadable',
       cause: error,
     });
   }
@@ -117,7 +117,7 @@ export function changing<T>(change: () => T): T {
     const code = sqliteCode(error);
     if (code === 'SQLITE_FULL') {
       throw new Failure('no_space', 'no space left for the metadata store', {
-        hint: 'nothing was changed: make room and try again',
+        reason: 'store_full',
         cause: error,
       });
     }
@@ -133,7 +133,7 @@ function migrate(db: Connection, path: string): void {
   const draft = db.prepare("SELECT 1 FROM pragma_table_info('scopes') WHERE name = 'key_id'").get();
   if (draft !== undefined) {
     throw new Failure('unsupported_format', `${path} was made by an earlier draft of scopefs`, {
-      hint: 'drafts are not migrated: copy the data out with the build that made it',
+      reason: 'store_by_draft',
     });
   }
   if (version > migrations.length) {
@@ -141,7 +141,7 @@ function migrate(db: Connection, path: string): void {
       'unsupported_format',
       `${path} has schema version ${version}, this build knows ${migrations.length}`,
       {
-        hint: 'use a newer scopefs',
+        reason: 'made_by_newer',
       },
     );
   }

@@ -114,7 +114,7 @@ test('a full disk is no_space, and nothing of the change is there', async (t) =>
   const store = new Store(db);
   store.addScope(rowsOf());
   db.exec(`PRAGMA max_page_count = ${db.pragmaValue('page_count')}`);
-  const full = { code: 'no_space', hint: /room/ };
+  const full = { code: 'no_space', reason: 'store_full' };
   t.throws(() => {
     for (let i = 0; i < 50; i++) store.addScope(rowsOf());
   }, full);
@@ -180,7 +180,7 @@ test('a store whose disk can’t sync says so from then on', async (t) => {
   const one = (): Promise<void> => store.commit(() => store.audit.append(1, { event: 'lock', result: 'ok' }));
   await one();
   failing = true;
-  await t.rejects(one(), { code: 'io', hint: /restart/ });
+  await t.rejects(one(), { code: 'io', reason: 'store_unsynced' });
   failing = false;
   await t.rejects(one(), { code: 'io' }, 'what the disk has of it is unknown: a later sync proves nothing');
   store.close();

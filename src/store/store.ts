@@ -141,7 +141,7 @@ export class Store {
       await this.#group?.wait();
     } catch (error) {
       throw new Failure('io', 'the metadata store cannot be synced to its disk', {
-        hint: 'whether the change lasts is unknown: keep the old and the new secrets, check the disk, then restart the daemon',
+        reason: 'store_unsynced',
         cause: error,
       });
     }

@@ -20,7 +20,7 @@ function linesOf(path: string): string[] {
   if (lines.length > 0 && lines.every((line) => /^(AGE-SECRET-KEY-|age1)[A-Za-z0-9-]+$/.test(line)))
     return lines;
   throw new Failure('usage', `${path} is not a file of age identities or recipients`, {
-    hint: 'make one with age-keygen; identities protected by a passphrase are not supported',
+    reason: 'age_file_form',
   });
 }
 
@@ -54,7 +54,7 @@ export async function openWithAge(path: string, sealed: readonly string[]): Prom
   const identities = linesOf(path).filter((line) => !line.startsWith('age1'));
   if (identities.length === 0) {
     throw new Failure('input_required', `${path} has recipients only`, {
-      hint: 'to open a scope name the file of the identity: AGE-SECRET-KEY-...',
+      reason: 'age_recipients_only',
     });
   }
   try {
@@ -74,6 +74,6 @@ export async function openWithAge(path: string, sealed: readonly string[]): Prom
     }
   }
   throw new Failure('bad_key', `no age slot is for the identities in ${path}`, {
-    hint: 'see the slots with: scopefs slot list SCOPE',
+    reason: 'age_identity_unfit',
   });
 }

@@ -19,14 +19,14 @@ export function fromCommand(program: string): SecretInput {
     accessSync(program, constants.X_OK);
   } catch {
     throw new Failure('input_required', `${program} is not a program that can be run`, {
-      hint: 'name it by its path, without arguments: cmd:/usr/local/bin/fetch-key',
+      reason: 'command_form',
     });
   }
   const [readEnd, writeEnd] = pipe();
   const secret = new SecretInput();
-  const fail = (why: string, hint = 'run it by hand to see what it says'): never => {
+  const fail = (why: string): never => {
     secret.wipe();
-    throw new Failure('input_required', `${program} ${why}`, { hint });
+    throw new Failure('input_required', `${program} ${why}`, { reason: 'command_failed' });
   };
   try {
     const { status, signal, error } = spawnSync(program, [], {

@@ -76,7 +76,7 @@ export function secretSource(text: string): SecretSource {
   }
   // Never repeat the text: somebody may have typed the secret itself.
   throw new Failure('usage', 'not a source of secrets', {
-    hint: `it is ${SOURCES}; never the secret itself`,
+    reason: { name: 'source_form', sources: SOURCES },
   });
 }
 
@@ -115,12 +115,12 @@ function credentialPath(name: string): string {
   const directory = process.env.CREDENTIALS_DIRECTORY;
   if (!/^[A-Za-z0-9_.-]{1,255}$/.test(name) || name === '.' || name === '..') {
     throw new Failure('usage', 'not the name of a credential', {
-      hint: 'write cred:NAME, as in LoadCredential=NAME:PATH',
+      reason: 'credential_form',
     });
   }
   if (directory === undefined || directory === '') {
     throw new Failure('input_required', `no credential ${name}: this is not a service with credentials`, {
-      hint: 'add LoadCredential=NAME:PATH to the unit',
+      reason: 'credential_outside_service',
     });
   }
   return join(directory, name);
@@ -164,7 +164,7 @@ async function prompt(options: {
 }): Promise<SecretInput> {
   if (!options.allowPrompt || !process.stdin.isTTY) {
     throw new Failure('input_required', `a ${options.what} is needed, and nobody can be asked`, {
-      hint: 'name another source: --with file:PATH, --with fd:N or --with -',
+      reason: 'source_without_terminal',
     });
   }
   const first = await ask(`${options.what}: `);

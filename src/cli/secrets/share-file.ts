@@ -106,7 +106,7 @@ function replace(path: string, held: number, text: Buffer): void {
       'io',
       `the renewed share could not be written to ${path} (${(error as Error).message})`,
       {
-        hint: 'the share in that file still opens the scope: make room, then try again',
+        reason: 'share_file_unwritten',
       },
     );
   }
@@ -172,7 +172,7 @@ export class ShareSink {
         code === 'EEXIST' ? 'conflict' : 'io',
         `a new share cannot be written (${(error as Error).message})`,
         {
-          hint: 'name a file that does not exist yet: share:file:PATH',
+          reason: 'share_file_taken',
         },
       );
     }

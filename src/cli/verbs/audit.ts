@@ -20,7 +20,9 @@ export const audit: Verb = (program, run) => {
       run(async (context, options: { lines: string }) => {
         const count = Number(options.lines);
         if (!Number.isInteger(count) || count < 1 || count > MOST) {
-          throw new Failure('usage', `not a number of entries: ${options.lines}`, { hint: `1 to ${MOST}` });
+          throw new Failure('usage', `not a number of entries: ${options.lines}`, {
+            reason: { name: 'audit_count_form', most: MOST },
+          });
         }
         const entries = await (await context.client()).audit(count);
         context.output.result({ entries }, () =>

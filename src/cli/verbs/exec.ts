@@ -91,7 +91,7 @@ function split(words: readonly string[], argv: readonly string[]): { scopes: str
   const same = command.every((word, i) => words[scopes.length + i] === word);
   if (command.length > 0 && scopes.length > 0 && same) return { scopes, command };
   throw new Failure('usage', 'name the scopes, then -- and the command', {
-    hint: 'scopefs exec users/alice --with file:key -- ls -l /mnt/data/users/alice',
+    reason: 'exec_form',
   });
 }
 

@@ -14,18 +14,18 @@ interface Options {
 /** `16K`, `1M` or plain bytes. */
 export function parseSize(text: string): number {
   const match = /^(\d{1,9})([KM]?)$/.exec(text);
-  if (match === null) throw new Failure('usage', `not a size: ${text}`, { hint: 'write 4K, 16K or 1M' });
+  if (match === null) throw new Failure('usage', `not a size: ${text}`, { reason: 'size_form' });
   return Number(match[1]) * { '': 1, K: 1024, M: 1 << 20 }[match[2] as '' | 'K' | 'M'];
 }
 
 /** What is made beside others. */
 function refuse(slot: SlotType): void {
   if (slot === 'parent') {
-    throw new Failure('usage', 'the root scope has no parent', { hint: 'choose another kind of slot' });
+    throw new Failure('usage', 'the root scope has no parent', { reason: 'slot_root_without_parent' });
   }
   if (slot !== 'split' && slot !== 'threshold') return;
   throw new Failure('usage', `a vault does not begin with a ${slot} slot: a recovery slot comes before it`, {
-    hint: 'begin with a passphrase or key file, mount it, then add those: scopefs slot add / --slot recovery --new prompt',
+    reason: 'slot_not_for_init',
   });
 }
 
@@ -48,7 +48,7 @@ export const init: Verb = (program, run) => {
         const suite = suiteNames.find((name) => name === (options.suite ?? defaultSuite()));
         if (suite === undefined) {
           throw new Failure('usage', `there is no suite ${options.suite}`, {
-            hint: `use ${suiteNames.join(' or ')}`,
+            reason: { name: 'suite_unknown', suites: suiteNames },
           });
         }
         const chunkSize = parseSize(options.chunkSize);

@@ -67,7 +67,7 @@ export const lease: Verb = (program, run) => {
           // What is meant to close something sooner must not keep it open.
           if (later !== (name === 'renew')) {
             throw new Failure('conflict', `it ends ${later ? 'sooner' : 'later'} than that`, {
-              hint: `use scopefs lease ${later ? 'renew' : 'shorten'}`,
+              reason: { name: 'lease_end_misdirected', verb: later ? 'renew' : 'shorten' },
             });
           }
           const changed = await client.changeLease(id, { ttl: options.ttl });

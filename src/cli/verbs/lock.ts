@@ -40,7 +40,7 @@ export const lock: Verb = (program, run) => {
     .action(
       run(async (context, scopes: string[], options: Options) => {
         if (scopes.length > 0 === (options.all === true)) {
-          throw new Failure('usage', 'name scopes, or use --all', { hint: 'scopefs ls lists them' });
+          throw new Failure('usage', 'name scopes, or use --all', { reason: 'lock_without_scopes' });
         }
         const client = await context.client();
         const how = { reason: options.reason, wait: options.wait };

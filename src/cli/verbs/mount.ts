@@ -17,7 +17,7 @@ interface Options {
 
 const badKey = (vault: string): Failure =>
   new Failure('bad_key', `that key opens no slot of the root scope of ${vault}`, {
-    hint: 'name the key or passphrase that the vault was made with, or its recovery text: --with SRC',
+    reason: 'key_unfit_for_root',
   });
 
 export const mount: Verb = (program, run) => {
@@ -42,18 +42,18 @@ export const mount: Verb = (program, run) => {
         const transport = transports.find((name) => name === options.transport);
         if (transport === undefined) {
           throw new Failure('usage', `there is no transport ${options.transport}`, {
-            hint: `use one of: ${transports.join(', ')}`,
+            reason: { name: 'transport_unknown', transports },
           });
         }
         const refused = (['suid', 'dev', 'writeback'] as const).find((name) => options[name] === true);
         if (transport === 'fuse-native' && refused !== undefined) {
           throw new Failure('usage', `the transport fuse-native can't do --${refused}`, {
-            hint: 'use --transport kernel',
+            reason: 'transport_without_option',
           });
         }
         if (process.getuid?.() !== 0) {
           throw new Failure('not_root', 'mounting needs root', {
-            hint: 'run it with sudo, or from a systemd unit',
+            reason: 'mount_without_root',
           });
         }
         const { launch } = await import('../../daemon/launch.js');

@@ -20,7 +20,7 @@ export const rm: Verb = (program, run) => {
       run(async (context, reference: string, options: Options) => {
         if (options.shred !== true) {
           throw new Failure('usage', 'rm destroys a scope: say so with --shred', {
-            hint: `scopefs rm ${reference} --shred --yes=${reference}`,
+            reason: { name: 'shred_unsaid', scope: reference },
           });
         }
         const client = await context.client();
@@ -43,7 +43,7 @@ export const rm: Verb = (program, run) => {
 async function ask(path: string, slots: number, allowed: boolean): Promise<string> {
   if (!allowed || process.stdin.isTTY !== true) {
     throw new Failure('input_required', 'destroying a scope is to be confirmed', {
-      hint: `repeat its path: --yes=${path.slice(1)}`,
+      reason: { name: 'shred_unconfirmed', path },
     });
   }
   const lines = createInterface({ input: process.stdin, output: process.stderr });

@@ -14,7 +14,7 @@ export const schema: Verb = (program, run) => {
         const one = verb === '' ? all : all[verb];
         if (one === undefined) {
           throw new Failure('not_found', `no verb ${verb} prints JSON`, {
-            hint: `there are: ${Object.keys(all).join(', ')}`,
+            reason: { name: 'verb_without_json', verbs: Object.keys(all) },
           });
         }
         process.stdout.write(`${JSON.stringify(one, null, 2)}\n`);

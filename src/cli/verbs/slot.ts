@@ -22,7 +22,7 @@ interface Add extends With, SlotFlags {
 function newSource(text: string | undefined) {
   if (text !== undefined) return text;
   throw new Failure('input_required', 'a new secret is needed', {
-    hint: 'name its source: --new prompt, --new file:PATH, --new fd:N or --new -',
+    reason: 'source_of_new_unnamed',
   });
 }
 
@@ -203,7 +203,7 @@ Examples:
         const to = context.source(newSource(options.new));
         if (source.share === undefined || to.share === undefined) {
           throw new Failure('usage', 'a share is renewed with a share', {
-            hint: 'scopefs slot renew SCOPE --with share:- --new share:file:PATH',
+            reason: 'share_without_share',
           });
         }
         const client = await context.client();

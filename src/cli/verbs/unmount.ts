@@ -18,7 +18,7 @@ export const unmount: Verb = (program, run) => {
         const entry = mountAt(mountPoint);
         if (entry?.type !== 'fuse.scopefs') {
           throw new Failure('not_found', `no vault is mounted on ${path}`, {
-            hint: 'see what is mounted with: findmnt -t fuse.scopefs',
+            reason: 'mount_absent',
           });
         }
         if (dead) {

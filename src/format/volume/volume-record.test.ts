@@ -20,12 +20,12 @@ const record: VolumeRecord = {
 };
 const where = '/srv/vault/volume';
 
-function refusal(bytes: Buffer, release = false): { code: FailureCode; named: boolean; hint: boolean } {
+function refusal(bytes: Buffer, release = false): { code: FailureCode; named: boolean; reason: boolean } {
   try {
     decodeVolumeRecord(bytes, where, release);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { code: error.code, named: error.message.includes(where), hint: error.hint !== undefined };
+    return { code: error.code, named: error.message.includes(where), reason: error.reason !== undefined };
   }
   throw new Error('it was accepted');
 }
@@ -80,14 +80,14 @@ test('a record comes back, also with compatible bits that nobody knows', async (
   t.equal(decodeVolumeRecord(high, where, false).volume, record.volume, 'all 64 compatible bits set');
 });
 
-test('every flipped bit is refused, naming the file and a way out', async (t) => {
+test('every flipped bit is refused, naming the file and the reason', async (t) => {
   const bytes = encodeVolumeRecord(record);
   const codes = new Map<string, number>();
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const flipped = Buffer.from(bytes);
     flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7));
-    const { code, named, hint } = refusal(flipped);
-    if (!named || !hint) t.fail(`bit ${bit}: ${code} without name or hint`);
+    const { code, named, reason } = refusal(flipped);
+    if (!named || !reason) t.fail(`bit ${bit}: ${code} without name or reason`);
     codes.set(code, (codes.get(code) ?? 0) + 1);
   }
   t.same(Object.fromEntries(codes), { not_a_vault: 64, unsupported_format: 16, integrity: 1024 - 80 });
@@ -108,7 +108,7 @@ test('a newer version and every unknown incompatible bit are refused as such', a
     t.same(refusal(rehashed((bytes) => bytes.writeUInt16LE(version, 8))), {
       code: 'unsupported_format',
       named: true,
-      hint: true,
+      reason: true,
     });
   }
   for (let bit = 1; bit < 64; bit++) {
@@ -116,14 +116,14 @@ test('a newer version and every unknown incompatible bit are refused as such', a
       const at = 24 + (bit >> 3);
       it[at] = (it[at] as number) | (1 << (bit & 7));
     });
-    t.same(refusal(bytes), { code: 'unsupported_format', named: true, hint: true }, `bit ${bit}`);
+    t.same(refusal(bytes), { code: 'unsupported_format', named: true, reason: true }, `bit ${bit}`);
     t.equal(refusal(bytes, true).code, 'unsupported_format');
   }
 });
 
 test('a draft is refused by a release build and read by a prerelease', async (t) => {
   const bytes = encodeVolumeRecord(record);
-  t.same(refusal(bytes, true), { code: 'unsupported_format', named: true, hint: true });
+  t.same(refusal(bytes, true), { code: 'unsupported_format', named: true, reason: true });
   t.equal(decodeVolumeRecord(bytes, where, false).incompatible, incompatible.DRAFT);
   const final = encodeVolumeRecord({ ...record, incompatible: 0 });
   t.equal(decodeVolumeRecord(final, where, true).incompatible, 0);

@@ -59,7 +59,7 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
   const magic = reader.bytes(8);
   if (!magic.equals(MAGIC)) {
     throw new Failure('not_a_vault', `${where} is not a volume record`, {
-      hint: 'create a vault with: scopefs init VAULT --with SRC',
+      reason: 'record_foreign',
     });
   }
   const version = reader.u16();
@@ -68,7 +68,7 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
       'unsupported_format',
       `${where} has format version ${version}, this build reads ${VERSION}`,
       {
-        hint: 'use a newer scopefs',
+        reason: 'made_by_newer',
       },
     );
   }
@@ -89,7 +89,7 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
     !isChunkSize(2 ** chunkLog2)
   ) {
     throw new Failure('integrity', `${where} is damaged`, {
-      hint: 'restore the file VAULT/volume from a backup: it never changes after init',
+      reason: 'record_damaged',
     });
   }
   if (Number.isNaN(features) || (features % 0x1_0000_0000) & ~known || features > known) {
@@ -97,13 +97,13 @@ export function decodeVolumeRecord(bytes: Buffer, where: string, release: boolea
       'unsupported_format',
       `${where} needs features this build does not know (${features})`,
       {
-        hint: 'use a newer scopefs',
+        reason: 'made_by_newer',
       },
     );
   }
   if (release && (features & incompatible.DRAFT) !== 0) {
     throw new Failure('unsupported_format', `${where} was written by a draft of format 1`, {
-      hint: 'copy the data out with the build that made it',
+      reason: 'vault_by_draft',
     });
   }
   return {

@@ -99,15 +99,16 @@ export function loadBinding(load: () => unknown = () => require('fuse-native')):
     const first = message.split('\n')[0];
     if (/libfuse\.so/.test(message)) {
       throw new Failure('unsupported_system', `the transport fuse-native needs libfuse 2: ${first}`, {
-        hint: 'apt-get install libfuse2 (libfuse2t64 in newer releases), or use --transport kernel',
+        reason: 'libfuse_missing',
       });
     }
-    const hint = 'use --transport kernel, which needs no package';
     if (code === 'MODULE_NOT_FOUND') {
       const what = 'the optional package fuse-native is not installed';
-      throw new Failure('unsupported_system', what, { hint: `npm install fuse-native, or ${hint}` });
+      throw new Failure('unsupported_system', what, { reason: 'binding_missing' });
     }
-    throw new Failure('unsupported_system', `fuse-native cannot be loaded: ${first}`, { hint });
+    throw new Failure('unsupported_system', `fuse-native cannot be loaded: ${first}`, {
+      reason: 'binding_unloadable',
+    });
   }
 }
 

@@ -14,35 +14,35 @@ export function refused(
     case errno.ENOKEY: {
       const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
       return new Failure('locked', `${parent} is locked`, {
-        hint: `unlock it first: scopefs unlock ${parent} --with SRC`,
+        reason: { name: 'scope_locked', scope: parent },
         details: { scope: parent },
       });
     }
     case errno.EPERM: {
       const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
       return new Failure('conflict', `${parent} is unlocked for some callers alone`, {
-        hint: 'lock it, and unlock it for any',
+        reason: 'scope_for_some_callers',
       });
     }
     case errno.EROFS: {
       const parent = result.lockedScope === undefined ? '/' : paths.fullPath(result.lockedScope);
       return new Failure('conflict', `${parent} is unlocked to be read only`, {
-        hint: 'lock it, and unlock it without --ro',
+        reason: 'scope_read_only',
       });
     }
     case errno.EBUSY:
-      return new Failure('busy', `${what} is being locked`, { hint: 'try again in a moment' });
+      return new Failure('busy', `${what} is being locked`);
     case errno.ENOENT:
       return new Failure('not_found', `${at} does not exist`, {
-        hint: 'make the directories above a scope with mkdir on the mount',
+        reason: 'scope_directory_missing',
       });
     case errno.EEXIST:
       return new Failure('conflict', `${what} is a scope already`, {
-        hint: 'open it with: scopefs unlock SCOPE --with SRC',
+        reason: 'scope_present',
       });
     case errno.ENOTEMPTY:
       return new Failure('conflict', `${what} is not empty`, {
-        hint: 'create the scope at a new path and move the files into it with cp and rm',
+        reason: 'scope_directory_not_empty',
       });
     case errno.ENOTDIR:
       return new Failure('conflict', `${at} is not a directory`);
@@ -50,13 +50,13 @@ export function refused(
       return new Failure('usage', `not a path for a scope: ${what}`);
     case errno.ESTALE:
       return new Failure('integrity', `${what}: the metadata store is older than the vault`, {
-        hint: "restore the newer store; after a restore on purpose remove the file +slots in the scope's backing directory",
+        reason: 'store_older',
       });
     case errno.EIO:
       return new Failure('integrity', `${at}: its stored records are damaged or were tampered with`);
     case errno.ENFILE:
       return new Failure('busy', `${what}: there is no room for more keys`, {
-        hint: 'lock scopes that nobody needs, or close files',
+        reason: 'scope_keys_full',
       });
     case errno.ENOSPC:
       return new Failure('no_space', `no space left for ${what}`);

@@ -87,7 +87,9 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
   /** @throws Failure busy */
   refuseLocked(id: ScopeId, asked: number): void {
     if (this.locksAsked(id) === asked) return;
-    throw new Failure('busy', `${this.fullPath(id)} was locked meanwhile`, { hint: 'unlock it again' });
+    throw new Failure('busy', `${this.fullPath(id)} was locked meanwhile`, {
+      reason: 'scope_locked_meanwhile',
+    });
   }
 
   /** Whether a scope is one of these, or below one. */
@@ -128,12 +130,12 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     if (found !== undefined) return found;
     if (this.unread) {
       throw new Failure('locked', `which scope ${reference} is shows when the root scope was unlocked`, {
-        hint: 'unlock it first: scopefs unlock / --with SRC',
+        reason: { name: 'scope_locked', scope: '/' },
         details: { scope: '/' },
       });
     }
     throw new Failure('not_found', `there is no scope ${reference}`, {
-      hint: 'list them with: scopefs ls',
+      reason: 'scope_unknown',
     });
   }
 

@@ -37,12 +37,12 @@ export class ScopeRows {
       const { epoch } = await this.#core.call({ op: 'lend', scope, to: secret.address });
       if (epoch < 0) {
         throw new Failure('locked', `${this.#pathOf(scope)} is locked`, {
-          hint: 'its slots can be changed while it is unlocked: name a key with --with SRC',
+          reason: 'slot_of_locked_scope',
         });
       }
       const rows = this.rows(scope);
       if (rows.epochs.at(-1)?.epoch !== epoch) {
-        throw new Failure('busy', `${this.#pathOf(scope)} begins a new epoch`, { hint: 'try again' });
+        throw new Failure('busy', `${this.#pathOf(scope)} begins a new epoch`, { reason: 'epoch_beginning' });
       }
       return await use(secret, rows);
     } finally {

@@ -188,17 +188,14 @@ export class SlotOpening {
         await this.#audit.write({ event, result: 'internal', scope }, peer);
         throw error;
       }
-      const { code, message, hint, details } = error;
+      const { code, message, details } = error;
       if (code === 'bad_key') this.#throttle.wrong(scope, peer.uid);
       const told = code === 'integrity' || code === 'pending' ? { detail: message } : {};
       // Nothing was tried, or nothing is new: rows without end would fill the disk.
       const tried = code !== 'usage' && details?.new !== false;
       if (tried) await this.#audit.write({ event, result: code, scope, ...told }, peer);
       if (code !== 'integrity') throw error;
-      throw new Failure('integrity', `${path}: ${message}`, {
-        hint,
-        ...(details === undefined ? {} : { details }),
-      });
+      throw error.of(path);
     }
   }
   #context(scope: ScopeId): SlotContext {
