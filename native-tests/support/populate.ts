@@ -9,7 +9,7 @@ import { umask } from '../../src/libc/system.js';
 import { plainTerms } from '../../src/service/leases/lease-service.js';
 import { readVault, vaultPaths } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
-import { CoreHost } from '../../src/worker/core-host.js';
+import { CoreRunner } from '../../src/worker/core-runner.js';
 import { IoExecutor } from '../../src/worker/io-executor.js';
 import type { CommandMessage, Results, WorkerMessage } from '../../src/worker/messages.js';
 import { inputOf } from './key-input.js';
@@ -47,7 +47,7 @@ export async function populate(
   const storeKey = StoreKey.unwrap(suite, memory, volume, rootRow.id, rootSecret, sealed as Buffer, 1);
   const answers = new Map<number, (answer: Results[keyof Results]) => void>();
   const done = (_: unknown, then: (result: number) => void): void => then(0);
-  const host = new CoreHost(
+  const host = new CoreRunner(
     {
       tree: vaultPaths(info.path).tree,
       chunkSize: info.record.chunkSize,

@@ -4,7 +4,7 @@ import { loadBinding, mountNative } from '../fuse/native/binding.js';
 import { NativeOperations } from '../fuse/native/operations.js';
 import { Doorbell } from '../libc/doorbell.js';
 import { eventfd, overwriteFreed, systemClock, umask } from '../libc/system.js';
-import { CoreHost } from '../worker/core-host.js';
+import { CoreRunner } from '../worker/core-runner.js';
 import { IoExecutor } from '../worker/io-executor.js';
 import type {
   CommandMessage,
@@ -101,7 +101,7 @@ export async function nativeTransport(
     dropNames: (_entries, done) => done(0),
     prune: (_victims, done) => done(),
   };
-  const host = new CoreHost(data, {
+  const runner = new CoreRunner(data, {
     cache,
     executor: (backing) => new IoExecutor(backing, { several: false, more: () => {} }),
     tell,
@@ -119,7 +119,7 @@ export async function nativeTransport(
     const started = performance.now();
     try {
       act();
-      if (depth === 1) while (host.executor.slice());
+      if (depth === 1) while (runner.executor.slice());
     } finally {
       if (--depth === 0) umask(0o077);
     }
@@ -129,27 +129,27 @@ export async function nativeTransport(
     plan();
   };
   const plan = (): void => {
-    const { due } = host;
+    const { due } = runner;
     clearTimeout(timer);
     timer = undefined;
     if (due === Number.POSITIVE_INFINITY) return;
     const wait = Math.min(TICK_MS, Math.max(0, due - systemClock.boottime()));
-    timer = setTimeout(() => enter(() => host.tick(systemClock.boottime())), wait);
+    timer = setTimeout(() => enter(() => runner.tick(systemClock.boottime())), wait);
   };
 
-  const operations: NativeOperations = new NativeOperations(host.core, enter);
+  const operations: NativeOperations = new NativeOperations(runner.core, enter);
   orders = new Orders(await mountNative(Fuse, vault, mountPoint, operations.table), mountPoint);
   const mounted = mountAt(mountPoint)?.deviceNumber;
   const ended = new Promise<void>((resolve) => {
     // Nothing wakes this loop when the holder of a lease is gone.
-    const hangups = setInterval(() => enter(() => host.keeper.collect()), HANGUPS_MS);
+    const hangups = setInterval(() => enter(() => runner.keeper.collect()), HANGUPS_MS);
     const look = setInterval(() => {
       // Not by its path: a directory above may be renamed, and something be mounted on it.
       if (mounts().some(({ deviceNumber }) => deviceNumber === mounted)) return;
       gone = true;
       clearInterval(look);
       clearInterval(hangups);
-      enter(() => host.end(resolve));
+      enter(() => runner.end(resolve));
     }, LOOK_MS);
   });
   let next = 1;
@@ -159,7 +159,7 @@ export async function nativeTransport(
         new Promise((resolve) => {
           const id = next++;
           answers.set(id, resolve as (answer: Results[keyof Results]) => void);
-          enter(() => host.perform({ ...command, id } as CommandMessage));
+          enter(() => runner.perform({ ...command, id } as CommandMessage));
         }),
     },
     ready: Promise.resolve(LIBFUSE_MINOR),

@@ -4,7 +4,7 @@ import { Session } from '../fuse/session.js';
 import { Doorbell, word } from '../libc/doorbell.js';
 import { endOnThrow } from '../libc/process-end.js';
 import { umask, unshareFs } from '../libc/system.js';
-import { CoreHost } from './core-host.js';
+import { CoreRunner } from './core-runner.js';
 import { IoExecutor } from './io-executor.js';
 import { IoLine } from './io-line.js';
 import type { CommandMessage, FilesystemWorkerData, NotifierAnswer, WorkerMessage } from './messages.js';
@@ -29,7 +29,7 @@ function tell(message: WorkerMessage): void {
 const PRUNE_MINOR = 45;
 const cache = new RemoteCache(data.notifiers);
 const doorbell = new Doorbell(data.doorbell);
-const host: CoreHost<IoExecutor> = new CoreHost(data, {
+const runner: CoreRunner<IoExecutor> = new CoreRunner(data, {
   cache,
   executor: (backing) =>
     new IoExecutor(backing, {
@@ -43,8 +43,8 @@ const host: CoreHost<IoExecutor> = new CoreHost(data, {
   statistics: () => ({ requests: session.handled, longest: session.longest }),
   addLine: (memory) => executor.add(new IoLine(memory)),
 });
-const { executor } = host;
-const session: Session = new Session(host.core, data.device, data.writeback, {
+const { executor } = runner;
+const session: Session = new Session(runner.core, data.device, data.writeback, {
   ready: (minor) => {
     cache.prunes = minor >= PRUNE_MINOR;
     tell({ kind: 'ready', minor });
@@ -64,23 +64,23 @@ function readMail(): void {
   for (;;) {
     const received = receiveMessageOnPort(data.commands);
     if (received === undefined) break;
-    host.perform(received.message as CommandMessage);
+    runner.perform(received.message as CommandMessage);
   }
 }
 
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
-  watched: host.keeper.fd,
-  hangups: () => host.keeper.collect(),
+  watched: runner.keeper.fd,
+  hangups: () => runner.keeper.collect(),
   slice: () => executor.slice(),
-  due: () => host.due,
-  tick: (now) => host.tick(now),
+  due: () => runner.due,
+  tick: (now) => runner.tick(now),
   commands: readMail,
 });
 
 cache.close();
 let ended = false;
-host.end(() => {
+runner.end(() => {
   ended = true;
 });
 // Also what is not of a scope any more, as the blocks of deleted files.

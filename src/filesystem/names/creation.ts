@@ -11,6 +11,13 @@ import { flag, NO_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
 import type { Nodes } from './nodes.js';
 
+/** Whose a new object is, and its permissions. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
 /** Operations that make objects. One backing call makes the name; what it needs is written before. */
 export class Creation {
   readonly #volume: Volume;
@@ -156,7 +163,8 @@ export class Creation {
     const gid = this.groupOf(directory, caller);
     const inherits = this.#volume.directories.inherits(directory, handle);
     const mode = this.#modeOf(directory, handle, wanted);
-    const done = this.makeDirectory(handle, stored, mode, caller.uid, gid, [[XATTR, record]]);
+    const owner = { uid: caller.uid, gid, mode };
+    const done = this.makeDirectory(handle, stored, owner, [[XATTR, record]]);
     if (done < 0) {
       reply.error(-done);
       return;
@@ -185,9 +193,7 @@ export class Creation {
   makeDirectory(
     handle: Handle,
     stored: StoredName,
-    mode: number,
-    uid: number,
-    gid: number,
+    { uid, gid, mode }: Owner,
     records: readonly (readonly [string, Buffer])[],
   ): number {
     const { backing, directories } = this.#volume;

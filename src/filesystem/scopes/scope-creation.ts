@@ -10,9 +10,24 @@ import type { Directory } from '../inodes/directories.js';
 import { flag } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-import type { Creation } from '../names/creation.js';
+import type { Creation, Owner } from '../names/creation.js';
 import type { Nodes } from '../names/nodes.js';
 import { type ControlResult, OK, type ScopeAccess } from './scope-access.js';
+
+export interface NewScope {
+  readonly id: ScopeId;
+  /** latin1, from the mount's root: a new directory, or an empty one that is there. */
+  readonly names: readonly string[];
+  readonly epoch: number;
+  /** Of that epoch; taken over, wiped on failure too. */
+  readonly secret: Secret;
+  readonly owner: Owner;
+}
+export interface ScopePlace {
+  readonly parent: ScopeId;
+  /** Below the parent scope's root, latin1. */
+  readonly path: string;
+}
 
 /** Makes scopes: a directory with a root record of its own, bound into the tree of its parent scope. */
 export class ScopeCreation {
@@ -28,17 +43,10 @@ export class ScopeCreation {
     this.#access = access;
   }
 
-  /**
-   * Makes a new scope at `names` (latin1, from the mount's root): a new directory, or an empty one that is there.
-   * Its parent must be unlocked. Leaves it unlocked. `done` also says which scope is its parent and its path there.
-   */
+  /** Makes a new scope; its parent must be unlocked. Leaves it unlocked. `done` also says where it is now. */
   create(
-    names: readonly string[],
-    id: ScopeId,
-    epoch: number,
-    secret: Secret,
-    owner: { uid: number; gid: number; mode: number },
-    done: (result: ControlResult, parent?: ScopeId, path?: string) => void,
+    { id, names, epoch, secret, owner }: NewScope,
+    done: (result: ControlResult, place?: ScopePlace) => void,
   ): void {
     const refuse = (result: ControlResult): void => {
       secret.wipe();
@@ -66,7 +74,7 @@ export class ScopeCreation {
       const parentPath = this.#volume.directories.pathInScope(above) ?? '';
       const path = parentPath === '' ? name : `${parentPath}/${name}`;
       const keys = new ScopeKeys(this.#volume.suite, this.#volume.memory, id, epoch, [secret]);
-      const made = this.#makeRoot(directory, name, id, keys, owner);
+      const made = this.#makeRoot(directory, name, keys, owner);
       if (made < 0) {
         keys.close();
         done({ ok: false, errno: -made, at: name });
@@ -83,24 +91,18 @@ export class ScopeCreation {
       // The kernel may remember that the name does not exist, or what it was before.
       cache.dropNames([{ parent: parentNode, name }], () =>
         cache.dropPages([parentNode], () =>
-          done(found < 0 ? { ok: false, errno: -found, at: name } : OK, home.id, path),
+          done(found < 0 ? { ok: false, errno: -found, at: name } : OK, { parent: home.id, path }),
         ),
       );
     }
   }
 
-  #makeRoot(
-    parent: Directory,
-    name: string,
-    id: ScopeId,
-    keys: ScopeKeys,
-    owner: { uid: number; gid: number; mode: number },
-  ): number {
+  #makeRoot(parent: Directory, name: string, keys: ScopeKeys, owner: Owner): number {
     const { directories, backing, table } = this.#volume;
     const parentKeys = parent.scope.live;
     const edge = encodeDirectoryRecord(
       parentKeys.current.binding,
-      { kind: 'edge', epoch: parentKeys.epoch, id: idBytes(id) },
+      { kind: 'edge', epoch: parentKeys.epoch, id: idBytes(keys.scope) },
       [{ directory: parent.id, name }],
     );
     const root = rootRecord(keys);
@@ -109,7 +111,7 @@ export class ScopeCreation {
     const existing = this.#nodes.find(parent, name);
     const stored = directories.stored(parent, name);
     if (existing === -errno.ENOENT) {
-      return this.#objects.makeDirectory(handle, stored, owner.mode, owner.uid, owner.gid, [
+      return this.#objects.makeDirectory(handle, stored, owner, [
         [XATTR_ROOT, root],
         [XATTR, edge],
       ]);

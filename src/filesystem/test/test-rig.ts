@@ -311,11 +311,13 @@ export class Rig {
     const id = freshId<ScopeId>();
     let error = -1;
     this.core.creation.create(
-      path.split('/'),
-      id,
-      1,
-      secretOf(Buffer.alloc(32, fill)),
-      { uid: 0, gid: 0, mode: 0o755 },
+      {
+        id,
+        names: path.split('/'),
+        epoch: 1,
+        secret: secretOf(Buffer.alloc(32, fill)),
+        owner: { uid: 0, gid: 0, mode: 0o755 },
+      },
       (result) => {
         error = result.ok ? 0 : result.errno;
       },

@@ -1,4 +1,5 @@
 import { errno } from '../base/errno.js';
+import type { ScopeId } from '../base/ids.js';
 import { EPOCH_SLOTS } from '../crypto/scope-keys.js';
 import { suites } from '../crypto/suites.js';
 import type { CachePort } from '../filesystem/contract.js';
@@ -6,6 +7,7 @@ import { Core } from '../filesystem/core.js';
 import type { Executor } from '../filesystem/disk/backing.js';
 import { LibcBacking } from '../filesystem/disk/libc-backing.js';
 import { InodeTable } from '../filesystem/inodes/inode-table.js';
+import type { Scope } from '../filesystem/inodes/scope.js';
 import { open, openPath } from '../libc/files.js';
 import { Hangups } from '../libc/hangups.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
@@ -13,13 +15,20 @@ import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './leases/drains.js';
 import { LeaseKeeper, LOCK_LIMIT_MS } from './leases/lease-clock.js';
 import { Grants } from './leases/unlock-queue.js';
-import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
+import type { Command, CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
 
 /** Callers of the control socket, the store and processes for keys need descriptors too: else nobody could lock any more. */
 const RESERVED_DESCRIPTORS = 2_048;
 const descriptorsForFiles = (): number => {
   const limit = descriptorLimit();
   return limit - Math.min(RESERVED_DESCRIPTORS, Math.floor(limit / 4));
+};
+
+type CommandTable = {
+  readonly [Op in Command['op']]: (
+    command: Extract<Command, { op: Op }>,
+    answer: (result: Results[Op]) => void,
+  ) => void;
 };
 
 const INODES = InodeTable.maximum;
@@ -35,8 +44,8 @@ export interface Surroundings<E extends Executor> {
   addLine(memory: SharedArrayBuffer): void;
 }
 
-/** The core on its thread, the commands that it takes, and the deadlines that it keeps. */
-export class CoreHost<E extends Executor> {
+/** Runs the core on its thread: the commands that it takes, and the deadlines that it keeps. */
+export class CoreRunner<E extends Executor> {
   readonly core: Core;
   readonly executor: E;
   readonly keeper: LeaseKeeper;
@@ -115,112 +124,94 @@ export class CoreHost<E extends Executor> {
   }
 
   perform(command: CommandMessage): void {
+    const handler = this.#commands[command.op] as (
+      command: Command,
+      answer: (result: Results[keyof Results]) => void,
+    ) => void;
+    handler(command, (answer) => this.#around.tell({ kind: 'answer', id: command.id, answer }));
+  }
+
+  /** A command without a row does not compile. */
+  readonly #commands: CommandTable = {
+    grant: (command, answer) => this.#grants.ask(command, (granted) => answer({ granted })),
+    changeLease: ({ lease, ttl }, answer) => answer({ lease: this.keeper.change(lease, ttl) }),
+    endLease: ({ lease, reason }, answer) =>
+      this.keeper.end(lease, reason, (receipts) => answer({ receipts })),
+    labels: ({ labels }, answer) => {
+      for (const { id, path } of labels) this.core.label(id, path);
+      answer({});
+    },
+    leases: ({ lease }, answer) => {
+      const { leases } = this.keeper;
+      const found = lease === undefined ? leases.all() : [leases.get(lease)];
+      answer({ leases: found.filter((one) => one !== undefined) });
+    },
+    advance: ({ scope, epoch, secret }, answer) => {
+      if (this.#hasRoom(1)) {
+        answer({ advanced: this.core.access.advance(scope, epoch, this.#adopt(secret)) });
+        return;
+      }
+      // Nothing more may be written under the epoch before.
+      const deadline = systemClock.boottime() + LOCK_LIMIT_MS;
+      this.core.locks.lock([scope], 'no memory for the keys of a new epoch', deadline, (receipts) => {
+        this.#around.tell({ kind: 'expired', receipts });
+        answer({ advanced: false });
+      });
+    },
+    lend: ({ scope, to, epoch }, answer) =>
+      answer({ epoch: this.core.access.lendEpochSecret(scope, to, epoch) }),
+    slotCopy: ({ scope, bytes }, answer) =>
+      answer({ result: this.core.access.writeSlotCopy(scope, Buffer.from(bytes)) }),
+    create: (command, answer) => {
+      if (!this.#hasRoom(1)) {
+        answer({ result: { ok: false, errno: errno.ENFILE } });
+        return;
+      }
+      const { scope: id, names, epoch, owner, lease, terms } = command;
+      const secret = this.#adopt(command.secret);
+      this.core.creation.create({ id, names, epoch, secret, owner }, (result, place) => {
+        const scope = this.core.scope(id);
+        // A lock of everything may have been faster.
+        if (result.ok && scope?.isOpen === true) this.keeper.add(lease, scope, terms);
+        answer({ result, ...place });
+      });
+    },
+    removeScope: ({ scope }, answer) =>
+      this.core.scopeRemoval.remove(scope, (result, aside) =>
+        answer({ result, ...(aside === undefined ? {} : { aside }) }),
+      ),
+    drain: ({ scopes, wait }, answer) =>
+      this.#drains.start(scopes, wait, (drained, left) => answer({ drained, left })),
+    lock: ({ scopes, reason, limit }, answer) => {
+      const deadline = systemClock.boottime() + limit;
+      this.core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
+      // Panic: not even what is quick is waited for.
+      if (limit === 0) this.core.locks.tick(deadline);
+    },
+    line: ({ memory }, answer) => {
+      this.#around.addLine(memory);
+      answer({});
+    },
+    status: ({ scope }, answer) => answer(this.#status(scope)),
+  };
+
+  /** Of one scope, or of all. */
+  #status(id: ScopeId | undefined): Results['status'] {
     const { core } = this;
-    const { tell } = this.#around;
-    const answer = (result: Results[keyof Results]): void =>
-      tell({ kind: 'answer', id: command.id, answer: result });
-    switch (command.op) {
-      case 'grant':
-        this.#grants.ask(command, (granted) => answer({ granted }));
-        return;
-      case 'changeLease':
-        answer({ lease: this.keeper.change(command.lease, command.ttl) });
-        return;
-      case 'endLease':
-        this.keeper.end(command.lease, command.reason, (receipts) => answer({ receipts }));
-        return;
-      case 'labels':
-        for (const { id, path } of command.labels) core.label(id, path);
-        answer({});
-        return;
-      case 'leases':
-        answer({
-          leases:
-            command.lease === undefined
-              ? this.keeper.leases.all()
-              : [this.keeper.leases.get(command.lease)].filter((lease) => lease !== undefined),
-        });
-        return;
-      case 'advance': {
-        const { scope, epoch, secret } = command;
-        if (this.#hasRoom(1)) {
-          answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
-          return;
-        }
-        // Nothing more may be written under the epoch before.
-        const deadline = systemClock.boottime() + LOCK_LIMIT_MS;
-        core.locks.lock([scope], 'no memory for the keys of a new epoch', deadline, (receipts) => {
-          tell({ kind: 'expired', receipts });
-          answer({ advanced: false });
-        });
-        return;
-      }
-      case 'lend':
-        answer({ epoch: core.access.lendEpochSecret(command.scope, command.to, command.epoch) });
-        return;
-      case 'slotCopy':
-        answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
-        return;
-      case 'create':
-        if (!this.#hasRoom(1)) {
-          answer({ result: { ok: false, errno: errno.ENFILE } });
-          return;
-        }
-        core.creation.create(
-          command.names,
-          command.scope,
-          command.epoch,
-          this.#adopt(command.secret),
-          command.owner,
-          (result, parent, path) => {
-            const scope = core.scope(command.scope);
-            // Somebody may have locked everything meanwhile.
-            if (result.ok && scope?.isOpen === true) this.keeper.add(command.lease, scope, command.terms);
-            answer({
-              result,
-              ...(parent === undefined ? {} : { parent }),
-              ...(path === undefined ? {} : { path }),
-            });
-          },
-        );
-        return;
-      case 'removeScope':
-        core.scopeRemoval.remove(command.scope, (result, aside) =>
-          answer({ result, ...(aside === undefined ? {} : { aside }) }),
-        );
-        return;
-      case 'drain':
-        this.#drains.start(command.scopes, command.wait, (drained, left) => answer({ drained, left }));
-        return;
-      case 'lock': {
-        const { scopes, reason, limit } = command;
-        const deadline = systemClock.boottime() + limit;
-        core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
-        // Panic: not even what is quick is waited for.
-        if (limit === 0) core.locks.tick(deadline);
-        return;
-      }
-      case 'line':
-        this.#around.addLine(command.memory);
-        answer({});
-        return;
-      case 'status':
-        answer({
-          scopes: (command.scope === undefined
-            ? core.volume.scopes.filter(({ gone }) => !gone)
-            : [core.scope(command.scope)].filter((scope) => scope !== undefined)
-          ).map((scope) => ({
-            id: scope.id,
-            state: core.locks.stateOf(scope),
-            generation: scope.generation,
-            openHandles: scope.handles,
-            ...this.keeper.statusOf(scope.id),
-          })),
-          inodes: core.volume.table.used,
-          ...this.#around.statistics(),
-          secretMemory: this.#memory.backing,
-        });
-    }
+    const asked = id === undefined ? core.volume.scopes : [core.scope(id)];
+    const scopes = asked.filter((scope) => scope !== undefined && !scope.gone) as Scope[];
+    return {
+      scopes: scopes.map((scope) => ({
+        id: scope.id,
+        state: core.locks.stateOf(scope),
+        generation: scope.generation,
+        openHandles: scope.handles,
+        ...this.keeper.statusOf(scope.id),
+      })),
+      inodes: core.volume.table.used,
+      ...this.#around.statistics(),
+      secretMemory: this.#memory.backing,
+    };
   }
 
   /** Unmounted, nobody can reach a file any more: writes back what is open and wipes every key. */
