@@ -5,7 +5,7 @@
 #   -v /etc/scopefs/data.key:/run/secrets/root:ro scopefs
 # rshared: else the mount stays inside the container. --pid=host: else callers' process ids mean nothing.
 # memory-swap = memory: keys that OpenSSL holds must not reach swap.
-FROM node:20-bookworm AS build
+FROM node:24-bookworm AS build
 WORKDIR /scopefs
 COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci --no-audit --no-fund
@@ -14,7 +14,7 @@ COPY native-tests native-tests
 COPY bin bin
 RUN npm run build && npm prune --omit=dev --no-audit --no-fund
 
-FROM node:20-bookworm-slim
+FROM node:24-bookworm-slim
 WORKDIR /scopefs
 COPY --from=build /scopefs/package.json ./
 COPY --from=build /scopefs/node_modules node_modules

@@ -113,7 +113,7 @@ async function round(run: Run, number: number, progress: Progress): Promise<void
 
 async function compare(options: Options, directory: string): Promise<Run> {
   const started = performance.now();
-  const { systems, missing } = chooseSystems(options.systems, directory);
+  const { systems, missing } = chooseSystems(options.systems, directory, {}, options.base);
   const wanted = WORKLOADS.filter(({ name }) => options.only === undefined || options.only.includes(name));
   const workloads = wanted.filter(({ program }) => program === undefined || installed(program));
   const progress = new Progress(options.rounds * systems.length * (workloads.length + 1));

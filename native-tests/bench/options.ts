@@ -53,14 +53,17 @@ export interface Options {
   readonly only: readonly string[] | undefined;
   readonly systems: readonly string[] | undefined;
   readonly json: string | undefined;
+  /** Another checkout of scopefs, built. */
+  readonly base: string | undefined;
 }
 
-export const USAGE = `usage: npm run bench -- [--rounds N] [--quick] [--only WORKLOAD,...] [--systems NAME,...] [--json FILE]
+export const USAGE = `usage: npm run bench -- [--rounds N] [--quick] [--only WORKLOAD,...] [--systems NAME,...] [--json FILE] [--base DIR]
   --rounds N     medians of N rounds (default 3; with --quick 1)
   --quick        one round, smaller sizes
   --only A,B     these workloads only
   --systems A,B  of ext4, gocryptfs, securefs, scopefs
-  --json FILE    write every measurement there`;
+  --json FILE    write every measurement there
+  --base DIR     also another checkout of scopefs that is built, as system "base"`;
 
 /** A command line that makes no sense: its message is the advice. */
 export class UsageError extends Error {}
@@ -98,6 +101,7 @@ export function readOptions(
     only: list(values.only, workloads, 'workload'),
     systems: list(values.systems, systems, 'system'),
     json: values.json,
+    base: values.base,
   };
 }
 
@@ -110,6 +114,7 @@ function parse(args: readonly string[]) {
       only: { type: 'string' },
       systems: { type: 'string' },
       json: { type: 'string' },
+      base: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   });

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { run, Vault } from '../support/mounted.js';
 import { Image, type ImageSize } from './image.js';
 import { cpuSeconds, ended, installed, mounted, must, peakMemory, waitFor } from './processes.js';
@@ -39,6 +40,34 @@ function daemon(command: string, args: readonly string[], mount: string): number
 const umount = (mount: string): void => {
   must('umount', [mount]);
 };
+
+/** Another build of scopefs, for comparing what a change costs: a checkout with its dist/. */
+export const BASE = 'base';
+function otherBuild(checkout: string): Kind {
+  const cli = join(checkout, 'bin/scopefs');
+  const paths = (store: string) => ({
+    vault: join(store, 'vault'),
+    key: `file:${join(store, 'key')}`,
+    host: `unix://${join(store, 'socket')}`,
+  });
+  return {
+    name: BASE,
+    format: (store, mount) => {
+      const { vault: made, key } = paths(store);
+      mkdirSync(mount, { recursive: true });
+      writeFileSync(join(store, 'key'), randomBytes(32), { mode: 0o600 });
+      must(cli, ['init', made, '--with', key]);
+    },
+    mount: (store, mount) => {
+      const { vault: made, key, host } = paths(store);
+      const output = must(cli, ['mount', made, mount, '--with', key, '--host', host, '--json']);
+      return (JSON.parse(output) as { pid: number }).pid;
+    },
+    unmount: (mount) => {
+      must(cli, ['unmount', mount, '--host', paths(dirname(mount)).host]);
+    },
+  };
+}
 
 let vault: Vault | undefined;
 
@@ -120,7 +149,7 @@ export class System {
   /** The directory in which workloads work. */
   get root(): string {
     if (this.name === 'ext4') return this.store;
-    return this.name === 'scopefs' ? this.#mount : this.#separate;
+    return this.name === 'scopefs' || this.name === BASE ? this.#mount : this.#separate;
   }
 
   /** A fresh image with a fresh filesystem, mounted. */
@@ -180,13 +209,15 @@ export class System {
   }
 }
 
-/** The systems asked for that are installed, and a line on those that are not. */
+/** The systems asked for that are installed, and a line on those that are not. `base`: a checkout to compare with. */
 export function chooseSystems(
   wanted: readonly string[] | undefined,
   directory: string,
   size: ImageSize = {},
+  base?: string,
 ): { systems: System[]; missing: string | undefined } {
-  const kinds = KINDS.filter((kind) => wanted === undefined || wanted.includes(kind.name));
+  const chosen = KINDS.filter((kind) => wanted === undefined || wanted.includes(kind.name));
+  const kinds = base === undefined ? chosen : [otherBuild(base), ...chosen];
   const absent = kinds.flatMap(({ program }) =>
     program === undefined || installed(program) ? [] : [program],
   );

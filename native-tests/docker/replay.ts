@@ -23,7 +23,7 @@ import { StageRoot } from './stage-root.js';
  * RUN lines run in it by chroot, with an empty npm cache; then its container runs, as the Dockerfile's head comment
  * starts it: volumes, capabilities, a root of its own.
  *
- * What is not tried: the images. The host's node and its libraries stand for node:20-bookworm, and for its -slim what
+ * What is not tried: the images. The host's node and its libraries stand for node:24-bookworm, and for its -slim what
  * a host often has besides (compilers, python3, git, fusermount, OpenSSL's libraries) is hidden. Nor are seccomp and
  * AppArmor, the memory limit, user namespaces and a registry.
  *
