@@ -17,7 +17,8 @@ import { Nodes } from './names/nodes.js';
 import { Removal } from './names/removal.js';
 import { Rename } from './names/rename.js';
 import { Xattrs } from './names/xattrs.js';
-import { Locks, type OnWiped } from './scopes/locks.js';
+import type { LockParts } from './scopes/lock.js';
+import { Locks } from './scopes/locks.js';
 import { ScopeAccess } from './scopes/scope-access.js';
 import { ScopeCreation } from './scopes/scope-creation.js';
 import { ScopeRemoval } from './scopes/scope-removal.js';
@@ -42,8 +43,7 @@ export class Core {
   readonly creation: ScopeCreation;
   readonly scopeRemoval: ScopeRemoval;
 
-  /** `wiped`: see {@link OnWiped}. */
-  constructor(options: VolumeOptions, scopes: readonly KnownScope[], wiped: OnWiped) {
+  constructor(options: VolumeOptions, scopes: readonly KnownScope[], wiped: LockParts['wiped']) {
     const volume = new Volume(options);
     const open = new OpenFiles(volume);
     const nodes = new Nodes(volume, open);
@@ -58,7 +58,7 @@ export class Core {
     const attributes = new AttributeOperations(volume, nodes);
     this.files = new Files(volume, nodes, this.making, this.#handles, attributes);
     this.space = new Space(volume, this.files);
-    this.locks = new Locks(volume, this.#handles, open, wiped);
+    this.locks = new Locks({ volume, handles: this.#handles, files: open, wiped });
     this.access = new ScopeAccess(volume, nodes, this.locks);
     this.creation = new ScopeCreation(volume, nodes, this.making, this.access);
     this.scopeRemoval = new ScopeRemoval(volume, this.access, this.locks);

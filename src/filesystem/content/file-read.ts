@@ -40,7 +40,7 @@ export function readFile(
     chunks.copyTo(file, buffer.address + at, from, length);
     done(length);
   } else {
-    new Read(file, io, wanted, length, first, lastStored, done).run();
+    new Read(file, io, { ...wanted, length }, { first, last: lastStored }, done).run();
   }
 }
 
@@ -55,7 +55,6 @@ class Read {
   readonly #file: OpenFile;
   readonly #io: IoBuffers;
   readonly #wanted: Transfer;
-  readonly #length: number;
   readonly #first: number;
   readonly #last: number;
   readonly #size: number;
@@ -65,15 +64,12 @@ class Read {
     file: OpenFile,
     io: IoBuffers,
     wanted: Transfer,
-    length: number,
-    first: number,
-    last: number,
+    { first, last }: { readonly first: number; readonly last: number },
     done: (result: number) => void,
   ) {
     this.#file = file;
     this.#io = io;
     this.#wanted = wanted;
-    this.#length = length;
     this.#first = first;
     this.#last = last;
     this.#size = file.size;
@@ -97,7 +93,7 @@ class Read {
   #open(from: number): void {
     const until = Math.min(from + slice(this.#file.volume.geometry), this.#last + 1);
     if (!this.#openUntil(from, until)) this.#done(-errno.EIO);
-    else if (until > this.#last) this.#done(this.#length);
+    else if (until > this.#last) this.#done(this.#wanted.length);
     else this.#file.yield(this.#done, () => this.#open(until));
   }
 
@@ -105,8 +101,8 @@ class Read {
     const { geometry, chunks } = this.#file.volume;
     const { holes, keys } = this.#file;
     const { sealed, edges } = this.#io;
-    const { offset, buffer, at } = this.#wanted;
-    const end = offset + this.#length;
+    const { offset, length, buffer, at } = this.#wanted;
+    const end = offset + length;
     for (let index = first; index < limit; index++) {
       const extent = geometry.extent(index, this.#size);
       const frame = (index - this.#first) * geometry.stride;

@@ -112,19 +112,3 @@ export interface Executor {
   /** Goes on with a long computation after whoever waits meanwhile had a turn; at once where nobody can. */
   yield(then: () => void): void;
 }
-
-/** Runs each job at once on the calling thread. */
-export class InlineExecutor implements Executor {
-  readonly #backing: Backing;
-  constructor(backing: Backing) {
-    this.#backing = backing;
-  }
-  run(job: Job, done: (result: number) => void): void {
-    done(this.#backing.perform(job));
-  }
-  readonly warmsFirst = (): boolean => false;
-  took(): void {}
-  yield(then: () => void): void {
-    then();
-  }
-}

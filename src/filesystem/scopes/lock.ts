@@ -15,6 +15,18 @@ import type { Volume } from '../inodes/volume.js';
 /** A file's chunks may be written again while others are checked: look so often before the wipe. */
 const CHECKPOINTS = 3;
 
+/** What locks work on. */
+export interface LockParts {
+  readonly volume: Volume;
+  readonly handles: Handles;
+  readonly files: OpenFiles;
+  /**
+   * A scope's keys are gone: buffers outside the core that held plaintext must go too, and so must its leases. How many
+   * these were.
+   */
+  readonly wiped: (scope: ScopeId) => number;
+}
+
 type Phase = 'waiting' | 'drain' | 'flush' | 'invalidate' | 'checkpoint' | 'wiped' | 'done';
 
 /**
@@ -47,20 +59,13 @@ export class LockRun {
   #entries: CachedName[] = [];
   #nodes: NodeId[] = [];
 
-  constructor(
-    volume: Volume,
-    handles: Handles,
-    files: OpenFiles,
-    scope: Scope,
-    reason: string,
-    onWiped: (scope: ScopeId) => number,
-  ) {
+  constructor({ volume, handles, files, wiped }: LockParts, scope: Scope, reason: string) {
     this.#volume = volume;
     this.#handles = handles;
     this.#files = files;
     this.scope = scope;
     this.#reason = reason;
-    this.#onWiped = onWiped;
+    this.#onWiped = wiped;
     this.#started = volume.clock.boottime();
     this.#bytesBefore = files.bytesWritten;
     scope.state = 'locking';

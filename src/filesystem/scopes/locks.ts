@@ -1,11 +1,9 @@
 import type { ScopeId } from '../../base/ids.js';
 import { repeat } from '../../base/repeat.js';
-import type { OpenFiles } from '../content/open-files.js';
 import type { LockReceipt } from '../events.js';
-import type { Handles } from '../handles/handles.js';
 import type { Scope, ScopeState } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
-import { LockRun } from './lock.js';
+import { type LockParts, LockRun } from './lock.js';
 
 interface TreeLock {
   readonly runs: readonly LockRun[];
@@ -14,26 +12,20 @@ interface TreeLock {
   readonly after: ((receipts: readonly LockReceipt[]) => void)[];
 }
 
-/** A scope's keys are gone: buffers outside the core that held plaintext must go too, and so must its leases. How many these were. */
-export type OnWiped = (scope: ScopeId) => number;
-
 /** Locks of scopes with all below them, and the moments at which leases end. */
 export class Locks {
-  readonly #volume: Volume;
-  readonly #handles: Handles;
-  readonly #files: OpenFiles;
-  readonly #wiped: OnWiped;
+  readonly #parts: LockParts;
   #locks: TreeLock[] = [];
   /** Locks with a receipt whose names the kernel has not forgotten yet. */
   #settling: LockRun[] = [];
   /** The next moment (CLOCK_BOOTTIME, ms) at which {@link tick} has something to do. */
   due = Number.POSITIVE_INFINITY;
 
-  constructor(volume: Volume, handles: Handles, files: OpenFiles, wiped: OnWiped) {
-    this.#volume = volume;
-    this.#handles = handles;
-    this.#files = files;
-    this.#wiped = wiped;
+  constructor(parts: LockParts) {
+    this.#parts = parts;
+  }
+  get #volume(): Volume {
+    return this.#parts.volume;
   }
 
   /** As others may see it: `locking` until the receipt is out, as only then no page of it is left. */
@@ -86,9 +78,7 @@ export class Locks {
     // Parents stand before children in the list, so its reverse is the order of locking.
     const scopes = this.#volume.scopes.filter((scope) => scope.isOpen && inside(scope)).reverse();
     // All are `locking` from now on, so the deadline holds also for those that wait for their turn.
-    const runs = scopes.map(
-      (scope) => new LockRun(this.#volume, this.#handles, this.#files, scope, reason, this.#wiped),
-    );
+    const runs = scopes.map((scope) => new LockRun(this.#parts, scope, reason));
     // A lease's own end holds also while somebody else's longer lock is under way.
     const nearest = Math.min(deadline, ...scopes.map((scope) => scope.deadline));
     const lock: TreeLock = { runs, deadline: nearest, after: [] };

@@ -1,7 +1,23 @@
 import type { CachedName, CachePort, NodeId, Victim } from '../contract.js';
 import type { Backing, Executor, Job } from '../disk/backing.js';
 
-/** Test support: an executor and a kernel's cache that answer when the test says so. */
+/** Test support: executors, and a kernel's cache that answers when the test says so. */
+
+/** Runs each job at once on the calling thread. */
+export class InlineExecutor implements Executor {
+  readonly #backing: Backing;
+  constructor(backing: Backing) {
+    this.#backing = backing;
+  }
+  run(job: Job, done: (result: number) => void): void {
+    done(this.#backing.perform(job));
+  }
+  readonly warmsFirst = (): boolean => false;
+  took(): void {}
+  yield(then: () => void): void {
+    then();
+  }
+}
 
 /** Completes jobs when told to, in an order that the test chooses. */
 export class LateExecutor implements Executor {

@@ -9,12 +9,11 @@ import type { Allocation } from '../content/file-allocate.js';
 import type { AttributeChange, CachePort, Caller, DirectorySink, NodeId, Reply } from '../contract.js';
 import { Core } from '../core.js';
 import type { Backing, Executor } from '../disk/backing.js';
-import { InlineExecutor } from '../disk/backing.js';
 import type { LockReceipt, VolumeEvent } from '../events.js';
 import { InodeTable, ROOT_NODE } from '../inodes/inode-table.js';
 import { type KnownScope, sessionMark } from '../inodes/volume.js';
 import { rootRecord } from '../scopes/scope-creation.js';
-import { TestCache } from './test-ports.js';
+import { InlineExecutor, TestCache } from './test-ports.js';
 import { type Answer, RigReply } from './test-reply.js';
 
 /** Test support: a core without a transport, its operations as functions. Used by this room's tests only. */
