@@ -24,7 +24,7 @@ export interface Caller {
 const REFUSALS = {
   /** The node was never given, or is forgotten; ENOENT would only say that a name is gone. */
   unknown: errno.ESTALE,
-  /** It is of an earlier generation of its scope. */
+  /** The node is of an earlier generation of its scope. */
   generation: errno.ENOKEY,
   locked: errno.ENOKEY,
   locking: errno.ENOKEY,
@@ -69,7 +69,7 @@ export class Refusal {
   }
 }
 
-/** Who of all callers a restricted scope is open for. */
+/** The callers that a restricted scope is open for. */
 export interface Gate {
   admits(caller: Caller): boolean;
 }

@@ -65,7 +65,7 @@ function flushMap(file: OpenFile, done: Done): void {
     return;
   }
   if (volume.table.has(file.slot, flag.UNLINKED)) {
-    // Nobody will open it again, unless it gets a name.
+    // A file without a name is not opened again, unless it gets one.
     holes.dirty = false;
     done(0);
     return;

@@ -18,7 +18,7 @@ export abstract class Turn {
   readonly reply: Reply | undefined;
   claim: Claim;
   left = false;
-  /** It did not start at once: the file may have changed since it asked. */
+  /** The turn did not start at once: the file may have changed since it asked. */
   waited = false;
   /** What it works with: plaintext in it is overwritten when the file dies. */
   io: IoBuffers | undefined;
@@ -27,7 +27,7 @@ export abstract class Turn {
     this.claim = claim;
     this.reply = reply;
   }
-  /** It is inside now, until it leaves. */
+  /** The turn is inside now, until it leaves. */
   abstract start(): void;
   /** The file died while this one waited: it will never start. Its reply is given. */
   abstract refused(): void;
@@ -38,7 +38,7 @@ function conflict(a: Claim, b: Claim): boolean {
 }
 
 /**
- * Who may work on a file at once: whose bytes overlap go one after another unless both only read, in the order of
+ * The order of work on a file: operations whose bytes overlap go one after another unless both only read, in the order of
  * arrival. Whoever is inside keeps the file's descriptor open.
  */
 export class FileQueue {
@@ -109,7 +109,7 @@ export class FileQueue {
 
   /** Lets in whoever can go now. Nobody overtakes somebody who waits for the same bytes. */
   admit(): void {
-    // Whoever starts may leave at once: that must not start the next from within.
+    // A turn that starts may leave at once: that must not start the next from within.
     this.#again = true;
     if (this.#admitting || this.#waiting.length === 0) return;
     this.#admitting = true;

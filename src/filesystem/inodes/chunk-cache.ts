@@ -1,6 +1,6 @@
 import { copyMemory, ioBuffer, type Pinned } from '../../libc/memory.js';
 
-/** Who holds a cached chunk; it copes with losing it. */
+/** The owner of a cached chunk, which copes with losing it. */
 export interface ChunkHolder {
   /** Its entry's index, or -1. */
   cacheEntry: number;

@@ -23,9 +23,9 @@ export const flag = {
   STALE: 2,
   /** The kernel may have pages of it. */
   PAGES: 4,
-  /** It was opened for writing, so the kernel may have dirty pages of it. */
+  /** Opened for writing, so the kernel may have dirty pages of it. */
   WRITABLE: 8,
-  /** It has no name any more. */
+  /** The inode has no name any more. */
   UNLINKED: 16,
   SCOPE_ROOT: 32,
   /** The slot is not in use. */
@@ -36,7 +36,7 @@ export const flag = {
   ADORNED: 512,
   /** Used since the pruner last passed. */
   RECENT: 256,
-  /** It has an open file (content/open-files.ts). */
+  /** The inode has an open file (content/open-files.ts). */
   OPEN: 1024,
 } as const;
 

@@ -32,7 +32,7 @@ export class Scope {
   operations = 0;
   /** Handles that are open, our notifiers' excepted. */
   handles = 0;
-  /** It was destroyed: the index stays, as the inode table may name it. */
+  /** Destroyed: the index stays, as the inode table may name it. */
   gone = false;
 
   constructor(index: number, id: ScopeId, parent: Scope | undefined, path: string) {

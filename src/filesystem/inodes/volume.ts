@@ -108,7 +108,7 @@ export class Volume {
 
   /**
    * Files, by backing inode number, whose header a lock could not write: its deadline came first, or the disk failed.
-   * They are repaired as after an unclean stop; while there are any, this session is one.
+   * Such files are repaired as after an unclean stop; while there are any, this session is one.
    */
   readonly leftBehind = new Set<number>();
 

@@ -220,7 +220,7 @@ export class LockRun {
       this.#jobs++;
       file.queue.whenIdle(() => {
         this.#jobs--;
-        // Whoever keeps its handles open must not keep descriptors from others.
+        // A program that keeps its handles open must not keep descriptors from others.
         this.#files.end(file);
       });
     }

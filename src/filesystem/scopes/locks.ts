@@ -8,7 +8,7 @@ import { type LockParts, LockRun } from './lock.js';
 interface TreeLock {
   readonly runs: readonly LockRun[];
   deadline: number;
-  /** Whoever asked for the same while it ran. */
+  /** Callers that asked for the same while it ran. */
   readonly after: ((receipts: readonly LockReceipt[]) => void)[];
 }
 

@@ -71,7 +71,7 @@ export class ScopeAccess {
     scope.keys = undefined;
     scope.state = 'locked';
     scope.end();
-    // Who was removed may have put back a store from before: the vault remembers.
+    // A removed slot's holder may have put back a store from before: the vault remembers.
     return opened.ok ? { ok: false, errno: errno.ESTALE } : opened;
   }
 
