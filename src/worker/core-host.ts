@@ -11,8 +11,8 @@ import { Hangups } from '../libc/hangups.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './leases/drains.js';
-import { LeaseKeeper, LOCK_LIMIT_MS } from './leases/lease-clock.js';
-import { Grants } from './leases/unlock-queue.js';
+import { LeaseClock, LOCK_LIMIT_MS } from './leases/lease-clock.js';
+import { UnlockQueue } from './leases/unlock-queue.js';
 import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
 
 /** Callers of the control socket, the store and processes for keys need descriptors too: else nobody could lock any more. */
@@ -39,9 +39,9 @@ export interface Surroundings<E extends Executor> {
 export class CoreHost<E extends Executor> {
   readonly core: Core;
   readonly executor: E;
-  readonly keeper: LeaseKeeper;
+  readonly leaseClock: LeaseClock;
   readonly #drains: Drains;
-  readonly #grants: Grants;
+  readonly #unlocks: UnlockQueue;
   readonly #around: Surroundings<E>;
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   // Files leave some, so that their number keeps nobody from unlocking another scope.
@@ -80,15 +80,15 @@ export class CoreHost<E extends Executor> {
         wiped: (scope) => {
           around.wiped();
           this.#tellBehind();
-          const ended = this.keeper.locked(scope);
+          const ended = this.leaseClock.locked(scope);
           this.#drains.locked(scope);
           return ended;
         },
       },
     );
-    this.keeper = new LeaseKeeper(this.core, tell, systemClock, new Hangups());
+    this.leaseClock = new LeaseClock(this.core, tell, systemClock, new Hangups());
     this.#drains = new Drains(this.core, systemClock);
-    this.#grants = new Grants(this.core, this.keeper, this.#drains, systemClock, {
+    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, {
       adopt: (at) => this.#adopt(at),
       hasRoom: (epochs) => this.#hasRoom(epochs),
     });
@@ -110,13 +110,13 @@ export class CoreHost<E extends Executor> {
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
   get due(): number {
-    return Math.min(this.core.locks.due, this.keeper.due, this.#drains.due, this.#grants.due);
+    return Math.min(this.core.locks.due, this.leaseClock.due, this.#drains.due, this.#unlocks.due);
   }
   tick(now: number): void {
     this.core.locks.tick(now);
-    this.keeper.tick(now);
+    this.leaseClock.tick(now);
     this.#drains.tick(now);
-    this.#grants.tick(now);
+    this.#unlocks.tick(now);
   }
 
   perform(command: CommandMessage): void {
@@ -125,14 +125,14 @@ export class CoreHost<E extends Executor> {
     const answer = (result: Results[keyof Results]): void =>
       tell({ kind: 'answer', id: command.id, answer: result });
     switch (command.op) {
-      case 'grant':
-        this.#grants.ask(command, (granted) => answer({ granted }));
+      case 'unlock':
+        this.#unlocks.ask(command, (unlocked) => answer({ unlocked }));
         return;
       case 'changeLease':
-        answer({ lease: this.keeper.change(command.lease, command.ttl) });
+        answer({ lease: this.leaseClock.change(command.lease, command.ttl) });
         return;
       case 'endLease':
-        this.keeper.end(command.lease, command.reason, (receipts) => answer({ receipts }));
+        this.leaseClock.end(command.lease, command.reason, (receipts) => answer({ receipts }));
         return;
       case 'labels':
         for (const { id, path } of command.labels) core.label(id, path);
@@ -142,8 +142,8 @@ export class CoreHost<E extends Executor> {
         answer({
           leases:
             command.lease === undefined
-              ? this.keeper.leases.all()
-              : [this.keeper.leases.get(command.lease)].filter((lease) => lease !== undefined),
+              ? this.leaseClock.leases.all()
+              : [this.leaseClock.leases.get(command.lease)].filter((lease) => lease !== undefined),
         });
         return;
       case 'advance': {
@@ -179,8 +179,8 @@ export class CoreHost<E extends Executor> {
           command.owner,
           (result, parent, path) => {
             const scope = core.scope(command.scope);
-            // Somebody may have locked everything meanwhile.
-            if (result.ok && scope?.isOpen === true) this.keeper.add(command.lease, scope, command.terms);
+            // All may have been locked meanwhile.
+            if (result.ok && scope?.isOpen === true) this.leaseClock.add(command.lease, scope, command.terms);
             answer({
               result,
               ...(parent === undefined ? {} : { parent }),
@@ -219,7 +219,7 @@ export class CoreHost<E extends Executor> {
             state: core.locks.stateOf(scope),
             generation: scope.generation,
             openHandles: scope.handles,
-            ...this.keeper.statusOf(scope.id),
+            ...this.leaseClock.statusOf(scope.id),
           })),
           inodes: core.volume.table.used,
           ...this.#around.statistics(),

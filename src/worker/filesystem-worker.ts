@@ -70,8 +70,8 @@ function readMail(): void {
 
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
-  watched: host.keeper.fd,
-  hangups: () => host.keeper.collect(),
+  watched: host.leaseClock.fd,
+  hangups: () => host.leaseClock.collect(),
   slice: () => executor.slice(),
   due: () => host.due,
   tick: (now) => host.tick(now),
