@@ -16,7 +16,7 @@ import type { LeaseView } from '../../src/control/schemas.js';
 import { readShares, type Share } from '../../src/keyring/shares/share-text.js';
 import { Shares } from '../../src/keyring/shares/shares.js';
 import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
-import { input, memory, reveal, suite } from '../../src/keyring/test-keyring.js';
+import { input, memory, reveal, seal } from '../../src/keyring/test-keyring.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { readVault } from '../../src/service/vault/vault.js';
 import { Connection } from '../../src/store/connection.js';
@@ -301,7 +301,7 @@ test('no share, nor what shares give, is in the memory of the daemon', async (t)
     (db) => db.prepare('SELECT sealed FROM shares WHERE number = 2').get() as { sealed: Buffer },
   ).sealed;
   const context = { volume: record.volume as VolumeId, scope: share.scope };
-  const secret = new Shares(suite, memory).open(context, share, sealed);
+  const secret = new Shares(seal).open(context, share, sealed);
   const values = threshold.map((line) =>
     Buffer.from(reveal((readShares(input(line), memory)[0] as Share).value), 'hex'),
   );

@@ -7,7 +7,7 @@ import { openHeaderPair } from '../../src/format/file/file-header.js';
 import { HEADER_REGION } from '../../src/format/file/geometry.js';
 import { ScopeSecrets } from '../../src/keyring/slots/scope-secrets.js';
 import { Slots } from '../../src/keyring/slots/slots.js';
-import { input, memory, reveal, suite, TestKem } from '../../src/keyring/test-keyring.js';
+import { input, memory, reveal, seal, suite, TestKem } from '../../src/keyring/test-keyring.js';
 import { copyMemory, pinned, type Secret } from '../../src/libc/memory.js';
 import { readVault } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
@@ -52,7 +52,7 @@ export async function needlesOf(vault: Vault, key: Buffer): Promise<Record<strin
   store.close();
   if (scope === undefined || rows === undefined) throw new Error('no scope');
   const kem = new WatchingKem();
-  const secrets = new ScopeSecrets(suite, memory, new Slots(suite, memory, kem), info.recordHash);
+  const secrets = new ScopeSecrets(seal, new Slots(seal, kem), info.recordHash);
   const context = { volume: info.record.volume as VolumeId, scope };
   // Without the symmetric form the key pair is needed.
   const wraps = rows.wraps.map((wrap) => ({ ...wrap, rewrap: undefined }));

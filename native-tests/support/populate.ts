@@ -4,7 +4,7 @@ import { freshId, type LeaseId, type ScopeId } from '../../src/base/ids.js';
 import { ScopeSecrets } from '../../src/keyring/slots/scope-secrets.js';
 import { Slots } from '../../src/keyring/slots/slots.js';
 import { StoreKey } from '../../src/keyring/store-key.js';
-import { kem, memory, suite } from '../../src/keyring/test-keyring.js';
+import { kem, seal } from '../../src/keyring/test-keyring.js';
 import { umask } from '../../src/libc/system.js';
 import { plainTerms } from '../../src/service/leases/lease-service.js';
 import { readVault, vaultPaths } from '../../src/service/vault/vault.js';
@@ -33,7 +33,7 @@ export async function populate(
   const info = readVault(vault.vault);
   const store = Store.open(vaultPaths(info.path).store);
   const volume = info.record.volume;
-  const secrets = new ScopeSecrets(suite, memory, new Slots(suite, memory, kem), info.recordHash);
+  const secrets = new ScopeSecrets(seal, new Slots(seal, kem), info.recordHash);
   const rootRow = store.scopes()[0];
   if (rootRow === undefined) throw new Error('no root scope');
   const rows = store.secretsOf(rootRow.id);
@@ -44,7 +44,12 @@ export async function populate(
   const rootSecret = opened?.secrets[0];
   if (rootSecret === undefined) throw new Error('the root does not open');
   const sealed = store.meta('store_key');
-  const storeKey = StoreKey.unwrap(suite, memory, volume, rootRow.id, rootSecret, sealed as Buffer, 1);
+  const storeKey = StoreKey.unwrap(
+    seal,
+    { volume, scope: rootRow.id },
+    { epoch: 1, secret: rootSecret },
+    sealed as Buffer,
+  );
   const answers = new Map<number, (answer: Results[keyof Results]) => void>();
   const done = (_: unknown, then: (result: number) => void): void => then(0);
   const host = new CoreRunner(
@@ -78,7 +83,7 @@ export async function populate(
     });
   const peer = { uid: 0, gid: 0, pid: process.pid };
   await call({
-    op: 'grant',
+    op: 'unlock',
     scope: rootRow.id,
     lease: freshId<LeaseId>(),
     terms: plainTerms('populate', peer),
@@ -93,7 +98,7 @@ export async function populate(
     const secret = secrets.fresh();
     const row = { parent: rootRow.id, path: storeKey.sealPath(id, name), created: 1 };
     const input = inputOf(key);
-    const scopeRows = await secrets.create({ volume, scope: id }, row, 'keyfile', input, secret);
+    const scopeRows = await secrets.create({ volume, scope: id }, row, { type: 'keyfile', input }, secret);
     input.wipe();
     const { result } = await call<Results['create']>({
       op: 'create',

@@ -142,7 +142,7 @@ export async function nativeTransport(
   const mounted = mountAt(mountPoint)?.deviceNumber;
   const ended = new Promise<void>((resolve) => {
     // Nothing wakes this loop when the holder of a lease is gone.
-    const hangups = setInterval(() => enter(() => runner.keeper.collect()), HANGUPS_MS);
+    const hangups = setInterval(() => enter(() => runner.leaseClock.collect()), HANGUPS_MS);
     const look = setInterval(() => {
       // Not by its path: a directory above may be renamed, and something be mounted on it.
       if (mounts().some(({ deviceNumber }) => deviceNumber === mounted)) return;

@@ -12,10 +12,10 @@ import { endOnThrow, endProcess } from '../libc/process-end.js';
 import { becomeIoFlusher, forbidDumps } from '../libc/system.js';
 import { holdersOf } from '../service/scopes/holders.js';
 import { unreadScopes } from '../service/scopes/scope-paths.js';
-import { leftovers, unlinkAside } from '../service/shred/shredder.js';
-import { SECRETS } from '../service/vault/mounted-vault.js';
+import { leftovers, unlinkAside } from '../service/shred/aside-files.js';
+import { MountedVault, SECRETS } from '../service/vault/mounted-vault.js';
 import { markClean, markDirty, readVault, vaultPaths } from '../service/vault/vault.js';
-import { type ServiceContext, VolumeService } from '../service/volume-service.js';
+import { VolumeService } from '../service/volume-service.js';
 import { Store } from '../store/store.js';
 import type { CoreData, CoreEvent } from '../worker/messages.js';
 import { kernelTransport } from './kernel-transport.js';
@@ -152,9 +152,9 @@ async function main(): Promise<void> {
     clearTimeout(detached);
   };
   const knowsCallers = argument.transport === 'kernel';
-  const services = { vault, store, suite, memory, storeKey: undefined };
-  const context: ServiceContext = { ...services, knowsCallers, mountPoint, log };
-  const service = new VolumeService(context, transport.core, known, unmount);
+  const { core } = transport;
+  const mounted = new MountedVault({ vault, store, suite, memory, core, mountPoint, knowsCallers, log });
+  const service = new VolumeService(mounted, known, unmount);
 
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {
@@ -182,7 +182,7 @@ async function main(): Promise<void> {
   report({ ok: true, pid: process.pid, socket: argument.socket, unclean });
 
   await unmounted;
-  context.storeKey?.close();
+  mounted.storeKey.close();
   store.close();
   // Files are repaired at their first open: until every one was looked at the vault stays unclean.
   markClean(vault.path, sessionMark(session), { unclean, behind });

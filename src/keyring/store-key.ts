@@ -1,9 +1,7 @@
 import { Failure } from '../base/failure.js';
-import { idBytes, type ScopeId, type VolumeId } from '../base/ids.js';
-import type { AeadKey, AeadSuite } from '../crypto/aead.js';
-import { derive } from '../crypto/kdf.js';
-import { randomFill, type Secret, type SecretMemory } from '../libc/memory.js';
-import { openSecret, openValue, type SealedPlace, sealSecret, sealValue, withKey } from './sealing.js';
+import type { ScopeId, VolumeId } from '../base/ids.js';
+import type { Secret } from '../libc/memory.js';
+import type { EpochSecret, ScopeContext, Seal, SealedPlace, SealKey } from './seal.js';
 
 const NO_SCOPE = '00'.repeat(16) as ScopeId;
 
@@ -12,76 +10,52 @@ const NO_SCOPE = '00'.repeat(16) as ScopeId;
  * paths of scopes can be read while they are locked, but not in a stolen vault.
  */
 export class StoreKey {
+  readonly #seal: Seal;
   readonly #volume: VolumeId;
   readonly #secret: Secret;
-  readonly #labels: AeadKey;
-  readonly #labelSecret: Secret;
+  readonly #labels: SealKey;
   /** The epoch of the root scope with which it began. */
   readonly generation: number;
   /** Keys of the audit's texts, by generation: its rows stay as they were written. */
-  #notes = new Map<number, { secret: Secret; key: AeadKey }>();
+  #notes = new Map<number, SealKey>();
 
-  private constructor(
-    suite: AeadSuite,
-    memory: SecretMemory,
-    volume: VolumeId,
-    secret: Secret,
-    generation: number,
-  ) {
+  private constructor(seal: Seal, volume: VolumeId, secret: Secret, generation: number) {
+    this.#seal = seal;
     this.#volume = volume;
     this.#secret = secret;
     this.generation = generation;
-    this.#labelSecret = memory.allocate(32);
-    derive(secret, 'scopefs/1/label', idBytes(volume), this.#labelSecret.address);
-    this.#labels = suite.key(this.#labelSecret);
-    this.#addNotes(suite, memory, generation, secret);
+    this.#labels = seal.key(secret, this.#path(NO_SCOPE));
+    this.#addNotes(generation, secret);
   }
 
-  #addNotes(suite: AeadSuite, memory: SecretMemory, generation: number, storeKey: Secret): void {
-    const secret = memory.allocate(32);
-    derive(storeKey, 'scopefs/1/note', idBytes(this.#volume), secret.address);
-    this.#notes.set(generation, { secret, key: suite.key(secret) });
+  #addNotes(generation: number, storeKey: Secret): void {
+    this.#notes.set(generation, this.#seal.key(storeKey, this.#note(undefined, generation)));
   }
 
-  static create(suite: AeadSuite, memory: SecretMemory, volume: VolumeId, generation = 1): StoreKey {
-    const secret = memory.allocate(32);
-    randomFill(secret.address, 32);
-    return new StoreKey(suite, memory, volume, secret, generation);
+  static create(seal: Seal, volume: VolumeId, generation = 1): StoreKey {
+    return new StoreKey(seal, volume, seal.fresh(), generation);
   }
 
   /** Takes over what `before` opens of the audit; the sealed form of that key, for the store's meta table. */
-  succeed(suite: AeadSuite, memory: SecretMemory, root: ScopeId, before: StoreKey): Buffer {
+  succeed(root: ScopeId, before: StoreKey): Buffer {
     for (const [generation, note] of before.#notes) this.#notes.set(generation, note);
     before.#notes = new Map();
-    const place = this.#chain(root, this.generation);
-    return withKey(suite, memory, this.#secret, 'scopefs/1/store-chain', idBytes(this.#volume), (key) =>
-      sealSecret(key, place, before.#secret),
-    );
+    return this.#seal.sealSecret(this.#secret, this.#chain(root, this.generation), before.#secret);
   }
   #chain(root: ScopeId, generation: number): SealedPlace {
     return { volume: this.#volume, scope: root, kind: 'storeChain', epoch: generation };
   }
   /** Opens the keys before it, for the audit's older rows: `sealed(g)` is what generation g made of the one before. */
-  recall(
-    suite: AeadSuite,
-    memory: SecretMemory,
-    root: ScopeId,
-    sealed: (generation: number) => Buffer | undefined,
-  ): void {
+  recall(root: ScopeId, sealed: (generation: number) => Buffer | undefined): void {
     let current = this.#secret;
     for (let generation = this.generation; generation > 1; generation--) {
       const bytes = sealed(generation);
       const place = this.#chain(root, generation);
-      const before =
-        bytes === undefined
-          ? undefined
-          : withKey(suite, memory, current, 'scopefs/1/store-chain', idBytes(this.#volume), (key) =>
-              openSecret(key, place, bytes, memory),
-            );
+      const before = bytes === undefined ? undefined : this.#seal.openSecret(current, place, bytes);
       if (current !== this.#secret) current.wipe();
       // Older rows then show without their texts; nothing else depends on it.
       if (before === undefined) return;
-      this.#addNotes(suite, memory, generation - 1, before);
+      this.#addNotes(generation - 1, before);
       current = before;
     }
     if (current !== this.#secret) current.wipe();
@@ -92,47 +66,27 @@ export class StoreKey {
   }
   /** The texts of an audit row: what callers and files are called is not for thieves of a disk. */
   sealNote(scope: ScopeId | undefined, text: string): Buffer {
-    const { key } = this.#notes.get(this.generation) as { key: AeadKey };
-    return sealValue(key, this.#note(scope, this.generation), Buffer.from(text, 'utf8'));
+    const key = this.#notes.get(this.generation) as SealKey;
+    return key.sealValue(this.#note(scope, this.generation), Buffer.from(text, 'utf8'));
   }
   /** Undefined where it is not authentic, or older than what {@link recall} could open. */
   openNote(scope: ScopeId | undefined, generation: number, sealed: Buffer): string | undefined {
-    const note = this.#notes.get(generation);
-    if (note === undefined) return undefined;
-    return openValue(note.key, this.#note(scope, generation), sealed)?.toString('utf8');
+    return this.#notes.get(generation)?.openValue(this.#note(scope, generation), sealed)?.toString('utf8');
   }
 
   /** The sealed form for the store's meta table, under an epoch of the root scope. */
-  wrap(suite: AeadSuite, memory: SecretMemory, root: ScopeId, epochSecret: Secret): Buffer {
-    const place: SealedPlace = {
-      volume: this.#volume,
-      scope: root,
-      kind: 'storeKey',
-      epoch: this.generation,
-    };
-    return withKey(suite, memory, epochSecret, 'scopefs/1/store-key', idBytes(this.#volume), (key) =>
-      sealSecret(key, place, this.#secret),
-    );
+  wrap(root: ScopeId, epochSecret: Secret): Buffer {
+    const place = placeOf({ volume: this.#volume, scope: root }, this.generation);
+    return this.#seal.sealSecret(epochSecret, place, this.#secret);
   }
 
-  /** @throws Failure integrity where it is not authentic. */
-  static unwrap(
-    suite: AeadSuite,
-    memory: SecretMemory,
-    volume: VolumeId,
-    root: ScopeId,
-    epochSecret: Secret,
-    sealed: Buffer,
-    generation: number,
-  ): StoreKey {
-    const place: SealedPlace = { volume, scope: root, kind: 'storeKey', epoch: generation };
-    const secret = withKey(suite, memory, epochSecret, 'scopefs/1/store-key', idBytes(volume), (key) =>
-      openSecret(key, place, sealed, memory),
-    );
-    if (secret === undefined) {
+  /** Of the root scope, with the epoch that it began with. @throws Failure integrity where it is not authentic. */
+  static unwrap(seal: Seal, root: ScopeContext, { epoch, secret }: EpochSecret, sealed: Buffer): StoreKey {
+    const storeKey = seal.openSecret(secret, placeOf(root, epoch), sealed);
+    if (storeKey === undefined) {
       throw new Failure('integrity', 'the store key in the metadata store is not authentic');
     }
-    return new StoreKey(suite, memory, volume, secret, generation);
+    return new StoreKey(seal, root.volume, storeKey, epoch);
   }
 
   #path(scope: ScopeId): SealedPlace {
@@ -140,31 +94,59 @@ export class StoreKey {
   }
   /** A scope's path below its parent scope (latin1), sealed for its row. */
   sealPath(scope: ScopeId, path: string): Buffer {
-    return sealValue(this.#labels, this.#path(scope), Buffer.from(path, 'latin1'));
+    return this.#labels.sealValue(this.#path(scope), Buffer.from(path, 'latin1'));
   }
   /** Undefined where it is not authentic: a label names a scope for people, its directory says the same. */
   openPath(scope: ScopeId, sealed: Buffer): string | undefined {
-    return openValue(this.#labels, this.#path(scope), sealed)?.toString('latin1');
+    return this.#labels.openValue(this.#path(scope), sealed)?.toString('latin1');
   }
 
   #slot(scope: ScopeId, slot: number): SealedPlace {
     return { volume: this.#volume, scope, kind: 'slotLabel', slot };
   }
   sealLabel(scope: ScopeId, slot: number, label: string): Buffer {
-    return sealValue(this.#labels, this.#slot(scope, slot), Buffer.from(label, 'utf8'));
+    return this.#labels.sealValue(this.#slot(scope, slot), Buffer.from(label, 'utf8'));
   }
   /** Undefined where it is not authentic: a label names a slot for people, and opens nothing. */
   openLabel(scope: ScopeId, slot: number, sealed: Buffer): string | undefined {
-    return openValue(this.#labels, this.#slot(scope, slot), sealed)?.toString('utf8');
+    return this.#labels.openValue(this.#slot(scope, slot), sealed)?.toString('utf8');
   }
 
   close(): void {
-    for (const { key, secret } of this.#notes.values()) {
-      key.close();
-      secret.wipe();
-    }
+    for (const note of this.#notes.values()) note.close();
     this.#labels.close();
-    this.#labelSecret.wipe();
     this.#secret.wipe();
+  }
+}
+
+const placeOf = (root: ScopeContext, generation: number): SealedPlace => ({
+  ...root,
+  kind: 'storeKey',
+  epoch: generation,
+});
+
+/** The store key of a mounted vault: none until the root scope's first unlock, another one where that begins a new epoch. */
+export class CurrentStoreKey {
+  #key: StoreKey | undefined;
+
+  get(): StoreKey | undefined {
+    return this.#key;
+  }
+  /** Where something can't be done without it. @throws Failure locked */
+  require(): StoreKey {
+    if (this.#key !== undefined) return this.#key;
+    throw new Failure(
+      'locked',
+      'the root scope was not unlocked since the mount: names are sealed until then',
+      { reason: { name: 'scope_locked', scope: '/' } },
+    );
+  }
+  /** Closes the one before. */
+  replace(next: StoreKey): void {
+    this.#key?.close();
+    this.#key = next;
+  }
+  close(): void {
+    this.#key?.close();
   }
 }

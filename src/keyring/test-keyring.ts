@@ -4,9 +4,10 @@ import { decapsulate, encapsulate, generate } from '../crypto/x-wing.js';
 import { Xaes256Gcm } from '../crypto/xaes.js';
 import { copyMemory, pinned, type Secret, SecretInput, SecretMemory } from '../libc/memory.js';
 import type { ScopeSecretRows } from '../store/rows.js';
+import { type ScopeContext, Seal } from './seal.js';
 import type { Kem } from './slots/kem.js';
 import { ScopeSecrets } from './slots/scope-secrets.js';
-import { type SlotContext, Slots } from './slots/slots.js';
+import { Slots } from './slots/slots.js';
 
 /** What tests of slots share: real cryptography, key pairs in this process. */
 export const memory = new SecretMemory(1024);
@@ -53,9 +54,10 @@ export class TestKem implements Kem {
     return secretOf(decapsulate(Buffer.from(reveal(privateHalf), 'hex'), ciphertext));
   }
 }
+export const seal = new Seal(suite, memory);
 export const kem = new TestKem();
-export const slots = new Slots(suite, memory, kem, { log2n: 10, r: 8, p: 1 });
-export const secrets = new ScopeSecrets(suite, memory, slots, recordHash);
+export const slots = new Slots(seal, kem, { log2n: 10, r: 8, p: 1 });
+export const secrets = new ScopeSecrets(seal, slots, recordHash);
 
 export function input(text: string | Buffer): SecretInput {
   const secret = new SecretInput();
@@ -65,7 +67,7 @@ export function input(text: string | Buffer): SecretInput {
 
 /** A new scope with one key-file slot. */
 export async function freshScope(): Promise<{
-  context: SlotContext;
+  context: ScopeContext;
   rows: ScopeSecretRows;
   secret: Secret;
   key: Buffer;
@@ -74,6 +76,6 @@ export async function freshScope(): Promise<{
   const key = randomBytes(32);
   const secret = secrets.fresh();
   const row = { parent: undefined, path: Buffer.from('p'), created: 7 };
-  const rows = await secrets.create(context, row, 'keyfile', input(key), secret);
+  const rows = await secrets.create(context, row, { type: 'keyfile', input: input(key) }, secret);
   return { context, rows, secret, key };
 }

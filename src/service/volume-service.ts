@@ -1,6 +1,5 @@
 import { Failure } from '../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
-import type { Log } from '../base/log.js';
 import type {
   AuditView,
   HolderView,
@@ -26,62 +25,47 @@ import type { LockReceipt } from '../filesystem/events.js';
 import type { EndReason, Lease } from '../keyring/leases/leases.js';
 import type { WindowTerms } from '../keyring/slots/windows.js';
 import type { SecretInput } from '../libc/memory.js';
-import { LOCK_LIMIT_MS } from '../worker/leases/lease-clock.js';
 import type { ScopeStatus } from '../worker/messages.js';
-import type { CoreCalls } from '../worker/transport.js';
 import { LeaseService, plainTerms } from './leases/lease-service.js';
 import { expiry } from './leases/lease-view.js';
+import { ScopeLocks } from './leases/scope-locks.js';
 import { holdersOf } from './scopes/holders.js';
 import { Receipts } from './scopes/receipts.js';
 import { refused } from './scopes/refusals.js';
-import { RootLabels } from './scopes/root-labels.js';
-import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scopes/scope-paths.js';
-import { shred } from './shred/shredding.js';
+import { type KnownScopeRecord, pathParts, raw, shown } from './scopes/scope-paths.js';
+import { Shredder } from './shred/shredder.js';
 import { ScopeSlots } from './slots/scope-slots.js';
-import { type SlotServices, storeKeyOf } from './vault/mounted-vault.js';
+import type { MountedVault } from './vault/mounted-vault.js';
 import { version } from './version.js';
-
-export interface ServiceContext extends SlotServices {
-  /** Whether requests say who asks. */
-  readonly knowsCallers: boolean;
-  readonly mountPoint: string;
-  readonly log: Log;
-}
 
 /** Scopes, slots and leases of one mounted vault: where the control plane meets keyring, store and core. */
 export class VolumeService implements ControlService {
-  readonly #context: ServiceContext;
-  readonly #core: CoreCalls;
+  readonly #vault: MountedVault;
   readonly slots: ScopeSlots;
-  readonly #scopes = new ScopePaths();
-  readonly #receipts: Receipts;
   readonly #leases: LeaseService;
+  readonly #locks: ScopeLocks;
+  readonly #shredder: Shredder;
   readonly #unmount: () => Promise<void>;
   fuseMinor = 0;
 
-  constructor(
-    context: ServiceContext,
-    core: CoreCalls,
-    known: readonly KnownScopeRecord[],
-    unmount: () => Promise<void>,
-  ) {
-    this.#context = context;
-    this.#core = core;
-    this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
+  constructor(vault: MountedVault, known: readonly KnownScopeRecord[], unmount: () => Promise<void>) {
+    this.#vault = vault;
     this.#unmount = unmount;
-    this.#receipts = new Receipts(this.#scopes, context.mountPoint, context.log, this.slots.audit);
-    const labels = new RootLabels(context, core, this.#scopes, this.slots.audit, context.log);
-    this.#leases = new LeaseService(core, this.slots, this.#scopes, labels, this.#receipts);
-    for (const scope of known) this.#scopes.set(scope.id, scope);
+    this.slots = new ScopeSlots(vault);
+    const receipts = new Receipts(vault);
+    this.#leases = new LeaseService(vault, this.slots, receipts);
+    this.#locks = new ScopeLocks(vault, this.slots, receipts);
+    this.#shredder = new Shredder(vault, this.slots, this.#locks);
+    for (const scope of known) vault.paths.set(scope.id, scope);
   }
 
   async version(): Promise<VersionView> {
-    const status = await this.#core.call({ op: 'status' });
+    const status = await this.#vault.core.call({ op: 'status' });
     return {
       version,
-      volume: this.#context.vault.record.volume,
-      vault: this.#context.vault.path,
-      mount: this.#context.mountPoint,
+      volume: this.#vault.info.record.volume,
+      vault: this.#vault.info.path,
+      mount: this.#vault.mountPoint,
       pid: process.pid,
       fuse_minor: this.fuseMinor,
       secret_memory: status.secretMemory,
@@ -95,7 +79,7 @@ export class VolumeService implements ControlService {
     const state = status?.state ?? 'locked';
     return {
       id: scope.id,
-      path: this.#scopes.fullPath(scope.id),
+      path: this.#vault.paths.fullPath(scope.id),
       parent: scope.parent ?? null,
       state: state === 'open' ? 'unlocked' : state,
       generation: status?.generation ?? 0,
@@ -104,21 +88,21 @@ export class VolumeService implements ControlService {
       visible_to: status?.visibleTo ?? 'any',
       read_only: status?.readOnly ?? false,
       open_handles: status?.openHandles ?? 0,
-      slots: this.#context.store.countSlots(scope.id),
+      slots: this.#vault.store.countSlots(scope.id),
       created: new Date(scope.created * 1000).toISOString(),
     };
   }
 
   async scopes(): Promise<ScopeView[]> {
-    const { scopes } = await this.#core.call({ op: 'status' });
+    const { scopes } = await this.#vault.core.call({ op: 'status' });
     const states = new Map(scopes.map((scope) => [scope.id, scope]));
-    return [...this.#scopes.values()]
+    return [...this.#vault.paths.values()]
       .map((scope) => this.#view(scope, states.get(scope.id)))
       .sort((a, b) => (a.path < b.path ? -1 : 1));
   }
   async scope(reference: string): Promise<ScopeView> {
-    const scope = this.#scopes.resolve(reference);
-    const { scopes } = await this.#core.call({ op: 'status', scope: scope.id });
+    const scope = this.#vault.paths.resolve(reference);
+    const { scopes } = await this.#vault.core.call({ op: 'status', scope: scope.id });
     return this.#view(scope, scopes[0]);
   }
 
@@ -133,15 +117,16 @@ export class VolumeService implements ControlService {
       throw new Failure('conflict', 'the root scope exists already', {
         reason: 'scope_is_root',
       });
-    const { store } = this.#context;
+    const { store } = this.#vault;
     const id = freshId<ScopeId>();
-    const parent = this.#scopes.containing(names.slice(0, -1));
-    const below = raw(names.slice(pathParts(this.#scopes.fullPath(parent.id)).length).join('/'));
-    const { rows, secret, shares } = await this.slots.create(id, parent.id, wanted.type, input, wanted);
+    const parent = this.#vault.paths.containing(names.slice(0, -1));
+    const below = raw(names.slice(pathParts(this.#vault.paths.fullPath(parent.id)).length).join('/'));
+    const owner = { context: this.#vault.context(id), parent: parent.id };
+    const { rows, secret, shares } = await this.slots.create(owner, wanted, input);
     try {
       // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
       await this.slots.addScope(rows, below, peer);
-      const made = await this.#core.call({
+      const made = await this.#vault.core.call({
         op: 'create',
         names: names.map(raw),
         scope: id,
@@ -152,20 +137,20 @@ export class VolumeService implements ControlService {
         terms: plainTerms('created', peer),
       });
       if (!made.result.ok) {
-        const failure = refused(made.result, path, this.#scopes);
+        const failure = refused(made.result, path, this.#vault.paths);
         await store.commit(() => {
           store.removeScope(id);
-          this.slots.audit.record({ event: 'create', result: failure.code, scope: id }, peer);
+          this.#vault.audit.record({ event: 'create', result: failure.code, scope: id }, peer);
         });
         throw failure;
       }
       const record = { id, parent: parent.id, path: below, created: rows.scope.created };
-      this.#scopes.set(id, record);
+      this.#vault.paths.set(id, record);
       // A scope whose directory was never made (the daemon was killed) or is gone must not answer to this path.
-      const here = this.#scopes.fullPath(id);
-      for (let other = this.#scopes.at(here); other !== undefined && other.id !== id; ) {
+      const here = this.#vault.paths.fullPath(id);
+      for (let other = this.#vault.paths.at(here); other !== undefined && other.id !== id; ) {
         this.moved(other.id, `lost-${other.id}`);
-        other = this.#scopes.at(here);
+        other = this.#vault.paths.at(here);
       }
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
@@ -201,7 +186,7 @@ export class VolumeService implements ControlService {
   }
   /** Some transports can't tell who calls. */
   #refuseStrangers({ visibility }: LeaseRequest): void {
-    if (visibility.length === 0 || this.#context.knowsCallers) return;
+    if (visibility.length === 0 || this.#vault.knowsCallers) return;
     throw new Failure(
       'usage',
       'this transport does not know who calls: a scope is open for all or for nobody',
@@ -225,61 +210,27 @@ export class VolumeService implements ControlService {
     this.#leases.spent(scope, lease, over, used);
   }
   locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
-    const ids = receipts.map(({ scope }) => scope);
-    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, ids));
-    return this.#receipts.of(receipts);
-  }
-
-  /** `wait`: so long for open handles to be closed, and then as long at most to write back; without it `limit` for that. */
-  async #lock(
-    scopes: readonly ScopeId[],
-    reason: string,
-    wait: number | undefined,
-    limit: number,
-  ): Promise<ReceiptView[]> {
-    this.#scopes.lockAsked(scopes);
-    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, scopes));
-    let holders: HolderView[] = [];
-    let left = scopes;
-    if (wait !== undefined) {
-      const answer = await this.#core.call({ op: 'drain', scopes, wait });
-      if (!answer.drained) holders = holdersOf(this.#context.mountPoint);
-      left = answer.left;
-    }
-    const call = { op: 'lock', scopes: left, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
-    const { receipts } = await this.#core.call(call);
-    return this.#receipts.of(receipts, holders);
+    return this.#locks.locked(receipts);
   }
   shred(reference: string, yes: string, peer: Peer): Promise<ShredView> {
-    const parts = {
-      services: this.#context,
-      core: this.#core,
-      scopes: this.#scopes,
-      slots: this.slots,
-      // Nothing of it is worth writing back.
-      lock: ({ id }: KnownScopeRecord) => this.#lock([id], 'shred', undefined, 0),
-    };
-    return shred(parts, this.#scopes.resolve(reference), yes, peer);
+    return this.#shredder.shred(this.#vault.paths.resolve(reference), yes, peer);
   }
   holders(reference: string): HolderView[] {
-    const path = this.#scopes.fullPath(this.#scopes.resolve(reference).id);
-    return holdersOf(this.#context.mountPoint + (path === '/' ? '' : path));
+    const path = this.#vault.paths.fullPath(this.#vault.paths.resolve(reference).id);
+    return holdersOf(this.#vault.mountPoint + (path === '/' ? '' : path));
   }
   async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([this.#scopes.resolve(reference).id], reason, wait, LOCK_LIMIT_MS);
+    return this.#locks.lock(this.#vault.paths.resolve(reference).id, reason, wait);
   }
-  /** Panic, unless it may wait: keys go first, and what was not written is named. */
   lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([...this.#scopes.keys()], reason, wait, 0);
+    return this.#locks.lockAll(reason, wait);
   }
-
-  /** All that is open, in order: the daemon is about to end. */
   closeAll(reason: string): Promise<ReceiptView[]> {
-    return this.#lock([...this.#scopes.keys()], reason, undefined, LOCK_LIMIT_MS);
+    return this.#locks.closeAll(reason);
   }
 
   slotsOf(reference: string): Promise<SlotView[]> {
-    return this.slots.list(this.#scopes.resolve(reference).id);
+    return this.slots.list(this.#vault.paths.resolve(reference).id);
   }
   addSlot(
     reference: string,
@@ -287,16 +238,16 @@ export class VolumeService implements ControlService {
     input: SecretInput,
     peer: Peer,
   ): Promise<Issued<SlotView>> {
-    return this.slots.changes.add(this.#scopes.resolve(reference).id, wanted, input, peer);
+    return this.slots.changes.add(this.#vault.paths.resolve(reference).id, wanted, input, peer);
   }
   testSlot(reference: string, key: Key, peer: Peer): Promise<SlotView> {
-    return this.slots.test(this.#scopes.resolve(reference).id, key, peer);
+    return this.slots.test(this.#vault.paths.resolve(reference).id, key, peer);
   }
   setWindow(reference: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView> {
-    return this.slots.changes.setWindow(this.#scopes.resolve(reference).id, slot, window, peer);
+    return this.slots.changes.setWindow(this.#vault.paths.resolve(reference).id, slot, window, peer);
   }
   removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.changes.remove(this.#scopes.resolve(reference).id, slot, peer);
+    return this.slots.changes.remove(this.#vault.paths.resolve(reference).id, slot, peer);
   }
   rotateSlot(
     reference: string,
@@ -305,20 +256,23 @@ export class VolumeService implements ControlService {
     wanted: SecretRequest,
     peer: Peer,
   ): Promise<Issued<SlotChangeView>> {
-    return this.slots.changes.rotate(this.#scopes.resolve(reference).id, slot, input, wanted, peer);
+    return this.slots.changes.rotate(this.#vault.paths.resolve(reference).id, slot, input, wanted, peer);
   }
   renewShare(reference: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
-    return this.slots.renewShare(this.#scopes.resolve(reference).id, share, peer);
+    return this.slots.renewShare(this.#vault.paths.resolve(reference).id, share, peer);
   }
 
   audit(count: number): AuditView[] {
-    return this.slots.audit.tail(count).map((row) => ({
+    return this.#vault.audit.tail(count).map((row) => ({
       sequence: row.sequence,
       at: new Date(row.at).toISOString(),
       event: row.event,
       result: row.result,
       scope: row.scope ?? null,
-      path: row.scope === undefined || !this.#scopes.has(row.scope) ? null : this.#scopes.fullPath(row.scope),
+      path:
+        row.scope === undefined || !this.#vault.paths.has(row.scope)
+          ? null
+          : this.#vault.paths.fullPath(row.scope),
       slot: row.slot ?? null,
       lease: row.lease ?? null,
       uid: row.uid ?? null,
@@ -331,15 +285,15 @@ export class VolumeService implements ControlService {
 
   /** A path below a scope's root (latin1), from the mount's root, for messages. */
   nameOf(id: ScopeId, path: string): string {
-    return `${this.#scopes.fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
+    return `${this.#vault.paths.fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
   }
 
   /** A scope's root got another path below its parent scope: its label follows. */
   moved(id: ScopeId, path: string): void {
-    if (!this.#scopes.move(id, path)) return;
-    const { store, log } = this.#context;
+    if (!this.#vault.paths.move(id, path)) return;
+    const { store, log } = this.#vault;
     store
-      .commit(() => store.setPath(id, storeKeyOf(this.#context).sealPath(id, path)))
+      .commit(() => store.setPath(id, this.#vault.storeKey.require().sealPath(id, path)))
       .catch((error: unknown) => {
         // A full disk: the next lookup of that directory reports the move again after a remount.
         log.error('the label of a scope could not be stored', { scope: id, error });

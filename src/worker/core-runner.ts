@@ -13,8 +13,8 @@ import { Hangups } from '../libc/hangups.js';
 import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './leases/drains.js';
-import { LeaseKeeper, LOCK_LIMIT_MS } from './leases/lease-clock.js';
-import { Grants } from './leases/unlock-queue.js';
+import { LeaseClock, LOCK_LIMIT_MS } from './leases/lease-clock.js';
+import { UnlockQueue } from './leases/unlock-queue.js';
 import type { Command, CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
 
 /** Callers of the control socket, the store and processes for keys need descriptors too: else nobody could lock any more. */
@@ -48,9 +48,9 @@ export interface Surroundings<E extends Executor> {
 export class CoreRunner<E extends Executor> {
   readonly core: Core;
   readonly executor: E;
-  readonly keeper: LeaseKeeper;
+  readonly leaseClock: LeaseClock;
   readonly #drains: Drains;
-  readonly #grants: Grants;
+  readonly #unlocks: UnlockQueue;
   readonly #around: Surroundings<E>;
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   // Files leave some, so that their number keeps nobody from unlocking another scope.
@@ -85,14 +85,14 @@ export class CoreRunner<E extends Executor> {
       (scope) => {
         around.wiped();
         this.#tellBehind();
-        const ended = this.keeper.locked(scope);
+        const ended = this.leaseClock.locked(scope);
         this.#drains.locked(scope);
         return ended;
       },
     );
-    this.keeper = new LeaseKeeper(this.core, tell, systemClock, new Hangups());
+    this.leaseClock = new LeaseClock(this.core, tell, systemClock, new Hangups());
     this.#drains = new Drains(this.core, systemClock);
-    this.#grants = new Grants(this.core, this.keeper, this.#drains, systemClock, {
+    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, {
       adopt: (at) => this.#adopt(at),
       hasRoom: (epochs) => this.#hasRoom(epochs),
     });
@@ -114,13 +114,13 @@ export class CoreRunner<E extends Executor> {
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
   get due(): number {
-    return Math.min(this.core.locks.due, this.keeper.due, this.#drains.due, this.#grants.due);
+    return Math.min(this.core.locks.due, this.leaseClock.due, this.#drains.due, this.#unlocks.due);
   }
   tick(now: number): void {
     this.core.locks.tick(now);
-    this.keeper.tick(now);
+    this.leaseClock.tick(now);
     this.#drains.tick(now);
-    this.#grants.tick(now);
+    this.#unlocks.tick(now);
   }
 
   perform(command: CommandMessage): void {
@@ -133,16 +133,16 @@ export class CoreRunner<E extends Executor> {
 
   /** A command without a row does not compile. */
   readonly #commands: CommandTable = {
-    grant: (command, answer) => this.#grants.ask(command, (granted) => answer({ granted })),
-    changeLease: ({ lease, ttl }, answer) => answer({ lease: this.keeper.change(lease, ttl) }),
+    unlock: (command, answer) => this.#unlocks.ask(command, (unlocked) => answer({ unlocked })),
+    changeLease: ({ lease, ttl }, answer) => answer({ lease: this.leaseClock.change(lease, ttl) }),
     endLease: ({ lease, reason }, answer) =>
-      this.keeper.end(lease, reason, (receipts) => answer({ receipts })),
+      this.leaseClock.end(lease, reason, (receipts) => answer({ receipts })),
     labels: ({ labels }, answer) => {
       for (const { id, path } of labels) this.core.label(id, path);
       answer({});
     },
     leases: ({ lease }, answer) => {
-      const { leases } = this.keeper;
+      const { leases } = this.leaseClock;
       const found = lease === undefined ? leases.all() : [leases.get(lease)];
       answer({ leases: found.filter((one) => one !== undefined) });
     },
@@ -172,7 +172,7 @@ export class CoreRunner<E extends Executor> {
       this.core.creation.create({ id, names, epoch, secret, owner }, (result, place) => {
         const scope = this.core.scope(id);
         // A lock of everything may have been faster.
-        if (result.ok && scope?.isOpen === true) this.keeper.add(lease, scope, terms);
+        if (result.ok && scope?.isOpen === true) this.leaseClock.add(lease, scope, terms);
         answer({ result, ...place });
       });
     },
@@ -206,7 +206,7 @@ export class CoreRunner<E extends Executor> {
         state: core.locks.stateOf(scope),
         generation: scope.generation,
         openHandles: scope.handles,
-        ...this.keeper.statusOf(scope.id),
+        ...this.leaseClock.statusOf(scope.id),
       })),
       inodes: core.volume.table.used,
       ...this.#around.statistics(),

@@ -70,8 +70,8 @@ function readMail(): void {
 
 serve(data.device, session, doorbell, {
   completions: () => executor.collect(),
-  watched: runner.keeper.fd,
-  hangups: () => runner.keeper.collect(),
+  watched: runner.leaseClock.fd,
+  hangups: () => runner.leaseClock.collect(),
   slice: () => executor.slice(),
   due: () => runner.due,
   tick: (now) => runner.tick(now),

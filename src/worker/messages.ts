@@ -12,7 +12,7 @@ import type { DoorbellParts } from '../libc/doorbell.js';
 export type Command =
   /** A lease; its scope is unlocked for it where it is locked. The descriptor of `connection` is the core's from now on. */
   | {
-      op: 'grant';
+      op: 'unlock';
       scope: ScopeId;
       lease: LeaseId;
       terms: LeaseTerms;
@@ -66,8 +66,8 @@ export interface ScopeStatus {
   readonly readOnly: boolean;
 }
 
-/** Why a lease was not given: the core's refusal, what the scope is open for instead, the process that is not there. */
-export type Granted =
+/** The lease that was asked for, or why it was not given: the core's refusal, what the scope is open for instead, the process that is not there. */
+export type Unlocked =
   | { readonly ok: true; readonly lease: Lease; readonly copyBehind: boolean }
   | {
       readonly ok: false;
@@ -79,7 +79,7 @@ export type Granted =
     };
 
 export interface Results {
-  grant: { granted: Granted };
+  unlock: { unlocked: Unlocked };
   changeLease: { lease: Lease | undefined };
   labels: object;
   endLease: { receipts: readonly LockReceipt[] };

@@ -20,7 +20,7 @@ function amount(text: string, part: string): number {
   const value = match === null ? Number.NaN : Number(match[1]) * UNITS[match[2] as keyof typeof UNITS];
   if (Number.isSafeInteger(value)) return value;
   throw new Failure('usage', `not an amount: ${JSON.stringify(part)}`, {
-    hint: 'write a whole number, with K, M, G or T for powers of 1024: bytes:500M',
+    reason: 'amount_form',
   });
 }
 
@@ -37,14 +37,14 @@ export function parseBudget(text: string): BudgetTerms {
       (key === 'over' && (value === 'deny' || value === 'lock'));
     if (!known || seen.has(key)) {
       throw new Failure('usage', `not a part of a budget: ${JSON.stringify(part)}`, {
-        hint: 'write for example bytes:500M,files:20,per:hour,over:deny',
+        reason: 'budget_form',
       });
     }
     seen.add(key);
     terms = { ...terms, [key]: key === 'bytes' || key === 'files' ? amount(value, part) : value };
   }
   if (terms.bytes === undefined && terms.files === undefined) {
-    throw new Failure('usage', 'a budget counts bytes, files or both', { hint: 'for example bytes:500M' });
+    throw new Failure('usage', 'a budget counts bytes, files or both', { reason: 'budget_without_limit' });
   }
   return terms;
 }

@@ -20,7 +20,7 @@ const ID_LIMIT = 0xffff_ffff;
 
 function refuse(part: string): never {
   throw new Failure('usage', `not a kind of caller: ${JSON.stringify(part)}`, {
-    hint: 'write any, or some of uid:N gid:N tree:PID cgroup:/PATH unit:NAME with commas between',
+    reason: 'caller_form',
   });
 }
 

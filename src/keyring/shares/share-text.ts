@@ -12,10 +12,15 @@ import {
   type SecretMemory,
 } from '../../libc/memory.js';
 import { readModhex, writeModhex } from '../modhex.js';
+import type { KindFrom } from '../slots/slot-kinds.js';
 
 /** Slot types of which people and programs keep shares. */
-export type SharedType = 'split' | 'threshold';
-const kindCode = { split: 1, threshold: 2 } as const satisfies Record<SharedType, number>;
+export type SharedType = KindFrom<'share' | 'shares'>;
+/** The number in a share of each type, and the bytes of its value. */
+const forms = {
+  split: { code: 1, length: 32 },
+  threshold: { code: 2, length: SHAMIR.shareBytes },
+} as const satisfies Record<SharedType, { code: number; length: number }>;
 
 /** A share as somebody keeps it. */
 export interface Share {
@@ -45,12 +50,10 @@ const bytes = pinned(BYTES);
 const line = pinned(SHARE_LINE_BYTES);
 const tag = pinned(64);
 
-const valueLength = (type: SharedType): number => (type === 'split' ? 32 : SHAMIR.shareBytes);
-
 function setClear(share: Omit<Share, 'value'>): Buffer {
   const { type, scope, slot, set, number } = share;
   bytes.bytes[0] = VERSION;
-  bytes.bytes[1] = kindCode[type];
+  bytes.bytes[1] = forms[type].code;
   idBytes(scope).copy(bytes.bytes, 2);
   bytes.bytes.writeUInt32LE(slot, 18);
   bytes.bytes.write(set, 22, 8, 'hex');
@@ -69,8 +72,9 @@ export function writeShares(shares: readonly Share[]): SecretInput {
   const text = new SecretInput();
   for (const share of shares) {
     const check = tagOf(share);
-    copyMemory(bytes.address + CLEAR, share.value.address, valueLength(share.type));
-    if (share.type === 'split') bytes.bytes[CHECK_AT - 1] = 0;
+    const { length } = forms[share.type];
+    copyMemory(bytes.address + CLEAR, share.value.address, length);
+    bytes.bytes.fill(0, CLEAR + length, CHECK_AT);
     check.copy(bytes.bytes, CHECK_AT, 0, 4);
     MARK.copy(line.bytes);
     const end = writeModhex(bytes.bytes, BYTES, line.bytes, MARK.length);
@@ -86,10 +90,11 @@ function readOne(text: Buffer, memory: SecretMemory): Share | 'not a share' | 'm
     text.length > MARK.length && text.toString('latin1', 0, MARK.length).toLowerCase() === MARK.toString();
   if (!marked) return 'not a share';
   if (!readModhex(text.subarray(MARK.length), bytes.bytes, BYTES)) return 'misspelt';
-  const type = (Object.keys(kindCode) as SharedType[]).find((one) => kindCode[one] === bytes.bytes[1]);
+  const type = (Object.keys(forms) as SharedType[]).find((one) => forms[one].code === bytes.bytes[1]);
   if (bytes.bytes[0] !== VERSION || type === undefined) return 'not a share';
-  if (type === 'split' && bytes.bytes[CHECK_AT - 1] !== 0) return 'misspelt';
-  const value = memory.allocate(valueLength(type));
+  const { length } = forms[type];
+  if (bytes.bytes.subarray(CLEAR + length, CHECK_AT).some((byte) => byte !== 0)) return 'misspelt';
+  const value = memory.allocate(length);
   copyMemory(value.address, bytes.address + CLEAR, value.length);
   const share: Share = {
     type,
@@ -126,7 +131,7 @@ export function readShares(input: SecretInput, memory: SecretMemory): Share[] {
       if (typeof share !== 'string') shares.push(share);
       else if (share === 'misspelt') {
         throw new Failure('usage', `line ${number} is a share with a slip in it: its check does not fit`, {
-          hint: 'compare it with the original, letter by letter',
+          reason: 'share_misspelt',
         });
       } else throw new Failure('usage', `line ${number} is not a share of a scopefs slot`);
     }

@@ -1,13 +1,13 @@
 import { test } from 'tap';
 import { freshId, type ScopeId } from '../../base/ids.js';
-import type { SlotContext } from '../slots/slots.js';
-import { memory, reveal, secretOf, suite, volume } from '../test-keyring.js';
+import type { ScopeContext } from '../seal.js';
+import { memory, reveal, seal, secretOf, volume } from '../test-keyring.js';
 import { PendingShares, SHARES_LAST_MS } from './pending-shares.js';
 import type { Share } from './share-text.js';
 import { Shares } from './shares.js';
 
-const shares = new Shares(suite, memory);
-const context: SlotContext = { volume, scope: freshId<ScopeId>() };
+const shares = new Shares(seal);
+const context: ScopeContext = { volume, scope: freshId<ScopeId>() };
 const secret = secretOf(Buffer.alloc(32, 1));
 const share = (number = 1, fill = 2): Share => ({
   type: 'split',

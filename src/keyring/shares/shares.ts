@@ -1,10 +1,7 @@
-import { idBytes } from '../../base/ids.js';
-import type { AeadSuite } from '../../crypto/aead.js';
 import { derive } from '../../crypto/kdf.js';
-import type { Secret, SecretMemory } from '../../libc/memory.js';
+import type { Secret } from '../../libc/memory.js';
 import type { ShareRow } from '../../store/rows.js';
-import { openSecret, type SealedPlace, sealSecret, withKey } from '../sealing.js';
-import type { SlotContext } from '../slots/slots.js';
+import { ofSlot, type ScopeContext, type Seal, type SealedPlace } from '../seal.js';
 import { type Share, tagOf } from './share-text.js';
 
 /** Shamir's sharing, where its copies end with a process (daemon/shamir.ts). */
@@ -14,15 +11,7 @@ export interface Sharing {
   combine(shares: readonly Secret[]): Promise<Secret>;
 }
 
-function contextOf(context: SlotContext, slot: number, number: number): Buffer {
-  const bytes = Buffer.alloc(40);
-  idBytes(context.volume).copy(bytes);
-  idBytes(context.scope).copy(bytes, 16);
-  bytes.writeUInt32LE(slot, 32);
-  bytes.writeUInt32LE(number, 36);
-  return bytes;
-}
-const placeOf = (context: SlotContext, slot: number, number: number): SealedPlace => ({
+const placeOf = (context: ScopeContext, { slot, number }: Omit<Share, 'value'>): SealedPlace => ({
   ...context,
   kind: 'share',
   slot,
@@ -35,44 +24,27 @@ const placeOf = (context: SlotContext, slot: number, number: number): SealedPlac
  * secret, as DESIGN.md has it, the holder of a removed slot could compute it.)
  */
 export class Shares {
-  readonly #suite: AeadSuite;
-  readonly #memory: SecretMemory;
+  readonly #seal: Seal;
 
-  constructor(suite: AeadSuite, memory: SecretMemory) {
-    this.#suite = suite;
-    this.#memory = memory;
+  constructor(seal: Seal) {
+    this.#seal = seal;
   }
 
   /** What the server keeps for one of the client's shares. */
-  seal(context: SlotContext, share: Share, secret: Secret): ShareRow {
-    const { slot, number, value } = share;
-    const sealed = withKey(
-      this.#suite,
-      this.#memory,
-      value,
-      'scopefs/1/share',
-      contextOf(context, slot, number),
-      (key) => sealSecret(key, placeOf(context, slot, number), secret),
-    );
-    return { number, sealed, tag: tagOf(share) };
+  seal(context: ScopeContext, share: Share, secret: Secret): ShareRow {
+    const sealed = this.#seal.sealSecret(share.value, placeOf(context, share), secret);
+    return { number: share.number, sealed, tag: tagOf(share) };
   }
   /** The slot's secret; undefined where the share is another's, or the row was edited. The caller wipes it. */
-  open(context: SlotContext, share: Share, sealed: Buffer): Secret | undefined {
-    const { slot, number, value } = share;
-    return withKey(
-      this.#suite,
-      this.#memory,
-      value,
-      'scopefs/1/share',
-      contextOf(context, slot, number),
-      (key) => openSecret(key, placeOf(context, slot, number), sealed, this.#memory),
-    );
+  open(context: ScopeContext, share: Share, sealed: Buffer): Secret | undefined {
+    return this.#seal.openSecret(share.value, placeOf(context, share), sealed);
   }
   /** The share after one. The caller wipes its value. */
-  next(context: SlotContext, share: Share, secret: Secret): Share {
+  next(context: ScopeContext, share: Share, secret: Secret): Share {
     const number = share.number + 1;
-    const value = this.#memory.allocate(32);
-    derive(secret, 'scopefs/1/client-share', contextOf(context, share.slot, number), value.address);
+    const value = this.#seal.memory.allocate(32);
+    const place = placeOf(context, { ...share, number });
+    derive(secret, 'scopefs/1/client-share', ofSlot(place), value.address);
     return { ...share, number, value };
   }
 }

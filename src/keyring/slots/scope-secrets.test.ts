@@ -3,10 +3,10 @@ import { test } from 'tap';
 import { freshId, type ScopeId } from '../../base/ids.js';
 import { peekSlotList } from '../../format/scope/slot-list.js';
 import type { EpochRow, ScopeSecretRows, SlotRow } from '../../store/rows.js';
+import type { ScopeContext } from '../seal.js';
 import { StoreKey } from '../store-key.js';
-import { freshScope, input, memory, reveal, secrets, slots, suite, volume } from '../test-keyring.js';
+import { freshScope, input, memory, reveal, seal, secrets, slots, volume } from '../test-keyring.js';
 import { ScopeSecrets, type SlotChange } from './scope-secrets.js';
-import type { SlotContext } from './slots.js';
 
 function applied(rows: ScopeSecretRows, change: SlotChange, slotRows: readonly SlotRow[]): ScopeSecretRows {
   const { state, slotList } = change;
@@ -24,9 +24,13 @@ function applied(rows: ScopeSecretRows, change: SlotChange, slotRows: readonly S
 async function two() {
   const { context, rows: before, secret, key } = await freshScope();
   const second = randomBytes(32);
-  const made = await slots.make(context, 1, 'keyfile', input(second), 1, secret, 8);
+  const made = await slots.make(
+    context,
+    { number: 1, type: 'keyfile', input: input(second), created: 8 },
+    { epoch: 1, secret },
+  );
   const all = [...before.slots, made.slot];
-  const change = secrets.withSlots(context, all, before, secret);
+  const change = secrets.withSlots(context, before, secret, all);
   const rows = applied({ ...before, wraps: [...before.wraps, made.wrap] }, change, all);
   return { context, before, rows, secret, key, second };
 }
@@ -35,7 +39,11 @@ async function removed() {
   const scope = await two();
   const next = secrets.fresh();
   const left = [scope.rows.slots[0] as SlotRow];
-  const change = await secrets.advance(scope.context, left, scope.rows, scope.secret, next, 9);
+  const change = await secrets.advance(scope.context, scope.rows, scope.secret, {
+    slots: left,
+    secret: next,
+    created: 9,
+  });
   return { ...scope, full: scope.rows, rows: applied(scope.rows, change, left), next };
 }
 
@@ -116,9 +124,9 @@ test('an older slot list, state or epoch is refused by name', async (t) => {
 
 test('an edited volume record is noticed; nothing of one scope opens under another', async (t) => {
   const { context, rows, key } = await freshScope();
-  const elsewhere = new ScopeSecrets(suite, memory, slots, randomBytes(32));
+  const elsewhere = new ScopeSecrets(seal, slots, randomBytes(32));
   await t.rejects(elsewhere.open(context, rows, input(key)), { code: 'integrity', message: /edited/ });
-  const other: SlotContext = { ...context, scope: freshId<ScopeId>() };
+  const other: ScopeContext = { ...context, scope: freshId<ScopeId>() };
   t.equal(await secrets.open(other, rows, input(key)), undefined);
   await t.rejects(secrets.open(context, { ...rows, epochs: [] }, input(key)), { message: /no epoch/ });
 });
@@ -128,7 +136,11 @@ test('many epochs chain back to the first', async (t) => {
   const all = [reveal(secret)];
   for (let epoch = 2; epoch <= 6; epoch++) {
     const next = secrets.fresh();
-    const change = await secrets.advance(context, rows.slots, rows, secret, next, epoch);
+    const change = await secrets.advance(context, rows, secret, {
+      slots: rows.slots,
+      secret: next,
+      created: epoch,
+    });
     rows = applied(rows, change, rows.slots);
     secret = next;
     all.push(reveal(next));
@@ -143,18 +155,18 @@ test('many epochs chain back to the first', async (t) => {
 
 test('labels need the store key, and belong to their scope and slot', async (t) => {
   const { context, secret } = await freshScope();
-  const key = StoreKey.create(suite, memory, volume);
-  const wrapped = key.wrap(suite, memory, context.scope, secret);
+  const key = StoreKey.create(seal, volume);
+  const wrapped = key.wrap(context.scope, secret);
   const sealed = key.sealPath(context.scope, 'users/al\xefce');
   const label = key.sealLabel(context.scope, 3, 'Büro');
   key.close();
-  const again = StoreKey.unwrap(suite, memory, volume, context.scope, secret, wrapped, 1);
+  const again = StoreKey.unwrap(seal, context, { epoch: 1, secret }, wrapped);
   t.equal(again.openPath(context.scope, sealed), 'users/al\xefce');
   t.equal(again.openPath(freshId<ScopeId>(), sealed), undefined, 'of another scope');
   t.equal(again.openLabel(context.scope, 3, label), 'Büro');
   t.equal(again.openLabel(context.scope, 4, label), undefined);
   t.equal(again.openLabel(context.scope, 3, sealed), undefined, 'a path is no label');
-  t.throws(() => StoreKey.unwrap(suite, memory, volume, context.scope, secrets.fresh(), wrapped, 1), {
+  t.throws(() => StoreKey.unwrap(seal, context, { epoch: 1, secret: secrets.fresh() }, wrapped), {
     code: 'integrity',
   });
 });
@@ -164,34 +176,32 @@ test('texts of the audit stay readable over new store keys, and need one', async
   const used = memory.used;
   const sealed = new Map<number, Buffer>();
   const notes: Buffer[] = [];
-  let key = StoreKey.create(suite, memory, volume);
+  let key = StoreKey.create(seal, volume);
   notes.push(key.sealNote(root, 'note 1'));
   for (let generation = 2; generation <= 4; generation++) {
-    const next = StoreKey.create(suite, memory, volume, generation);
-    sealed.set(generation, next.succeed(suite, memory, root, key));
+    const next = StoreKey.create(seal, volume, generation);
+    sealed.set(generation, next.succeed(root, key));
     key.close();
     key = next;
     notes.push(key.sealNote(root, `note ${generation}`));
   }
   const epochSecret = secrets.fresh();
-  const wrapped = key.wrap(suite, memory, root, epochSecret);
+  const wrapped = key.wrap(root, epochSecret);
   const all = (of: StoreKey) => notes.map((note, i) => of.openNote(root, i + 1, note));
   t.same(all(key), ['note 1', 'note 2', 'note 3', 'note 4']);
   key.close();
-  const again = StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 4);
+  const again = StoreKey.unwrap(seal, { volume, scope: root }, { epoch: 4, secret: epochSecret }, wrapped);
   t.same(all(again), [undefined, undefined, undefined, 'note 4']);
-  again.recall(suite, memory, root, (generation) => sealed.get(generation));
+  again.recall(root, (generation) => sealed.get(generation));
   t.same(all(again), ['note 1', 'note 2', 'note 3', 'note 4']);
   t.equal(again.openNote(undefined, 4, notes[3] as Buffer), undefined, 'of another scope');
   t.equal(again.openNote(root, 3, notes[3] as Buffer), undefined, 'of another generation');
   again.close();
-  const broken = StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 4);
-  broken.recall(suite, memory, root, (generation) =>
-    generation === 3 ? randomBytes(72) : sealed.get(generation),
-  );
+  const broken = StoreKey.unwrap(seal, { volume, scope: root }, { epoch: 4, secret: epochSecret }, wrapped);
+  broken.recall(root, (generation) => (generation === 3 ? randomBytes(72) : sealed.get(generation)));
   t.same(all(broken), [undefined, undefined, 'note 3', 'note 4'], 'what is broken hides what is older');
   broken.close();
-  t.throws(() => StoreKey.unwrap(suite, memory, volume, root, epochSecret, wrapped, 3), {
+  t.throws(() => StoreKey.unwrap(seal, { volume, scope: root }, { epoch: 3, secret: epochSecret }, wrapped), {
     code: 'integrity',
   });
   epochSecret.wipe();

@@ -2,15 +2,13 @@ import { timingSafeEqual } from 'node:crypto';
 import { ByteReader, ByteWriter } from '../../base/cursor.js';
 import { Failure } from '../../base/failure.js';
 import { idBytes } from '../../base/ids.js';
-import type { AeadSuite } from '../../crypto/aead.js';
 import { derive } from '../../crypto/kdf.js';
 import { keyIdentifier } from '../../crypto/scope-keys.js';
 import { encodeSlotList, peekSlotList, readSlotList, slotDigest } from '../../format/scope/slot-list.js';
-import { randomFill, type Secret, type SecretInput, type SecretMemory } from '../../libc/memory.js';
-import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from '../../store/rows.js';
-import { openSecret, openValue, type SealedPlace, sealSecret, sealValue, withKey } from '../sealing.js';
-import type { SlotFacts } from './slot-facts.js';
-import type { SlotContext, Slots } from './slots.js';
+import type { Secret, SecretInput } from '../../libc/memory.js';
+import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, WrapRow } from '../../store/rows.js';
+import type { EpochSecret, ScopeContext, Seal } from '../seal.js';
+import type { NewSlot, Slots } from './slots.js';
 
 /** Each epoch takes memory while its scope is unlocked: with more of them a slot is neither removed nor rotated. */
 export const MOST_EPOCHS = 2_000;
@@ -30,6 +28,17 @@ export interface OpenedScope {
   readonly rewrapped: WrapRow | undefined;
 }
 
+/** An epoch that is to begin, and for whom. */
+export interface NewEpoch {
+  readonly slots: readonly SlotRow[];
+  /** From {@link ScopeSecrets.fresh}. */
+  readonly secret: Secret;
+  /** Seconds since 1970. */
+  readonly created: number;
+  /** Of those slots that were made with its secret. */
+  readonly wraps?: readonly WrapRow[];
+}
+
 /** What replaces rows when slots change: written in one transaction. */
 export interface SlotChange {
   readonly state: Buffer;
@@ -38,40 +47,41 @@ export interface SlotChange {
   readonly wraps: readonly WrapRow[];
 }
 
+/** The number of a scope's current epoch. */
+export const epochOf = ({ epochs }: Pick<ScopeSecretRows, 'epochs'>): number =>
+  (epochs.at(-1) as EpochRow).epoch;
+
 /** The secrets of a scope's epochs and who may open them: rows in, rows out; nothing here is stored. */
 export class ScopeSecrets {
-  readonly #suite: AeadSuite;
-  readonly #memory: SecretMemory;
+  readonly #seal: Seal;
   readonly #slots: Slots;
   readonly #recordHash: Buffer;
 
-  constructor(suite: AeadSuite, memory: SecretMemory, slots: Slots, recordHash: Buffer) {
-    this.#suite = suite;
-    this.#memory = memory;
+  constructor(seal: Seal, slots: Slots, recordHash: Buffer) {
+    this.#seal = seal;
     this.#slots = slots;
     this.#recordHash = recordHash;
   }
 
+  /** The secret of an epoch that is to begin. The caller wipes it. */
   fresh(): Secret {
-    const secret = this.#memory.allocate(32);
-    randomFill(secret.address, 32);
-    return secret;
+    return this.#seal.fresh();
   }
 
   /** The rows of a new scope with one slot. */
   async create(
-    context: SlotContext,
+    context: ScopeContext,
     row: Pick<ScopeRow, 'parent' | 'path' | 'created'>,
-    type: SlotType,
-    input: SecretInput,
+    slot: Omit<NewSlot, 'number' | 'created'>,
     secret: Secret,
-    facts: SlotFacts = {},
   ): Promise<ScopeSecretRows> {
-    const made = await this.#slots.make(context, 0, type, input, 1, secret, row.created, facts);
-    const { state, slotList } = this.#vouch(context, [made.slot], 1, 1, secret);
+    const { created } = row;
+    const first = { epoch: 1, secret };
+    const made = await this.#slots.make(context, { ...slot, number: 0, created }, first);
+    const { state, slotList } = this.#vouch(context, [made.slot], 1, first);
     return {
       scope: { id: context.scope, ...row, state, slotList },
-      epochs: [this.#epochRow(context, 1, secret, undefined, row.created)],
+      epochs: [this.#epochRow(context, first, undefined, created)],
       slots: [made.slot],
       wraps: [made.wrap],
     };
@@ -82,7 +92,7 @@ export class ScopeSecrets {
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(
-    context: SlotContext,
+    context: ScopeContext,
     rows: ScopeSecretRows,
     input: SecretInput,
     only?: number,
@@ -90,17 +100,18 @@ export class ScopeSecrets {
     const newest = rows.epochs.at(-1);
     if (newest === undefined) throw new Failure('integrity', 'the scope has no epoch in the metadata store');
     const { epoch } = newest;
-    const opened = await this.#slots.open(context, rows.slots, rows.wraps, epoch, input, only);
+    const opened = await this.#slots.open(context, rows, epoch, input, only);
     if (opened === undefined) return undefined;
     const secrets = [opened.secret];
     try {
       this.#identify(context, newest, opened.secret);
-      const listVersion = this.#verifyState(context, rows.scope.state, epoch, opened.secret);
-      const damaged = this.#verifyList(context, rows, epoch, listVersion, opened.secret);
+      const begun = { epoch, secret: opened.secret };
+      const listVersion = this.#verifyState(context, rows.scope.state, begun);
+      const damaged = this.#verifyList(context, rows, listVersion, begun);
       if (damaged.includes(opened.slot.number)) {
         throw new Failure('integrity', `${name(opened.slot)} is not what the scope's slot list vouches for`, {
           details: { slot: opened.slot.number },
-          hint: 'open the scope with another slot, then remove this one',
+          reason: 'slot_unlisted',
         });
       }
       for (let i = rows.epochs.length - 1; i > 0; i--) {
@@ -116,78 +127,62 @@ export class ScopeSecrets {
     }
   }
 
-  /** A new list of slots in the current epoch. */
+  /** A new list of slots in the current epoch, which has this secret. */
   withSlots(
-    context: SlotContext,
-    slots: readonly SlotRow[],
+    context: ScopeContext,
     rows: ScopeSecretRows,
     secret: Secret,
+    slots: readonly SlotRow[],
   ): SlotChange {
-    const { epoch } = rows.epochs.at(-1) as EpochRow;
-    const version = this.#verifyState(context, rows.scope.state, epoch, secret) + 1;
-    return { ...this.#vouch(context, slots, epoch, version, secret), epoch: undefined, wraps: [] };
+    const current = { epoch: epochOf(rows), secret };
+    const version = this.#verifyState(context, rows.scope.state, current) + 1;
+    return { ...this.#vouch(context, slots, version, current), epoch: undefined, wraps: [] };
   }
 
-  /**
-   * A new epoch for these slots alone. `next`: its secret, from {@link fresh}; `made`: wraps of slots among them
-   * that have it already.
-   */
+  /** A new epoch, for its slots alone, after the one that has this secret. */
   async advance(
-    context: SlotContext,
-    slots: readonly SlotRow[],
+    context: ScopeContext,
     rows: ScopeSecretRows,
     secret: Secret,
-    next: Secret,
-    created: number,
-    made: readonly WrapRow[] = [],
+    { slots, secret: next, created, wraps: made = [] }: NewEpoch,
   ): Promise<SlotChange & { epoch: EpochRow }> {
-    const now = (rows.epochs.at(-1) as EpochRow).epoch;
-    const version = this.#verifyState(context, rows.scope.state, now, secret) + 1;
-    const epoch = now + 1;
+    const current = { epoch: epochOf(rows), secret };
+    const version = this.#verifyState(context, rows.scope.state, current) + 1;
+    const begun = { epoch: current.epoch + 1, secret: next };
     const waiting = slots.filter(({ number }) => !made.some((wrap) => wrap.number === number));
-    const wraps = [...made, ...(await this.#slots.sealTo(context, waiting, epoch, next))];
-    const chained = this.#epochRow(context, epoch, next, secret, created);
-    return { ...this.#vouch(context, slots, epoch, version, next), epoch: chained, wraps };
+    const wraps = [...made, ...(await this.#slots.sealTo(context, waiting, begun))];
+    const epoch = this.#epochRow(context, begun, secret, created);
+    return { ...this.#vouch(context, slots, version, begun), epoch, wraps };
   }
 
   /** Which slots' rows are not what the list vouches for; the list itself must be the state's. */
-  damaged(context: SlotContext, rows: ScopeSecretRows, secret: Secret): readonly number[] {
-    const { epoch } = rows.epochs.at(-1) as EpochRow;
-    const version = this.#verifyState(context, rows.scope.state, epoch, secret);
-    return this.#verifyList(context, rows, epoch, version, secret);
+  damaged(context: ScopeContext, rows: ScopeSecretRows, secret: Secret): readonly number[] {
+    const current = { epoch: epochOf(rows), secret };
+    const version = this.#verifyState(context, rows.scope.state, current);
+    return this.#verifyList(context, rows, version, current);
   }
 
   #epochRow(
-    context: SlotContext,
-    epoch: number,
-    secret: Secret,
+    context: ScopeContext,
+    { epoch, secret }: EpochSecret,
     before: Secret | undefined,
     created: number,
   ): EpochRow {
-    const place: SealedPlace = { ...context, kind: 'chain', epoch };
     const chain =
       before === undefined
         ? undefined
-        : withKey(this.#suite, this.#memory, secret, 'scopefs/1/chain', idBytes(context.scope), (key) =>
-            sealSecret(key, place, before),
-          );
-    return { epoch, keyId: keyIdentifier(secret, context.scope, this.#memory), chain, created };
+        : this.#seal.sealSecret(secret, { ...context, kind: 'chain', epoch }, before);
+    return { epoch, keyId: keyIdentifier(secret, context.scope, this.#seal.memory), chain, created };
   }
 
-  #unchain(context: SlotContext, row: EpochRow, before: EpochRow, secret: Secret): Secret {
-    const place: SealedPlace = { ...context, kind: 'chain', epoch: row.epoch };
-    const { chain } = row;
+  #unchain(context: ScopeContext, row: EpochRow, before: EpochRow, secret: Secret): Secret {
+    const { chain, epoch } = row;
     const opened =
-      chain === undefined || before.epoch !== row.epoch - 1
+      chain === undefined || before.epoch !== epoch - 1
         ? undefined
-        : withKey(this.#suite, this.#memory, secret, 'scopefs/1/chain', idBytes(context.scope), (key) =>
-            openSecret(key, place, chain, this.#memory),
-          );
+        : this.#seal.openSecret(secret, { ...context, kind: 'chain', epoch }, chain);
     if (opened === undefined) {
-      throw new Failure(
-        'integrity',
-        `the way back from epoch ${row.epoch} to the one before is not authentic`,
-      );
+      throw new Failure('integrity', `the way back from epoch ${epoch} to the one before is not authentic`);
     }
     try {
       this.#identify(context, before, opened);
@@ -198,19 +193,18 @@ export class ScopeSecrets {
     return opened;
   }
 
-  #identify(context: SlotContext, row: EpochRow, secret: Secret): void {
-    const id = keyIdentifier(secret, context.scope, this.#memory);
+  #identify(context: ScopeContext, row: EpochRow, secret: Secret): void {
+    const id = keyIdentifier(secret, context.scope, this.#seal.memory);
     if (id.length === row.keyId.length && timingSafeEqual(id, row.keyId)) return;
     throw new Failure('integrity', `the secret of epoch ${row.epoch} does not have its identifier`);
   }
 
   /** State row and slot list for a set of slots, as one version. */
   #vouch(
-    context: SlotContext,
+    context: ScopeContext,
     slots: readonly SlotRow[],
-    epoch: number,
     version: number,
-    secret: Secret,
+    { epoch, secret }: EpochSecret,
   ): { state: Buffer; slotList: Buffer } {
     const entries = slots.map((slot) => ({ number: slot.number, digest: slotDigest(slot) }));
     const { volume, scope } = context;
@@ -219,15 +213,11 @@ export class ScopeSecrets {
     );
     const content = Buffer.alloc(STATE_BYTES);
     new ByteWriter(content).u16(1).bytes(this.#recordHash).u32(epoch).u64(version);
-    const place: SealedPlace = { ...context, kind: 'state' };
-    const state = withKey(this.#suite, this.#memory, secret, 'scopefs/1/state', idBytes(scope), (key) =>
-      sealValue(key, place, content),
-    );
-    return { state, slotList };
+    return { state: this.#seal.sealValue(secret, { ...context, kind: 'state' }, content), slotList };
   }
 
-  #withListKey<T>(context: SlotContext, secret: Secret, use: (key: Secret) => T): T {
-    const key = this.#memory.allocate(32);
+  #withListKey<T>(context: ScopeContext, secret: Secret, use: (key: Secret) => T): T {
+    const key = this.#seal.memory.allocate(32);
     const place = Buffer.concat([idBytes(context.volume), idBytes(context.scope)]);
     derive(secret, 'scopefs/1/slot-list', place, key.address);
     try {
@@ -238,16 +228,8 @@ export class ScopeSecrets {
   }
 
   /** The version of the slot list that the state names. */
-  #verifyState(context: SlotContext, sealed: Buffer, epoch: number, secret: Secret): number {
-    const place: SealedPlace = { ...context, kind: 'state' };
-    const found = withKey(
-      this.#suite,
-      this.#memory,
-      secret,
-      'scopefs/1/state',
-      idBytes(context.scope),
-      (key) => openValue(key, place, sealed),
-    );
+  #verifyState(context: ScopeContext, sealed: Buffer, { epoch, secret }: EpochSecret): number {
+    const found = this.#seal.openValue(secret, { ...context, kind: 'state' }, sealed);
     const reader = new ByteReader(found ?? Buffer.alloc(0));
     const version = reader.u16();
     const hash = reader.bytes(32);
@@ -257,18 +239,17 @@ export class ScopeSecrets {
     }
     if (!timingSafeEqual(hash, this.#recordHash)) {
       throw new Failure('integrity', 'the volume record was edited after this scope was created', {
-        hint: 'restore VAULT/volume from a backup',
+        reason: 'record_edited',
       });
     }
     return stated.list;
   }
 
   #verifyList(
-    context: SlotContext,
+    context: ScopeContext,
     rows: ScopeSecretRows,
-    epoch: number,
     version: number,
-    secret: Secret,
+    { epoch, secret }: EpochSecret,
   ): number[] {
     const { slotList } = rows.scope;
     const list = this.#withListKey(context, secret, (key) =>
@@ -280,7 +261,7 @@ export class ScopeSecrets {
       throw new Failure(
         'integrity',
         `the scope's slot list in the metadata store is ${older ? 'an older one' : 'not authentic'}`,
-        { hint: 'restore the metadata store from a backup that is as new as the vault' },
+        { reason: 'slot_list_replaced' },
       );
     }
     const damaged: number[] = [];

@@ -1,18 +1,22 @@
 import { Failure } from '../../base/failure.js';
 import { costIsSane, type ScryptCost } from '../../crypto/stretch.js';
 import type { SlotRow } from '../../store/rows.js';
+import { type KindFact, kindOf } from './slot-kinds.js';
 import { parseWindow, type WindowTerms, windowText } from './windows.js';
 
-/** What of a slot is public, beside its type. Authentic where the slot list vouches for its row. */
-export interface SlotFacts {
+/** When a slot may open its scope: a slot of (nearly) every kind may have these. */
+export interface SlotLimits {
   /** It opens nothing after this moment: seconds since 1970, by this machine's clock. */
   readonly notAfter?: number | undefined;
+  /** When it may open its scope; always where there is none. */
+  readonly window?: WindowTerms | undefined;
+}
+/** What of a slot is public, beside its type. Authentic where the slot list vouches for its row. */
+export interface SlotFacts extends SlotLimits {
   /** age: the slot's secret as an age file, in base64, for the recipients whom its maker chose. */
   readonly sealed?: string | undefined;
   /** parent: from which epoch of the parent scope its secret is derived. */
   readonly parentEpoch?: number | undefined;
-  /** When it may open its scope; always where there is none. */
-  readonly window?: WindowTerms | undefined;
   /** split, threshold: 16 hexadecimal digits that its shares repeat. */
   readonly set?: string | undefined;
   /** threshold: how many shares open it. */
@@ -25,64 +29,85 @@ export interface SlotParameters extends SlotFacts {
   readonly cost: ScryptCost | undefined;
 }
 
-/** Base64 of an age file with some recipients, the post-quantum ones of 1.5 KiB each included. */
-const SEALED = /^[A-Za-z0-9+/]{1,16384}={0,2}$/;
-const BASE64 = /^[A-Za-z0-9+/]{1,1024}={0,2}$/;
+const isWhole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) > 0;
+const isText =
+  (pattern: RegExp) =>
+  (value: unknown): boolean =>
+    typeof value === 'string' && pattern.test(value);
+/** The facts that slots of some kinds have: by what name each is stored, and what it may be. In the order of the JSON. */
+const kindFacts = {
+  /** Base64 of an age file with some recipients, the post-quantum ones of 1.5 KiB each included. */
+  sealed: { name: 'sealed', is: isText(/^[A-Za-z0-9+/]{1,16384}={0,2}$/) },
+  parentEpoch: { name: 'parent_epoch', is: isWhole },
+  set: { name: 'set', is: isText(/^[0-9a-f]{16}$/) },
+  needed: { name: 'needed', is: isWhole },
+  tags: { name: 'tags', is: isText(/^[A-Za-z0-9+/]{1,1024}={0,2}$/) },
+} as const satisfies Record<KindFact, { name: string; is: (value: unknown) => boolean }>;
+const kindFactNames = Object.keys(kindFacts) as readonly KindFact[];
 
 export function encodeParameters(parameters: SlotParameters): string {
-  const { salt, cost, notAfter, window, sealed, parentEpoch, set, needed, tags } = parameters;
+  const { salt, cost, notAfter, window } = parameters;
   return JSON.stringify({
     salt: salt.toString('base64'),
     scrypt: cost,
     not_after: notAfter,
     window: window === undefined ? undefined : windowText(window),
-    sealed,
-    parent_epoch: parentEpoch,
-    set,
-    needed,
-    tags,
+    ...Object.fromEntries(kindFactNames.map((fact) => [kindFacts[fact].name, parameters[fact]])),
   });
 }
 
-const whole = (value: unknown): value is number | undefined =>
-  value === undefined || (Number.isSafeInteger(value) && (value as number) > 0);
-const text = (value: unknown, pattern: RegExp): value is string | undefined =>
-  value === undefined || (typeof value === 'string' && pattern.test(value));
-
 /** @throws Failure integrity where they are not what a slot of its type has */
 export function readParameters(slot: SlotRow): SlotParameters {
-  const damaged = (): Failure => new Failure('integrity', `slot ${slot.number}: its parameters are damaged`);
-  let parsed: Record<string, unknown>;
   try {
-    parsed = JSON.parse(slot.parameters) as typeof parsed;
+    const parameters = read(slot);
+    if (parameters !== undefined) return parameters;
   } catch {
-    throw damaged();
+    // No JSON, or a window that is none.
   }
-  const { scrypt, not_after: notAfter, sealed, parent_epoch: parentEpoch, set, needed, tags } = parsed;
+  throw new Failure('integrity', `slot ${slot.number}: its parameters are damaged`);
+}
+
+function read(slot: SlotRow): SlotParameters | undefined {
+  const kind = kindOf(slot);
+  const parsed = JSON.parse(slot.parameters) as Record<string, unknown>;
+  const { scrypt, not_after: notAfter, window } = parsed;
   const salt = typeof parsed.salt === 'string' ? Buffer.from(parsed.salt, 'base64') : undefined;
   const cost = scrypt as ScryptCost | undefined;
-  if (salt?.length !== 32 || !whole(notAfter) || !whole(parentEpoch) || !whole(needed)) throw damaged();
-  if (slot.type === 'passphrase' && (cost === undefined || !costIsSane(cost))) throw damaged();
-  if (!text(sealed, SEALED) || !text(set, /^[0-9a-f]{16}$/) || !text(tags, BASE64)) throw damaged();
-  if ((slot.type === 'age') !== (sealed !== undefined)) throw damaged();
-  if ((slot.type === 'parent') !== (parentEpoch !== undefined)) throw damaged();
-  if ((slot.type === 'split' || slot.type === 'threshold') !== (set !== undefined)) throw damaged();
-  const shared = slot.type === 'threshold';
-  if (shared !== (needed !== undefined) || shared !== (tags !== undefined)) throw damaged();
-  const count = tags === undefined ? 0 : tagsOf(tags).length;
-  if (shared && ((needed as number) < 2 || (needed as number) > count)) throw damaged();
-  if (!text(parsed.window, /^/)) throw damaged();
-  let window: WindowTerms | undefined;
-  try {
-    window = parsed.window === undefined ? undefined : parseWindow(parsed.window);
-  } catch {
-    throw damaged();
+  if (kind === undefined || salt?.length !== 32) return undefined;
+  if (kind.input.stretched && (cost === undefined || !costIsSane(cost))) return undefined;
+  if (notAfter !== undefined && !isWhole(notAfter)) return undefined;
+  if (window !== undefined && typeof window !== 'string') return undefined;
+  const facts: Partial<Record<KindFact, unknown>> = {};
+  for (const fact of kindFactNames) {
+    const { name, is } = kindFacts[fact];
+    const value = parsed[name];
+    if (value !== undefined && !is(value)) return undefined;
+    if (kind.facts.includes(fact) !== (value !== undefined)) return undefined;
+    facts[fact] = value;
   }
-  return { salt, cost, notAfter, window, sealed, parentEpoch, set, needed, tags };
+  const own = facts as Pick<SlotFacts, KindFact>;
+  const { needed, tags = '' } = own;
+  if (needed !== undefined && (needed < 2 || needed > tagsOf(tags).length)) return undefined;
+  return {
+    salt,
+    cost,
+    notAfter: notAfter as number | undefined,
+    window: window === undefined ? undefined : parseWindow(window),
+    ...own,
+  };
 }
 
 /** The tags of a threshold slot's shares 1 to n. */
 export function tagsOf(tags: string): Buffer[] {
   const bytes = Buffer.from(tags, 'base64');
   return Array.from({ length: Math.floor(bytes.length / 16) }, (_, i) => bytes.subarray(16 * i, 16 * i + 16));
+}
+
+/** What a stored slot's parameters say; undefined where they are damaged. */
+export function factsOf(slot: SlotRow): SlotFacts | undefined {
+  try {
+    return readParameters(slot);
+  } catch {
+    return undefined;
+  }
 }

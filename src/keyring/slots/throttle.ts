@@ -37,7 +37,7 @@ export class Throttle {
     const seconds = Math.ceil(left / 1000);
     const failure = new Failure('throttled', `too many wrong keys: the next one is tried in ${seconds} s`, {
       details: { retry_after: seconds },
-      hint: `wait ${seconds} s`,
+      reason: { name: 'keys_throttled', seconds },
     });
     return { failure, first };
   }

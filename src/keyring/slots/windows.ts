@@ -23,10 +23,9 @@ export interface OpenWindow {
 const DAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7];
 const MOST_MINUTES = 1440;
-const HINT = 'write for example at:02:00,for:15m,days:mon-fri+sun,zone:Europe/Berlin,uses:1';
 
 const wrong = (part: string): Failure =>
-  new Failure('usage', `not a part of a window: ${JSON.stringify(part)}`, { hint: HINT });
+  new Failure('usage', `not a part of a window: ${JSON.stringify(part)}`, { reason: 'window_form' });
 
 function parseDays(part: string, text: string): number[] {
   const found = new Set<number>();
@@ -49,7 +48,7 @@ function parseZone(text: string): string {
     return new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions().timeZone;
   } catch {
     throw new Failure('usage', `there is no time zone ${JSON.stringify(text)}`, {
-      hint: 'name one of the IANA database: Europe/Berlin, UTC',
+      reason: 'time_zone_form',
     });
   }
 }

@@ -1,8 +1,9 @@
 import type { Peer } from '../../control/service.js';
+import type { CurrentStoreKey } from '../../keyring/store-key.js';
 import { commandOf } from '../../libc/processes.js';
 import { systemClock } from '../../libc/system.js';
 import type { AuditEntry, AuditRow } from '../../store/audit.js';
-import type { SlotServices } from '../vault/mounted-vault.js';
+import type { Store } from '../../store/store.js';
 
 /** What of an audit row is sealed. */
 export interface AuditTexts {
@@ -14,34 +15,36 @@ export type AuditedEvent = Omit<AuditEntry, 'note' | 'noteKey'> & Omit<AuditText
 
 /** The audit with its texts, which are sealed under the store key of now. */
 export class AuditLog {
-  readonly #services: SlotServices;
+  readonly #store: Store;
+  readonly #storeKey: CurrentStoreKey;
 
-  constructor(services: SlotServices) {
-    this.#services = services;
+  constructor(store: Store, storeKey: CurrentStoreKey) {
+    this.#store = store;
+    this.#storeKey = storeKey;
   }
 
   /** One row, durable when this resolves. @throws where it can't be written: then what it is about must not happen. */
   write(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
-    return this.#services.store.commit(() => this.record(entry, peer));
+    return this.#store.commit(() => this.record(entry, peer));
   }
   /** One row, as a part of a commit. */
   record(entry: AuditedEvent, peer: Peer | undefined): void {
     const { purpose, detail, ...facts } = entry;
-    const { store, storeKey } = this.#services;
+    const storeKey = this.#storeKey.get();
     const command = peer === undefined ? undefined : commandOf(peer.pid);
     // Before the root scope's first unlock there is no key for texts.
     const note = storeKey?.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
     const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
-    store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey?.generation });
+    this.#store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey?.generation });
   }
   /** The last rows with their texts, the oldest first. */
   tail(count: number): (AuditRow & AuditTexts)[] {
-    return this.#services.store.audit.tail(count).map((row) => {
+    return this.#store.audit.tail(count).map((row) => {
       const { note, noteKey, scope } = row;
       const text =
         note === undefined || noteKey === undefined
           ? undefined
-          : this.#services.storeKey?.openNote(scope, noteKey, note);
+          : this.#storeKey.get()?.openNote(scope, noteKey, note);
       return { ...row, ...(text === undefined ? {} : (JSON.parse(text) as AuditTexts)) };
     });
   }

@@ -13,14 +13,13 @@ import {
 import { visibilityText } from '../../keyring/leases/visibility.js';
 import type { OpenedScope } from '../../keyring/slots/scope-secrets.js';
 import { cgroupOf, commandOf, unitIn } from '../../libc/processes.js';
-import type { Granted } from '../../worker/messages.js';
-import type { CoreCalls } from '../../worker/transport.js';
+import type { Unlocked } from '../../worker/messages.js';
 import type { AuditedEvent } from '../audit/audit-log.js';
 import type { Receipts } from '../scopes/receipts.js';
 import { refused } from '../scopes/refusals.js';
-import type { RootLabels } from '../scopes/root-labels.js';
-import type { ScopePaths } from '../scopes/scope-paths.js';
+import { openLabels } from '../scopes/root-labels.js';
 import type { ScopeSlots } from '../slots/scope-slots.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
 import { leaseView } from './lease-view.js';
 
 function holderOf({ uid, pid }: Peer): Holder {
@@ -32,54 +31,48 @@ export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
   return { ...PLAIN, purpose, holder: holderOf(peer) };
 }
 
+/** How long a lease is held: a descriptor of its connection, for the core to keep (or -errno), and who is told its end. */
+interface Hold {
+  readonly connection: () => number;
+  readonly ended: () => void;
+}
 /** What a lease is asked for, but for its secret. */
 interface Wanted {
+  readonly peer: Peer;
   /** {@link ScopePaths.locksAsked} when it was asked for. */
   readonly locks: number;
   readonly terms: LeaseTerms;
-  readonly pid?: number | undefined;
-  /** A descriptor of the connection that it lives as long as, for the core to keep; or -errno. */
-  readonly connection?: (() => number) | undefined;
-  readonly ended?: (() => void) | undefined;
+  readonly pid: number | undefined;
+  readonly hold: Hold | undefined;
 }
 
-/** Leases as callers ask for them. The core's thread keeps them (lease-keeper.ts): here they are opened and written down. */
+/** Leases as callers ask for them. The core's thread keeps them (lease-clock.ts): here they are opened and written down. */
 export class LeaseService {
-  readonly #core: CoreCalls;
+  readonly #vault: MountedVault;
   readonly #slots: ScopeSlots;
-  readonly #scopes: ScopePaths;
-  readonly #labels: RootLabels;
   readonly #receipts: Receipts;
   readonly #watchers = new Map<LeaseId, () => void>();
 
-  constructor(
-    core: CoreCalls,
-    slots: ScopeSlots,
-    scopes: ScopePaths,
-    labels: RootLabels,
-    receipts: Receipts,
-  ) {
-    this.#core = core;
+  constructor(vault: MountedVault, slots: ScopeSlots, receipts: Receipts) {
+    this.#vault = vault;
     this.#slots = slots;
-    this.#scopes = scopes;
-    this.#labels = labels;
     this.#receipts = receipts;
   }
 
   #show(lease: Lease): LeaseView {
-    return leaseView(lease, this.#scopes.fullPath(lease.scope));
+    return leaseView(lease, this.#vault.paths.fullPath(lease.scope));
   }
   async all(): Promise<LeaseView[]> {
-    const { leases } = await this.#core.call({ op: 'leases' });
+    const { leases } = await this.#vault.core.call({ op: 'leases' });
     return leases.map((lease) => this.#show(lease));
   }
   async #find(id: string): Promise<Lease> {
     const {
       leases: [lease],
-    } = await this.#core.call({ op: 'leases', lease: id as LeaseId });
+    } = await this.#vault.core.call({ op: 'leases', lease: id as LeaseId });
     if (lease !== undefined) return lease;
     throw new Failure('not_found', `there is no lease ${id}`, {
-      hint: 'it may have ended: scopefs lease list shows those there are',
+      reason: 'lease_unknown',
     });
   }
   async one(id: string): Promise<LeaseView> {
@@ -87,7 +80,7 @@ export class LeaseService {
   }
 
   async create(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView> {
-    return this.#show(await this.#open(request, key, peer, {}));
+    return this.#show(await this.#open(request, key, peer, undefined));
   }
 
   async hold(
@@ -111,62 +104,46 @@ export class LeaseService {
     };
   }
 
-  async #open(
-    request: LeaseRequest,
-    key: Key,
-    peer: Peer,
-    held: Pick<Wanted, 'connection' | 'ended'>,
-  ): Promise<Lease> {
+  async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
+    const { paths } = this.#vault;
     const { scope, pid, ...asked } = request;
-    const { id } = this.#scopes.resolve(scope);
+    const { id } = paths.resolve(scope);
     const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
     const terms: LeaseTerms = {
       ...asked,
       holder: holderOf(peer),
       bound: [
-        ...(held.connection === undefined ? [] : (['connection'] as const)),
+        ...(hold === undefined ? [] : (['connection'] as const)),
         ...(processes ? (['process'] as const) : []),
       ],
     };
-    const locks = this.#scopes.locksAsked(id);
-    // One unlock of a scope after another: each takes its key through a throttle.
-    return this.#slots.inTurn(id, async () => {
-      const opened = await this.#slots.openRenewed(id, key, peer);
+    const locks = paths.locksAsked(id);
+    return this.#slots.unlock(id, key, peer, async (opened) => {
       await this.#readLabels(id, opened, peer);
       // A lease does not outlive the window by which its scope was opened.
       const { closes } = opened;
       const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
-      return this.#grant(
-        id,
-        opened,
-        { terms: { ...terms, until }, pid, locks, ...held },
-        peer,
-        opened.slot.number,
-      );
+      return this.#unlock(id, opened, { peer, locks, terms: { ...terms, until }, pid, hold });
     });
   }
 
   async #readLabels(id: ScopeId, opened: OpenedScope, peer: Peer): Promise<void> {
-    if (this.#scopes.get(id)?.parent !== undefined) return;
+    const { paths, audit } = this.#vault;
+    if (paths.get(id)?.parent !== undefined) return;
     try {
-      await this.#labels.open(id, opened);
+      await openLabels(this.#vault, id, opened);
     } catch (error) {
-      for (const secret of opened.secrets) secret.wipe();
       const code = error instanceof Failure ? error.code : 'internal';
       const detail = error instanceof Error ? error.message : '';
-      await this.#slots.audit.write({ event: 'unlock', result: code, scope: id, detail }, peer);
+      await audit.write({ event: 'unlock', result: code, scope: id, detail }, peer);
       throw error;
     }
   }
 
-  /** The audit row is durable before the key becomes usable. `opened`'s secrets are wiped. */
-  async #grant(
-    id: ScopeId,
-    opened: OpenedScope,
-    { terms, pid, connection, ended, locks }: Wanted,
-    peer: Peer,
-    slot: number | undefined,
-  ): Promise<Lease> {
+  /** The audit row is durable before the key becomes usable. */
+  async #unlock(id: ScopeId, opened: OpenedScope, wanted: Wanted): Promise<Lease> {
+    const { paths, audit, core } = this.#vault;
+    const { peer, locks, terms, pid, hold } = wanted;
     const lease = freshId<LeaseId>();
     const { visibility, readOnly, purpose } = terms;
     const kinds = [
@@ -174,47 +151,48 @@ export class LeaseService {
       ...(readOnly ? ['read-only'] : []),
     ];
     const detail = kinds.length === 0 ? {} : { detail: kinds.join(', ') };
+    const slot = opened.slot.number;
     const entry = { event: 'unlock', scope: id, slot, lease, purpose, ...detail } as const;
     try {
-      await this.#slots.audit.write({ ...entry, result: 'ok' }, peer);
+      await audit.write({ ...entry, result: 'ok' }, peer);
       // In one turn with the order to the core: a lock that is asked for later comes after it there.
-      this.#scopes.refuseLocked(id, locks);
-      const fd = connection?.();
-      if (fd !== undefined && fd < 0) throw new Failure('unreachable', 'the connection is gone');
+      paths.refuseLocked(id, locks);
+      const connection = hold?.connection();
+      if (connection !== undefined && connection < 0) {
+        throw new Failure('unreachable', 'the connection is gone');
+      }
       // Before the core is asked: its end may be told as soon as it began.
-      if (ended !== undefined) this.#watchers.set(lease, ended);
-      const { granted } = await this.#core.call({
-        op: 'grant',
+      if (hold !== undefined) this.#watchers.set(lease, hold.ended);
+      const { unlocked } = await core.call({
+        op: 'unlock',
         scope: id,
         lease,
         terms,
         pid,
-        connection: fd,
+        connection,
         oldest: opened.oldest,
         secrets: opened.secrets.map((secret) => secret.address),
         stored: { epoch: opened.epoch, list: opened.listVersion },
       });
-      if (!granted.ok) throw this.#notGranted(granted, this.#scopes.fullPath(id));
+      if (!unlocked.ok) throw this.#refusal(unlocked, paths.fullPath(id));
       // Nothing changes in a scope that is to be read only. What fails is tried again at the next unlock.
-      if (granted.copyBehind && !readOnly) await this.#slots.changes.writeCopy(id).catch(() => {});
-      return granted.lease;
+      if (unlocked.copyBehind && !readOnly) await this.#slots.changes.writeCopy(id).catch(() => {});
+      return unlocked.lease;
     } catch (error) {
       this.#watchers.delete(lease);
       const code = error instanceof Failure ? error.code : 'internal';
-      await this.#slots.audit.write({ ...entry, result: code }, peer);
+      await audit.write({ ...entry, result: code }, peer);
       throw error;
-    } finally {
-      for (const secret of opened.secrets) secret.wipe();
     }
   }
 
-  #notGranted({ refusal, conflict, gone, full }: Extract<Granted, { ok: false }>, path: string): Failure {
+  #refusal({ refusal, conflict, gone, full }: Extract<Unlocked, { ok: false }>, path: string): Failure {
     if (gone !== undefined) {
-      return new Failure('not_found', `there is no process ${gone}`, { hint: 'it may have ended: see ps' });
+      return new Failure('not_found', `there is no process ${gone}`, { reason: 'process_unknown' });
     }
     if (full === true) {
       return new Failure('busy', `${path} has ${MOST_LEASES} leases already`, {
-        hint: 'end some: scopefs lease list, scopefs lease revoke',
+        reason: 'leases_full',
       });
     }
     if (conflict !== undefined) {
@@ -223,28 +201,30 @@ export class LeaseService {
         'conflict',
         `${path} is unlocked for ${visibility === 'any' ? 'any caller' : visibility}, ${readOnly ? 'to be read only' : 'to read and write'}`,
         {
-          hint: 'ask for the same, or wait until its leases have ended: scopefs lease list',
+          reason: 'lease_terms_differ',
           details: { visible_to: visibility, read_only: readOnly },
         },
       );
     }
-    return refused(refusal ?? { ok: false, errno: 0 }, path, this.#scopes);
+    return refused(refusal ?? { ok: false, errno: 0 }, path, this.#vault.paths);
   }
 
   /** The row is durable before the key may stay longer. */
   async change(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
     const { scope, purpose } = await this.#find(id);
     const entry = { event: 'lease_change', scope, purpose, detail: `ttl ${ttl / 1000} s` } as const;
-    await this.#slots.audit.write({ ...entry, lease: id, result: 'ok' }, peer);
-    const { lease } = await this.#core.call({ op: 'changeLease', lease: id as LeaseId, ttl });
+    await this.#vault.audit.write({ ...entry, lease: id, result: 'ok' }, peer);
+    const { lease } = await this.#vault.core.call({ op: 'changeLease', lease: id as LeaseId, ttl });
     if (lease !== undefined) return this.#show(lease);
-    throw new Failure('busy', `${this.#scopes.fullPath(scope)} is being locked`, { hint: 'unlock it again' });
+    throw new Failure('busy', `${this.#vault.paths.fullPath(scope)} is being locked`, {
+      reason: 'scope_locked_meanwhile',
+    });
   }
 
   async end(id: string, peer: Peer, reason: 'revoked' | 'connection' = 'revoked'): Promise<ReceiptView[]> {
     const lease = await this.#find(id);
     // First what closes: a row that can't be written must not keep a scope open.
-    const { receipts } = await this.#core.call({ op: 'endLease', lease: lease.id, reason });
+    const { receipts } = await this.#vault.core.call({ op: 'endLease', lease: lease.id, reason });
     if (receipts.length > 0) return this.#receipts.of(receipts);
     // Of one that ended with its connection the core tells.
     if (reason === 'revoked') {

@@ -1,33 +1,27 @@
 import type { ScopeId } from '../../base/ids.js';
-import type { Log } from '../../base/log.js';
 import type { HolderView, ReceiptView } from '../../control/schemas.js';
 import type { Peer } from '../../control/service.js';
 import type { LockReceipt } from '../../filesystem/events.js';
 import { systemClock } from '../../libc/system.js';
-import type { AuditedEvent, AuditLog } from '../audit/audit-log.js';
-import { type ScopePaths, shown } from './scope-paths.js';
+import type { AuditedEvent } from '../audit/audit-log.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
+import { shown } from './scope-paths.js';
 
 /** Receipts of locks for people, each written down. */
 export class Receipts {
-  readonly #scopes: ScopePaths;
-  readonly #mountPoint: string;
-  readonly #log: Log;
-  readonly #auditLog: AuditLog;
+  readonly #vault: MountedVault;
   /** The last generation of each scope whose lock is written down. */
   readonly #audited = new Map<ScopeId, number>();
 
-  constructor(scopes: ScopePaths, mountPoint: string, log: Log, auditLog: AuditLog) {
-    this.#mountPoint = mountPoint;
-    this.#scopes = scopes;
-    this.#log = log;
-    this.#auditLog = auditLog;
+  constructor(vault: MountedVault) {
+    this.#vault = vault;
   }
 
   /** `holders`: who used them until the end. Each is named where it was: in the deepest of the scopes. */
   async of(receipts: readonly LockReceipt[], holders: readonly HolderView[] = []): Promise<ReceiptView[]> {
     const views = receipts.map((receipt) => ({
       scope: receipt.scope,
-      path: this.#scopes.fullPath(receipt.scope),
+      path: this.#vault.paths.fullPath(receipt.scope),
       generation: receipt.generation,
       reason: receipt.reason,
       leases_ended: receipt.leasesEnded,
@@ -48,14 +42,14 @@ export class Receipts {
   #place(holder: HolderView, views: readonly ReceiptView[]): void {
     const left = new Set(holder.files);
     for (const { path, holders } of views) {
-      const root = this.#mountPoint + (path === '/' ? '' : path);
+      const root = this.#vault.mountPoint + (path === '/' ? '' : path);
       const files = [...left].filter((file) => file === root || file.startsWith(`${root}/`));
       for (const file of files) left.delete(file);
       if (files.length > 0) holders.push({ ...holder, files });
     }
   }
 
-  /** Once: several may have asked for one lock. */
+  /** Once: several callers may have asked for one lock. */
   async #auditLock({ scope, generation, reason, errors }: LockReceipt): Promise<void> {
     if ((this.#audited.get(scope) ?? 0) >= generation) return;
     this.#audited.set(scope, generation);
@@ -66,10 +60,10 @@ export class Receipts {
   /** Something happened already: a row that can't be written does not undo it. */
   async audit(entry: AuditedEvent, peer: Peer | undefined): Promise<void> {
     try {
-      await this.#auditLog.write(entry, peer);
+      await this.#vault.audit.write(entry, peer);
     } catch (error) {
       const { event, scope } = entry;
-      this.#log.error('what happened could not be audited', { event, scope, error });
+      this.#vault.log.error('what happened could not be audited', { event, scope, error });
     }
   }
 }

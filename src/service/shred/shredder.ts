@@ -1,79 +1,110 @@
-import { randomBytes } from 'node:crypto';
-import { lstat, open, opendir, readdir, rename, rmdir, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { TAG_AT, TAG_BYTES } from '../../format/file/file-header.js';
-import { MAP_PREFIX, mapFileName } from '../../format/file/hole-map.js';
-import { asideName, isAside } from '../../format/names/names.js';
-import { SLOT_COPY } from '../../format/scope/slot-copy.js';
+import { errno } from '../../base/errno.js';
+import { Failure } from '../../base/failure.js';
+import type { ScopeId } from '../../base/ids.js';
+import type { ShredView, SlotView } from '../../control/schemas.js';
+import type { Peer } from '../../control/service.js';
+import { systemClock } from '../../libc/system.js';
+import type { Results } from '../../worker/messages.js';
+import type { ScopeLocks } from '../leases/scope-locks.js';
+import { refused } from '../scopes/refusals.js';
+import { type KnownScopeRecord, shown } from '../scopes/scope-paths.js';
+import type { ScopeSlots } from '../slots/scope-slots.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
+import { vaultPaths } from '../vault/vault.js';
+import { unlinkAside } from './aside-files.js';
 
-export interface Unlinked {
-  files: number;
-  bytes: number;
+const MOST_TRIES = 500;
+const RETRY_MS = 20;
+
+function stillOpens(slots: readonly SlotView[], at: string, scrubbed: boolean): string[] {
+  const names = slots.map(({ number, type, label }) => `slot ${number} (${label ?? type ?? 'missing'})`);
+  return [
+    `copies of vault and metadata store made before ${at} (backups, snapshots), with a secret of ${names.join(', ')}`,
+    ...(scrubbed ? [] : ["the metadata store's write-ahead log, while another program reads the store"]),
+    'blocks that the disk has not overwritten or discarded yet, with such a secret: see fstrim(8)',
+  ];
 }
 
-/** Overwrites the slots in a scope's backing directory, durably, before they are unlinked. */
-async function overwriteSlots(directory: string): Promise<void> {
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(join(directory, SLOT_COPY), 'r+');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
-  }
-  try {
-    const { size } = await file.stat();
-    await file.write(randomBytes(size), 0, size, 0);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
+/** Destroys scopes without unlocking them. */
+export class Shredder {
+  readonly #vault: MountedVault;
+  readonly #slots: ScopeSlots;
+  readonly #locks: ScopeLocks;
 
-/** The hole map that a file had beside it, by the tag that its header has in clear. */
-async function mapOf(path: Buffer): Promise<string | undefined> {
-  const file = await open(path, 'r');
-  try {
-    const tag = Buffer.alloc(TAG_BYTES);
-    const { bytesRead } = await file.read(tag, 0, TAG_BYTES, TAG_AT);
-    return bytesRead === TAG_BYTES ? mapFileName(tag) : undefined;
-  } finally {
-    await file.close();
+  constructor(vault: MountedVault, slots: ScopeSlots, locks: ScopeLocks) {
+    this.#vault = vault;
+    this.#slots = slots;
+    this.#locks = locks;
   }
-}
 
-/**
- * Unlinks what is stored of a scope that was moved aside to `tree/name`: names and ciphertext, nothing of it is read but
- * tags. Directories in it are moved beside it first: no path grows, and a crash leaves what {@link leftovers} finds.
- */
-export async function unlinkAside(tree: string, name: string): Promise<Unlinked> {
-  const unlinked = { files: 0, bytes: 0 };
-  const maps = new Set((await readdir(tree)).filter((entry) => entry.startsWith(MAP_PREFIX)));
-  await overwriteSlots(join(tree, name));
-  const left = [name];
-  for (let next = left.pop(); next !== undefined; next = left.pop()) {
-    const directory = join(tree, next);
-    // Bytes: somebody may have put names there that are not ours.
-    for await (const entry of await opendir(directory, { encoding: 'buffer' as BufferEncoding })) {
-      const inner = Buffer.concat([Buffer.from(`${directory}/`), entry.name as unknown as Buffer]);
-      if (entry.isDirectory()) {
-        const aside = asideName();
-        await rename(inner, join(tree, aside));
-        left.push(aside);
-        continue;
+  /**
+   * Locked first, then taken out of the tree, then every row that opens it, then what is stored of it. A crash in between
+   * leaves a scope that can be named again, or files that the next mount unlinks; never a key without data.
+   */
+  shred(scope: KnownScopeRecord, yes: string, peer: Peer): Promise<ShredView> {
+    const { id } = scope;
+    const { store, paths, info, audit } = this.#vault;
+    const path = paths.fullPath(id);
+    return this.#slots.inTurn(id, async () => {
+      this.#refuse(scope, path, yes);
+      const receipts = await this.#locks.drop(id, 'shred');
+      const were = await this.#slots.list(id);
+      const epochs = store.secretsOf(id)?.epochs.length ?? 0;
+      const { result, aside } = await this.#moveAside(id);
+      if (!result.ok) {
+        if (result.errno === errno.ENOTEMPTY) this.#refuse(scope, path, yes);
+        throw refused(result, path, paths);
       }
-      const { size, nlink } = await lstat(inner);
-      const map = maps.size > 0 && entry.isFile() && nlink === 1 ? await mapOf(inner) : undefined;
-      await unlink(inner);
-      if (map !== undefined && maps.delete(map)) await unlink(join(tree, map));
-      unlinked.files++;
-      unlinked.bytes += size;
-    }
-    await rmdir(directory);
+      await store.commit(() => {
+        store.removeScope(id);
+        audit.record({ event: 'shred', result: 'ok', scope: id, detail: path }, peer);
+      });
+      paths.delete(id);
+      const { tree } = vaultPaths(info.path);
+      const gone = aside === undefined ? { files: 0, bytes: 0 } : await unlinkAside(tree, shown(aside));
+      const scrubbed = store.scrub();
+      const at = new Date(systemClock.wall()).toISOString();
+      return {
+        scope: id,
+        path,
+        slots: were,
+        epochs,
+        files_unlinked: gone.files,
+        bytes_unlinked: gone.bytes,
+        still_opens: stillOpens(were, at, scrubbed),
+        receipts,
+        shredded_at: at,
+      };
+    });
   }
-  return unlinked;
-}
 
-/** What a daemon that was killed meanwhile left of such scopes. */
-export async function leftovers(tree: string): Promise<string[]> {
-  return (await readdir(tree)).filter(isAside);
+  /** After a lock the kernel may need a moment to forget the scope's names. */
+  async #moveAside(scope: ScopeId): Promise<Results['removeScope']> {
+    for (let tries = 0; ; tries++) {
+      const answer = await this.#vault.core.call({ op: 'removeScope', scope });
+      if (answer.result.ok || answer.result.errno !== errno.EBUSY || tries >= MOST_TRIES) return answer;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  /** Refuses what would take more with it than was named. */
+  #refuse(scope: KnownScopeRecord, path: string, yes: string): void {
+    const { paths } = this.#vault;
+    if (scope.parent === undefined) {
+      throw new Failure('conflict', 'the root scope goes with its vault', { reason: 'shred_of_root' });
+    }
+    if (yes.replace(/^\/+|\/+$/g, '') !== path.slice(1)) {
+      throw new Failure('usage', `that is not the path of ${path}`, {
+        reason: { name: 'shred_misnamed', path },
+      });
+    }
+    const below = [...paths.values()].filter(({ parent }) => parent === scope.id);
+    if (below.length > 0) {
+      const named = below.map(({ id }) => paths.fullPath(id));
+      throw new Failure('conflict', `${path} has scopes below it: ${named.slice(0, 5).join(', ')}`, {
+        reason: 'shred_above_scopes',
+        details: { scopes: named },
+      });
+    }
+  }
 }

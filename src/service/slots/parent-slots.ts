@@ -1,53 +1,50 @@
 import { Failure } from '../../base/failure.js';
-import { idBytes, type ScopeId } from '../../base/ids.js';
+import { idBytes } from '../../base/ids.js';
 import { derive } from '../../crypto/kdf.js';
+import { epochOf } from '../../keyring/slots/scope-secrets.js';
 import { readParameters } from '../../keyring/slots/slot-facts.js';
+import { kindOf } from '../../keyring/slots/slot-kinds.js';
 import { SecretInput } from '../../libc/memory.js';
 import type { SlotRow } from '../../store/rows.js';
-import type { CoreCalls } from '../../worker/transport.js';
-import type { SlotServices } from '../vault/mounted-vault.js';
+import type { SlotOwner, StoredScope } from '../scopes/stored-scopes.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
 
 /** Secrets of parent slots: they come from the unlocked parent scope, and nobody has to give them. */
 export class ParentSlots {
-  readonly #services: SlotServices;
-  readonly #core: CoreCalls;
-  readonly #pathOf: (scope: ScopeId) => string;
+  readonly #vault: MountedVault;
 
-  constructor(services: SlotServices, core: CoreCalls, pathOf: (scope: ScopeId) => string) {
-    this.#services = services;
-    this.#core = core;
-    this.#pathOf = pathOf;
+  constructor(vault: MountedVault) {
+    this.#vault = vault;
   }
 
   /** The secret of a scope's parent slot, from that epoch of its parent (from the current one). The caller wipes it. */
   async secret(
-    scope: ScopeId,
-    parent: ScopeId | undefined,
+    { context, parent }: SlotOwner,
     slot: number,
     epoch?: number,
   ): Promise<{ input: SecretInput; epoch: number }> {
     if (parent === undefined) {
-      throw new Failure('usage', 'the root scope has no parent', { hint: 'choose another kind of slot' });
+      throw new Failure('usage', 'the root scope has no parent', { reason: 'slot_root_without_parent' });
     }
-    const { memory, vault } = this.#services;
-    const lent = memory.allocate(32);
+    const { seal, core, paths } = this.#vault;
+    const lent = seal.memory.allocate(32);
     try {
       const call = { op: 'lend', scope: parent, to: lent.address } as const;
-      const answer = await this.#core.call(epoch === undefined ? call : { ...call, epoch });
+      const answer = await core.call(epoch === undefined ? call : { ...call, epoch });
       if (answer.epoch < 0) {
-        const path = this.#pathOf(parent);
+        const path = paths.fullPath(parent);
         throw new Failure('locked', `${path} is locked`, {
-          hint: `unlock it first: scopefs unlock ${path} --with SRC`,
+          reason: { name: 'scope_locked', scope: path },
           details: { scope: path },
         });
       }
-      const context = Buffer.alloc(36);
-      idBytes(vault.record.volume).copy(context);
-      idBytes(scope).copy(context, 16);
-      context.writeUInt32LE(slot, 32);
+      const place = Buffer.alloc(36);
+      idBytes(context.volume).copy(place);
+      idBytes(context.scope).copy(place, 16);
+      place.writeUInt32LE(slot, 32);
       const input = new SecretInput();
       input.fill((address) => {
-        derive(lent, 'scopefs/1/parent-slot', context, address);
+        derive(lent, 'scopefs/1/parent-slot', place, address);
         return 32;
       });
       return { input, epoch: answer.epoch };
@@ -60,9 +57,11 @@ export class ParentSlots {
    * Parent slots whose secret comes from an epoch that their parent has left: whoever was removed from the parent opens
    * them still, until they are made anew.
    */
-  stale(slots: readonly SlotRow[], parent: ScopeId | undefined): SlotRow[] {
-    const rows = parent === undefined ? undefined : this.#services.store.secretsOf(parent);
-    const now = rows?.epochs.at(-1)?.epoch;
-    return slots.filter((slot) => slot.type === 'parent' && readParameters(slot).parentEpoch !== now);
+  stale(slots: readonly SlotRow[], { parent }: StoredScope): SlotRow[] {
+    const rows = parent === undefined ? undefined : this.#vault.store.secretsOf(parent);
+    const now = rows === undefined || rows.epochs.length === 0 ? undefined : epochOf(rows);
+    return slots.filter(
+      (slot) => kindOf(slot)?.origin === 'parent' && readParameters(slot).parentEpoch !== now,
+    );
   }
 }

@@ -1,62 +1,49 @@
 import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SlotView } from '../../control/schemas.js';
-import { Issued, type Key, type Peer, type SecretRequest } from '../../control/service.js';
-import { ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
-import { Slots } from '../../keyring/slots/slots.js';
+import {
+  Issued,
+  type Key,
+  type NewSlotRequest,
+  type Peer,
+  type SecretRequest,
+} from '../../control/service.js';
 import type { Secret, SecretInput } from '../../libc/memory.js';
-import type { ScopeSecretRows, SlotType } from '../../store/rows.js';
-import type { CoreCalls } from '../../worker/transport.js';
-import { AuditLog } from '../audit/audit-log.js';
-import { ScopeRows } from '../scopes/scope-rows.js';
-import { ChildKem } from '../secrets/kem.js';
-import { type SlotServices, storeKeyOf } from '../vault/mounted-vault.js';
-import { seconds } from './epoch-advance.js';
-import { NewSecrets, refuseWithoutRecovery } from './new-secrets.js';
+import type { ScopeSecretRows } from '../../store/rows.js';
+import { type SlotOwner, StoredScopes } from '../scopes/stored-scopes.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
+import { seconds } from './epochs.js';
+import { type Attempt, KeyAttempts, type Opened } from './key-attempts.js';
+import { NewSlots, refuseWithoutRecovery } from './new-slots.js';
 import { ParentSlots } from './parent-slots.js';
 import { ShareSlots } from './share-slots.js';
 import { SlotChanges } from './slot-changes.js';
 import { missingView, SlotNames } from './slot-names.js';
-import { type Opened, SlotOpening } from './slot-opening.js';
-import { Turns } from './turns.js';
 
 /** Slots of the scopes of a mounted vault: who can open what. What changes that: {@link changes}. */
 export class ScopeSlots {
-  readonly #services: SlotServices;
-  readonly #secrets: ScopeSecrets;
+  readonly #vault: MountedVault;
+  readonly #scopes: StoredScopes;
   readonly #names: SlotNames;
   readonly #shares: ShareSlots;
-  readonly #newSecrets: NewSecrets;
-  readonly #opening: SlotOpening;
-  readonly #rows: ScopeRows;
-  readonly #turns = new Turns();
-  readonly audit: AuditLog;
+  readonly #newSlots: NewSlots;
+  readonly #attempts: KeyAttempts;
   readonly changes: SlotChanges;
 
-  constructor(services: SlotServices, core: CoreCalls, pathOf: (scope: ScopeId) => string) {
-    const { suite, memory, vault } = services;
-    this.#services = services;
-    const slots = new Slots(suite, memory, new ChildKem(memory));
-    this.#secrets = new ScopeSecrets(suite, memory, slots, vault.recordHash);
-    this.#names = new SlotNames(services, pathOf);
-    this.audit = new AuditLog(services);
-    const parents = new ParentSlots(services, core, pathOf);
-    this.#shares = new ShareSlots(services, this.audit, pathOf);
-    this.#newSecrets = new NewSecrets(parents, this.#shares);
-    this.#rows = new ScopeRows(services, core, pathOf);
-    const parts = { slots, secrets: this.#secrets, names: this.#names, audit: this.audit, parents };
-    this.changes = new SlotChanges(
-      services,
-      core,
-      { ...parts, newSecrets: this.#newSecrets, rows: this.#rows, turns: this.#turns },
-      pathOf,
-    );
-    this.#opening = new SlotOpening(services, { ...parts, shares: this.#shares }, pathOf);
+  constructor(vault: MountedVault) {
+    this.#vault = vault;
+    this.#scopes = new StoredScopes(vault);
+    this.#names = new SlotNames(vault);
+    const parents = new ParentSlots(vault);
+    this.#shares = new ShareSlots(vault);
+    this.#newSlots = new NewSlots(parents, this.#shares);
+    this.#attempts = new KeyAttempts(vault, parents, this.#shares);
+    this.changes = new SlotChanges(vault, this.#scopes, parents, this.#newSlots);
   }
 
   /** Runs `work` when everything before it on this scope is done. */
   inTurn<T>(scope: ScopeId, work: () => Promise<T>): Promise<T> {
-    return this.#turns.take(scope, work);
+    return this.#scopes.inTurn(scope, work);
   }
 
   /**
@@ -64,103 +51,100 @@ export class ScopeSlots {
    * replaced while a passphrase is stretched. The secret is the caller's to wipe.
    */
   async create(
-    scope: ScopeId,
-    parent: ScopeId,
-    type: SlotType,
+    owner: SlotOwner,
+    wanted: Pick<NewSlotRequest, 'type'> & SecretRequest,
     given: SecretInput,
-    wanted: SecretRequest,
   ): Promise<{ rows: ScopeSecretRows; secret: Secret; shares: SecretInput | undefined }> {
-    if (type === 'split') refuseWithoutRecovery([], `a scope's first slot`);
-    const { input, facts, shares } = await this.#newSecrets.of(
-      scope,
-      parent,
-      { number: 0, type },
-      given,
-      wanted,
-    );
-    const secret = this.#secrets.fresh();
-    const row = { parent, path: Buffer.alloc(0), created: seconds() };
-    try {
-      const rows = await this.#secrets.create(this.#rows.context(scope), row, type, input, secret, facts);
-      return { rows, secret, shares };
-    } catch (error) {
-      secret.wipe();
-      shares?.wipe();
-      throw error;
-    } finally {
-      input.wipe();
-    }
+    const { context, parent } = owner;
+    const { type } = wanted;
+    refuseWithoutRecovery(type, [], `a scope's first slot`);
+    const made = await this.#newSlots.make(owner, { number: 0, type }, given, wanted, async (slot) => {
+      const { secrets } = this.#vault;
+      const secret = secrets.fresh();
+      const row = { parent, path: Buffer.alloc(0), created: seconds() };
+      try {
+        return { rows: await secrets.create(context, row, { type, ...slot }, secret), secret };
+      } catch (error) {
+        secret.wipe();
+        throw error;
+      }
+    });
+    return { ...made.view, shares: made.shares };
   }
 
   /** Stores a new scope and that it was made: sealed and written in one step, so under the store key of now. */
   addScope(rows: ScopeSecretRows, path: string, peer: Peer): Promise<void> {
     const { id } = rows.scope;
-    const { store } = this.#services;
-    const storeKey = storeKeyOf(this.#services);
+    const { store, audit } = this.#vault;
+    const storeKey = this.#vault.storeKey.require();
     const [slot] = rows.slots;
     return store.commit(() => {
       const detail = slot === undefined ? {} : { slot: slot.number, detail: slot.type };
-      this.audit.record({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
+      audit.record({ event: 'create', result: 'ok', scope: id, ...detail }, peer);
       store.addScope({ ...rows, scope: { ...rows.scope, path: storeKey.sealPath(id, path) } });
     });
   }
 
-  /** As {@link SlotOpening}'s. Call it {@link inTurn}. */
-  open(scope: ScopeId, key: Key, peer: Peer, event: 'unlock' | 'slot_test'): Promise<Opened> {
-    return this.#opening.open(scope, this.#rows.rows(scope), key, peer, event);
-  }
-
-  async list(scope: ScopeId): Promise<SlotView[]> {
-    const judge = (secret: Secret, rows: ScopeSecretRows): readonly number[] =>
-      this.#secrets.damaged(this.#rows.context(scope), rows, secret);
+  async list(id: ScopeId): Promise<SlotView[]> {
     let damaged: readonly number[] | undefined;
     try {
-      damaged = await this.#rows.withSecret(scope, judge);
+      damaged = await this.#scopes.unlocked(id, (scope) => scope.damaged);
     } catch (error) {
       if (!(error instanceof Failure) || (error.code !== 'locked' && error.code !== 'busy')) throw error;
     }
-    const { slots } = this.#rows.rows(scope);
+    const { slots } = this.#scopes.find(id);
     const missing = (damaged ?? []).filter((number) => !slots.some((slot) => slot.number === number));
-    return [...slots.map((slot) => this.#names.view(scope, slot, damaged)), ...missing.map(missingView)].sort(
+    return [...slots.map((slot) => this.#names.view(id, slot, damaged)), ...missing.map(missingView)].sort(
       (a, b) => a.number - b.number,
     );
   }
-  /** In turn, as every opening: many guesses at once would all pass the throttle before the first counts. */
-  test(scope: ScopeId, key: Key, peer: Peer): Promise<SlotView> {
-    return this.#turns.take(scope, async () => {
-      const opened = await this.open(scope, key, peer, 'slot_test');
+
+  /** Lends what a key opens of a scope. Call it in turn: many guesses at once would all pass the throttle before the first counts. */
+  async #open<T>(attempt: Attempt, key: Key, use: (opened: Opened) => Promise<T>): Promise<T> {
+    const opened = await this.#attempts.open(attempt, key);
+    try {
+      return await use(opened);
+    } finally {
       for (const secret of opened.secrets) secret.wipe();
-      await this.audit.write({ event: 'slot_test', result: 'ok', scope, slot: opened.slot.number }, peer);
-      return this.#names.view(scope, opened.slot, opened.damaged);
+    }
+  }
+
+  /** Whether a key opens a scope, and by which slot. */
+  test(id: ScopeId, key: Key, peer: Peer): Promise<SlotView> {
+    return this.inTurn(id, () =>
+      this.#open({ scope: this.#scopes.find(id), peer, event: 'slot_test' }, key, async (opened) => {
+        const { number } = opened.slot;
+        await this.#vault.audit.write({ event: 'slot_test', result: 'ok', scope: id, slot: number }, peer);
+        return this.#names.view(id, opened.slot, opened.damaged);
+      }),
+    );
+  }
+
+  /** Lends a scope's secrets for an unlock, in turn: nothing may be written under an epoch that a stale parent slot opens. */
+  unlock<T>(id: ScopeId, key: Key, peer: Peer, use: (opened: Opened) => Promise<T>): Promise<T> {
+    return this.inTurn(id, async () => {
+      for (;;) {
+        const attempt: Attempt = { scope: this.#scopes.find(id), peer, event: 'unlock' };
+        const done = await this.#open(attempt, key, async (opened) => {
+          // Again, in the epoch that has begun.
+          if (await this.changes.renewOne(id, opened.secrets.at(-1) as Secret, peer)) return undefined;
+          this.#shares.forget((waiting) => waiting === id);
+          return { result: await use(opened) };
+        });
+        if (done !== undefined) return done.result;
+      }
     });
   }
 
   /** The client's next share of a split slot. */
-  renewShare(scope: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
-    return this.#turns.take(scope, async () => {
-      const { slot, shares } = await this.#opening.renewShare(scope, this.#rows.rows(scope), share, peer);
-      return new Issued(this.#names.view(scope, slot, undefined), shares);
+  renewShare(id: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+    return this.inTurn(id, async () => {
+      const { slot, shares } = await this.#attempts.renewShare(this.#scopes.find(id), share, peer);
+      return new Issued(this.#names.view(id, slot, undefined), shares);
     });
   }
   /** Shares that wait for others are forgotten. */
   forgetShares(which: (scope: ScopeId) => boolean): void {
     this.#shares.forget(which);
-  }
-
-  /** As {@link open}, for an unlock: nothing may be written under an epoch that a stale parent slot opens. */
-  async openRenewed(scope: ScopeId, key: Key, peer: Peer): Promise<Opened> {
-    for (;;) {
-      const opened = await this.open(scope, key, peer, 'unlock');
-      let renewed = true;
-      try {
-        renewed = await this.changes.renewOne(scope, opened.secrets.at(-1) as Secret, peer);
-      } finally {
-        // Again, in the epoch that has begun.
-        if (renewed) for (const secret of opened.secrets) secret.wipe();
-      }
-      if (renewed) continue;
-      this.#shares.forget((waiting) => waiting === scope);
-      return opened;
-    }
   }
 }

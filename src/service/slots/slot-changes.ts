@@ -1,280 +1,191 @@
 import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SlotChangeView, SlotView } from '../../control/schemas.js';
-import { Issued, type NewSlotRequest, type Peer, type SecretRequest } from '../../control/service.js';
+import type { Issued, NewSlotRequest, Peer, SecretRequest } from '../../control/service.js';
 import { MOST_SLOTS } from '../../format/scope/slot-list.js';
-import { MOST_EPOCHS, type ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
+import { MOST_EPOCHS } from '../../keyring/slots/scope-secrets.js';
 import { encodeParameters, readParameters, tagsOf } from '../../keyring/slots/slot-facts.js';
-import type { Slots } from '../../keyring/slots/slots.js';
 import { type WindowTerms, windowText } from '../../keyring/slots/windows.js';
 import { type Secret, SecretInput } from '../../libc/memory.js';
-import type { EpochRow, ScopeSecretRows, SlotRow } from '../../store/rows.js';
-import type { CoreCalls } from '../../worker/transport.js';
-import type { AuditLog } from '../audit/audit-log.js';
-import type { ScopeRows } from '../scopes/scope-rows.js';
-import { type SlotServices, storeKeyOf } from '../vault/mounted-vault.js';
-import { EpochAdvance, type NewSlot, seconds } from './epoch-advance.js';
-import { type NewSecrets, refuseLimitedRecovery, refuseWithoutRecovery } from './new-secrets.js';
+import type { SlotRow } from '../../store/rows.js';
+import type { StoredScope, StoredScopes, UnlockedScope } from '../scopes/stored-scopes.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
+import { Epochs, type NewEpoch, type RenewedSlot, seconds } from './epochs.js';
+import { refuseLast } from './last-slots.js';
+import { type NewSlots, refuseLimits, refuseWithoutRecovery } from './new-slots.js';
 import type { ParentSlots } from './parent-slots.js';
 import { slotCopyOf } from './slot-copies.js';
-import { missingView, refuseLast, type SlotNames } from './slot-names.js';
-import type { Turns } from './turns.js';
+import { missingView, SlotNames } from './slot-names.js';
 
 /** Where a slot's secret is not given. */
 const NO_SECRET = new SecretInput();
 
-export interface SlotParts {
-  readonly slots: Slots;
-  readonly secrets: ScopeSecrets;
-  readonly names: SlotNames;
-  readonly audit: AuditLog;
-  readonly parents: ParentSlots;
-  readonly newSecrets: NewSecrets;
-  readonly rows: ScopeRows;
-  readonly turns: Turns;
-}
-
 /** Changes of the slots of unlocked scopes, one of a scope after another. */
 export class SlotChanges {
-  readonly #services: SlotServices;
-  readonly #core: CoreCalls;
-  readonly #pathOf: (scope: ScopeId) => string;
-  readonly #slots: Slots;
-  readonly #secrets: ScopeSecrets;
-  readonly #names: SlotNames;
-  readonly #audit: AuditLog;
+  readonly #vault: MountedVault;
+  readonly #scopes: StoredScopes;
   readonly #parents: ParentSlots;
-  readonly #newSecrets: NewSecrets;
-  readonly #rows: ScopeRows;
-  readonly #turns: Turns;
-  readonly #epochs: EpochAdvance;
+  readonly #newSlots: NewSlots;
+  readonly #names: SlotNames;
+  readonly #epochs: Epochs;
 
-  constructor(services: SlotServices, core: CoreCalls, parts: SlotParts, pathOf: (scope: ScopeId) => string) {
-    this.#services = services;
-    this.#core = core;
-    this.#pathOf = pathOf;
-    this.#slots = parts.slots;
-    this.#secrets = parts.secrets;
-    this.#names = parts.names;
-    this.#audit = parts.audit;
-    this.#parents = parts.parents;
-    this.#newSecrets = parts.newSecrets;
-    this.#rows = parts.rows;
-    this.#turns = parts.turns;
-    this.#epochs = new EpochAdvance(services, core, parts);
+  constructor(vault: MountedVault, scopes: StoredScopes, parents: ParentSlots, newSlots: NewSlots) {
+    this.#vault = vault;
+    this.#scopes = scopes;
+    this.#parents = parents;
+    this.#newSlots = newSlots;
+    this.#names = new SlotNames(vault);
+    this.#epochs = new Epochs(vault, this.#names);
   }
 
-  add(scope: ScopeId, wanted: NewSlotRequest, given: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
-    return this.#turns.take(scope, () =>
-      this.#rows.withSecret(scope, async (secret, rows) => {
-        const context = this.#rows.context(scope);
-        this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
-        if (rows.slots.length >= MOST_SLOTS) {
-          throw new Failure('conflict', `a scope has at most ${MOST_SLOTS} slots`, {
-            hint: 'remove one that nobody uses: scopefs slot rm SCOPE SLOT',
-          });
-        }
-        const { type, label } = wanted;
-        if (label !== undefined) this.#names.refuseLabel(scope, rows.slots, label);
-        const number = Math.max(...rows.slots.map((slot) => slot.number)) + 1;
-        const epoch = (rows.epochs.at(-1) as EpochRow).epoch;
-        const { parent } = rows.scope;
-        if (type === 'split') refuseWithoutRecovery(rows.slots, this.#pathOf(scope));
-        refuseLimitedRecovery(type, wanted);
-        const { input, facts, row, shares } = await this.#newSecrets.of(
-          scope,
-          parent,
-          { number, type },
-          given,
-          wanted,
+  add(id: ScopeId, wanted: NewSlotRequest, given: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+    return this.#scopes.change(id, (scope) => {
+      refuseDamaged(scope, scope.damaged);
+      if (scope.slots.length >= MOST_SLOTS) {
+        throw new Failure('conflict', `a scope has at most ${MOST_SLOTS} slots`, { reason: 'slots_full' });
+      }
+      const { type, label } = wanted;
+      if (label !== undefined) this.#names.refuseLabel(scope, label);
+      const number = Math.max(...scope.slots.map((slot) => slot.number)) + 1;
+      refuseWithoutRecovery(type, scope.slots, scope.path);
+      refuseLimits(type, wanted);
+      return this.#newSlots.make(scope, { number, type }, given, wanted, async (secret) => {
+        const { store, storeKey, slots, secrets, audit } = this.#vault;
+        const { input, facts, serverShare } = secret;
+        const made = await slots.make(
+          scope.context,
+          { number, type, input, facts, created: seconds() },
+          { epoch: scope.epoch, secret: scope.secret },
         );
-        return this.#withShares(shares, async () => {
-          const made = await this.#slots
-            .make(context, number, type, input, epoch, secret, seconds(), facts)
-            .finally(() => input.wipe());
-          const sealed =
-            label === undefined ? undefined : storeKeyOf(this.#services).sealLabel(scope, number, label);
-          const slot: SlotRow = { ...made.slot, label: sealed };
-          const change = this.#secrets.withSlots(context, [...rows.slots, slot], rows, secret);
-          const { store } = this.#services;
-          await store.commit(() => {
-            this.#audit.record({ event: 'slot_add', result: 'ok', scope, slot: number, detail: type }, peer);
-            store.addSlot(scope, slot);
-            if (row !== undefined) store.shares.put(scope, number, row);
-            store.putWrap(scope, made.wrap);
-            store.setState(scope, change.state, change.slotList);
-          });
-          await this.writeCopy(scope);
-          return this.#names.view(scope, slot, []);
+        const sealed = label === undefined ? undefined : storeKey.require().sealLabel(id, number, label);
+        const slot: SlotRow = { ...made.slot, label: sealed };
+        const all = [...scope.slots, slot];
+        const change = secrets.withSlots(scope.context, scope.rows, scope.secret, all);
+        await store.commit(() => {
+          audit.record({ event: 'slot_add', result: 'ok', scope: id, slot: number, detail: type }, peer);
+          store.addSlot(id, slot);
+          if (serverShare !== undefined) store.shares.put(id, number, serverShare);
+          store.putWrap(id, made.wrap);
+          scope.store(change);
         });
-      }),
-    );
+        await this.writeCopy(id);
+        return this.#names.view(id, slot, []);
+      });
+    });
   }
 
   /** When a slot may open its scope. Its row changes, and the list that vouches for it. */
-  setWindow(
-    scope: ScopeId,
-    reference: string,
-    window: WindowTerms | undefined,
-    peer: Peer,
-  ): Promise<SlotView> {
-    return this.#turns.take(scope, () =>
-      this.#rows.withSecret(scope, async (secret, rows) => {
-        const context = this.#rows.context(scope);
-        this.#refuseDamaged(scope, this.#secrets.damaged(context, rows, secret));
-        const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
-        refuseLimitedRecovery(slot.type, { window });
-        const { number } = slot;
-        const parameters = encodeParameters({ ...readParameters(slot), window });
-        const changed = { ...slot, parameters };
-        const slots = rows.slots.map((one) => (one.number === number ? changed : one));
-        refuseLast(slot, slots, false, this.#pathOf(scope));
-        const change = this.#secrets.withSlots(context, slots, rows, secret);
-        const { store } = this.#services;
-        await store.commit(() => {
-          const detail = window === undefined ? 'at any time' : windowText(window);
-          this.#audit.record({ event: 'slot_window', result: 'ok', scope, slot: number, detail }, peer);
-          store.setParameters(scope, number, parameters);
-          store.setState(scope, change.state, change.slotList);
-        });
-        await this.writeCopy(scope);
-        return this.#names.view(scope, changed, []);
-      }),
-    );
+  setWindow(id: ScopeId, reference: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView> {
+    return this.#scopes.change(id, async (scope) => {
+      refuseDamaged(scope, scope.damaged);
+      const slot = this.#names.find(scope, reference);
+      refuseLimits(slot.type, { window });
+      const { number } = slot;
+      const parameters = encodeParameters({ ...readParameters(slot), window });
+      const changed = { ...slot, parameters };
+      const all = scope.slots.map((one) => (one.number === number ? changed : one));
+      refuseLast(slot, all, false, scope.path);
+      const { store, secrets, audit } = this.#vault;
+      const change = secrets.withSlots(scope.context, scope.rows, scope.secret, all);
+      await store.commit(() => {
+        const detail = window === undefined ? 'at any time' : windowText(window);
+        audit.record({ event: 'slot_window', result: 'ok', scope: id, slot: number, detail }, peer);
+        store.setParameters(id, number, parameters);
+        scope.store(change);
+      });
+      await this.writeCopy(id);
+      return this.#names.view(id, changed, []);
+    });
   }
 
-  remove(scope: ScopeId, reference: string, peer: Peer): Promise<SlotChangeView> {
-    return this.#turns.take(scope, () =>
-      this.#rows.withSecret(scope, async (secret, rows) => {
-        this.#refuseManyEpochs(scope, rows);
-        const damaged = this.#secrets.damaged(this.#rows.context(scope), rows, secret);
-        const slot = this.#names.find(scope, rows.slots, damaged, reference);
-        // What is damaged goes when one of them is named, all at once: none opens anything. Never beside a whole one,
-        // where an edited recovery slot would vanish unnoticed.
-        const isDamaged = damaged.includes(slot.number);
-        if (!isDamaged) this.#refuseDamaged(scope, damaged);
-        const gone = new Set([slot.number, ...damaged]);
-        const left = rows.slots.filter(({ number }) => !gone.has(number));
-        refuseLast(slot, left, isDamaged, this.#pathOf(scope));
-        const view = 'publicKey' in slot ? this.#names.view(scope, slot, damaged) : missingView(slot.number);
-        const detail = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
-        return this.#changed(
-          scope,
-          peer,
-          this.#epochs.advance(scope, rows, secret, left, gone, detail, peer, view),
-        );
-      }),
-    );
+  remove(id: ScopeId, reference: string, peer: Peer): Promise<SlotChangeView> {
+    return this.#scopes.change(id, async (scope) => {
+      refuseManyEpochs(scope);
+      const { damaged } = scope;
+      const slot = this.#names.findListed(scope, reference);
+      // What is damaged goes when one of them is named, all at once: none opens anything. Never beside a whole one,
+      // where an edited recovery slot would vanish unnoticed.
+      const isDamaged = damaged.includes(slot.number);
+      if (!isDamaged) refuseDamaged(scope, damaged);
+      const gone = new Set([slot.number, ...damaged]);
+      const stay = scope.slots.filter(({ number }) => !gone.has(number));
+      refuseLast(slot, stay, isDamaged, scope.path);
+      const view = slot.type === undefined ? missingView(slot.number) : this.#names.view(id, slot, damaged);
+      const entry = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
+      return this.#begin({ scope, stay, gone, peer, entry, view });
+    });
   }
 
   rotate(
-    scope: ScopeId,
+    id: ScopeId,
     reference: string,
     given: SecretInput,
     wanted: SecretRequest,
     peer: Peer,
   ): Promise<Issued<SlotChangeView>> {
-    return this.#turns.take(scope, () =>
-      this.#rows.withSecret(scope, async (secret, rows) => {
-        this.#refuseManyEpochs(scope, rows);
-        const damaged = this.#secrets.damaged(this.#rows.context(scope), rows, secret);
-        const slot = this.#names.find(scope, rows.slots, [], reference) as SlotRow;
-        this.#refuseDamaged(
-          scope,
-          damaged.filter((number) => number !== slot.number),
-        );
-        // A damaged row's end is nobody's word.
-        const before = damaged.includes(slot.number) ? undefined : readParameters(slot);
-        const { input, facts, row, shares } = await this.#newSecrets.of(
-          scope,
-          rows.scope.parent,
-          slot,
-          given,
-          {
-            sealed: wanted.sealed,
-            needed: wanted.needed ?? before?.needed,
-            shares: wanted.shares ?? (before?.tags === undefined ? undefined : tagsOf(before.tags).length),
-            notAfter: before?.notAfter,
-            window: before?.window,
-          },
-        );
-        return this.#withShares(shares, () => {
-          const change = this.#anew(scope, rows, secret, { slot, input, facts, row }, damaged, peer);
-          return this.#changed(scope, peer, change).finally(() => input.wipe());
-        });
-      }),
-    );
+    return this.#scopes.change(id, (scope) => {
+      refuseManyEpochs(scope);
+      const slot = this.#names.find(scope, reference);
+      refuseDamaged(
+        scope,
+        scope.damaged.filter((number) => number !== slot.number),
+      );
+      // A damaged row's end is nobody's word.
+      const before = scope.damaged.includes(slot.number) ? undefined : readParameters(slot);
+      const request = {
+        sealed: wanted.sealed,
+        needed: wanted.needed ?? before?.needed,
+        shares: wanted.shares ?? (before?.tags === undefined ? undefined : tagsOf(before.tags).length),
+        notAfter: before?.notAfter,
+        window: before?.window,
+      };
+      return this.#newSlots.make(scope, slot, given, request, (secret) =>
+        this.#anew(scope, { ...secret, slot }, peer),
+      );
+    });
   }
 
-  /** Shares go out with what came of them, or not at all. */
-  async #withShares<T>(shares: SecretInput | undefined, work: () => Promise<T>): Promise<Issued<T>> {
-    try {
-      return new Issued(await work(), shares);
-    } catch (error) {
-      shares?.wipe();
-      throw error;
-    }
-  }
-
-  #anew(
-    scope: ScopeId,
-    rows: ScopeSecretRows,
-    secret: Secret,
-    anew: NewSlot,
-    damaged: readonly number[],
-    peer: Peer,
-  ): Promise<SlotChangeView> {
+  #anew(scope: UnlockedScope, anew: RenewedSlot, peer: Peer): Promise<SlotChangeView> {
     const { number, type } = anew.slot;
     // Never to a row that the list does not vouch for: somebody may have put it there.
-    const others = rows.slots.filter((slot) => slot.number !== number && !damaged.includes(slot.number));
-    const detail = { event: 'slot_rotate', slot: number, detail: type } as const;
-    const view = this.#names.view(scope, anew.slot, []);
-    return this.#epochs.advance(scope, rows, secret, others, new Set([number]), detail, peer, view, anew);
+    const stay = scope.slots.filter((slot) => slot.number !== number && !scope.damaged.includes(slot.number));
+    const entry = { event: 'slot_rotate', slot: number, detail: type } as const;
+    const view = this.#names.view(scope.id, anew.slot, []);
+    return this.#begin({ scope, stay, anew, gone: new Set([number]), peer, entry, view });
   }
 
-  /** After a new epoch: the copy of the slots in the tree, and what hangs on the old one below. */
-  async #changed(scope: ScopeId, peer: Peer, change: Promise<SlotChangeView>): Promise<SlotChangeView> {
-    const done = await change;
-    await this.writeCopy(scope);
-    await this.#renewBelow(scope, peer);
+  /** A new epoch; then the copy of the slots in the tree, and what hangs on the old one below. */
+  async #begin(epoch: NewEpoch): Promise<SlotChangeView> {
+    const done = await this.#epochs.begin(epoch);
+    await this.writeCopy(epoch.scope.id);
+    await this.#renewBelow(epoch.scope.id, epoch.peer);
     return done;
   }
 
   /**
-   * Makes a parent slot anew that somebody who was removed from the parent still opens: with an epoch of its own, so
-   * before anything more is written. `secret`: of the current epoch. False: there is none. Call it in turn.
+   * Makes a parent slot anew that a holder who was removed from the parent still opens: with an epoch of its own, so
+   * before anything more is written. False: there is none. Call it in turn; `secret`: of the current epoch.
    */
-  async renewOne(scope: ScopeId, secret: Secret, peer: Peer): Promise<boolean> {
-    const rows = this.#rows.rows(scope);
-    const damaged = this.#secrets.damaged(this.#rows.context(scope), rows, secret);
-    const whole = rows.slots.filter(({ number }) => !damaged.includes(number));
-    const [slot] = this.#parents.stale(whole, rows.scope.parent);
+  renewOne(id: ScopeId, secret: Secret, peer: Peer): Promise<boolean> {
+    return this.#renew(this.#scopes.find(id).unlockedBy(secret), peer);
+  }
+  async #renew(scope: UnlockedScope, peer: Peer): Promise<boolean> {
+    const whole = scope.slots.filter(({ number }) => !scope.damaged.includes(number));
+    const [slot] = this.#parents.stale(whole, scope);
     if (slot === undefined) return false;
     const { notAfter, window } = readParameters(slot);
     const wanted = { notAfter, window, sealed: undefined, shares: undefined, needed: undefined };
-    const { input, facts, row } = await this.#newSecrets.of(
-      scope,
-      rows.scope.parent,
-      slot,
-      NO_SECRET,
-      wanted,
+    await this.#newSlots.make(scope, slot, NO_SECRET, wanted, (secret) =>
+      this.#anew(scope, { ...secret, slot }, peer),
     );
-    try {
-      const change = this.#anew(scope, rows, secret, { slot, input, facts, row }, damaged, peer);
-      await this.#changed(scope, peer, change);
-    } finally {
-      input.wipe();
-    }
     return true;
   }
   /** Of the unlocked scopes below one; those that are locked follow at their next unlock. */
   async #renewBelow(parent: ScopeId, peer: Peer): Promise<void> {
-    const below = this.#services.store.scopes().filter((row) => row.parent === parent);
+    const below = this.#vault.store.scopes().filter((row) => row.parent === parent);
     for (const { id } of below) {
-      const renew = (): Promise<boolean> =>
-        this.#turns.take(id, () => this.#rows.withSecret(id, (secret) => this.renewOne(id, secret, peer)));
       try {
-        while (await renew());
+        while (await this.#scopes.change(id, (scope) => this.#renew(scope, peer)));
       } catch (error) {
         // Locked: at its next unlock. Not found: it was destroyed meanwhile.
         const code = error instanceof Failure ? error.code : 'internal';
@@ -284,28 +195,24 @@ export class SlotChanges {
   }
 
   /** Repeats an unlocked scope's slots in its root directory. A failure is no harm today: the next unlock tries again. */
-  async writeCopy(scope: ScopeId): Promise<void> {
-    const bytes = slotCopyOf(scope, this.#rows.rows(scope));
-    await this.#core.call({ op: 'slotCopy', scope, bytes });
+  async writeCopy(id: ScopeId): Promise<void> {
+    const bytes = slotCopyOf(id, this.#scopes.find(id).rows);
+    await this.#vault.core.call({ op: 'slotCopy', scope: id, bytes });
   }
+}
 
-  /** All of them are opened with a scope. What a parent's new epoch begins below it is not refused. */
-  #refuseManyEpochs(scope: ScopeId, { epochs }: ScopeSecretRows): void {
-    if (epochs.length < MOST_EPOCHS) return;
-    throw new Failure(
-      'conflict',
-      `${this.#pathOf(scope)} has had ${epochs.length} epochs: no more are begun`,
-      {
-        hint: 'move its files to a new scope',
-      },
-    );
-  }
-  #refuseDamaged(scope: ScopeId, damaged: readonly number[]): void {
-    if (damaged.length === 0) return;
-    const which = damaged.map((number) => `slot ${number}`).join(', ');
-    throw new Failure('integrity', `${this.#pathOf(scope)}: ${which} is not what its slot list vouches for`, {
-      details: { slots: damaged },
-      hint: 'remove it first: scopefs slot rm SCOPE SLOT',
-    });
-  }
+/** All epochs are opened with a scope. What a parent's new epoch begins below it is not refused. */
+function refuseManyEpochs({ path, rows: { epochs } }: StoredScope): void {
+  if (epochs.length < MOST_EPOCHS) return;
+  throw new Failure('conflict', `${path} has had ${epochs.length} epochs: no more are begun`, {
+    reason: 'epochs_full',
+  });
+}
+function refuseDamaged({ path }: StoredScope, damaged: readonly number[]): void {
+  if (damaged.length === 0) return;
+  const which = damaged.map((number) => `slot ${number}`).join(', ');
+  throw new Failure('integrity', `${path}: ${which} is not what its slot list vouches for`, {
+    details: { slots: damaged },
+    reason: 'slot_unvouched',
+  });
 }

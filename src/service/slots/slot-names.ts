@@ -1,88 +1,96 @@
 import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SlotView } from '../../control/schemas.js';
-import { readParameters, type SlotFacts, tagsOf } from '../../keyring/slots/slot-facts.js';
+import type { EpochSecret } from '../../keyring/seal.js';
+import { factsOf, tagsOf } from '../../keyring/slots/slot-facts.js';
 import { windowText } from '../../keyring/slots/windows.js';
 import { StoreKey } from '../../keyring/store-key.js';
-import type { Secret } from '../../libc/memory.js';
 import type { SlotRow } from '../../store/rows.js';
-import { type SlotServices, storeKeyOf } from '../vault/mounted-vault.js';
+import type { StoredScope, UnlockedScope } from '../scopes/stored-scopes.js';
+import type { MountedVault } from '../vault/mounted-vault.js';
 
 const NO_FACTS = { not_after: null, window: null, sealed: null, shares: null, threshold: null } as const;
 
+/** A slot that the list vouches for and the store has lost. */
+export interface MissingSlot {
+  readonly number: number;
+  readonly type: undefined;
+}
+export function missingView(number: number): SlotView {
+  return { number, type: null, label: null, created: null, ...NO_FACTS, status: 'missing' };
+}
+
+function factsView(slot: SlotRow): Pick<SlotView, keyof typeof NO_FACTS> {
+  const facts = factsOf(slot);
+  if (facts === undefined) return NO_FACTS;
+  const { notAfter, window, sealed, needed, tags } = facts;
+  return {
+    not_after: notAfter === undefined ? null : new Date(notAfter * 1000).toISOString(),
+    window: window === undefined ? null : windowText(window),
+    sealed: sealed ?? null,
+    shares: tags === undefined ? null : tagsOf(tags).length,
+    threshold: needed ?? null,
+  };
+}
+
 /** Labels: of slots, by which people name them, and of everything under a new store key. */
 export class SlotNames {
-  readonly #services: SlotServices;
-  readonly #pathOf: (scope: ScopeId) => string;
+  readonly #vault: MountedVault;
 
-  constructor(services: SlotServices, pathOf: (scope: ScopeId) => string) {
-    this.#services = services;
-    this.#pathOf = pathOf;
+  constructor(vault: MountedVault) {
+    this.#vault = vault;
   }
 
+  /** `damaged`: undefined where the slot list was not asked. */
   view(scope: ScopeId, slot: SlotRow, damaged: readonly number[] | undefined): SlotView {
     return {
       number: slot.number,
       type: slot.type,
       label: this.label(scope, slot) ?? null,
       created: new Date(slot.created * 1000).toISOString(),
-      ...this.#facts(slot),
+      ...factsView(slot),
       status: damaged === undefined ? 'unverified' : damaged.includes(slot.number) ? 'damaged' : 'ok',
     };
   }
-  #facts(slot: SlotRow): Pick<SlotView, 'not_after' | 'window' | 'sealed' | 'shares' | 'threshold'> {
-    try {
-      const { notAfter, window, sealed, needed, tags } = readParameters(slot);
-      return {
-        not_after: notAfter === undefined ? null : new Date(notAfter * 1000).toISOString(),
-        window: window === undefined ? null : windowText(window),
-        sealed: sealed ?? null,
-        shares: tags === undefined ? null : tagsOf(tags).length,
-        threshold: needed ?? null,
-      };
-    } catch {
-      return NO_FACTS;
-    }
-  }
   label(scope: ScopeId, slot: SlotRow): string | undefined {
     const { label, number } = slot;
-    return label === undefined ? undefined : this.#services.storeKey?.openLabel(scope, number, label);
+    return label === undefined ? undefined : this.#vault.storeKey.get()?.openLabel(scope, number, label);
   }
 
-  /** A slot by number or label; of those that the list has and the store has not, its number alone. */
-  find(
-    scope: ScopeId,
-    slots: readonly SlotRow[],
-    listed: readonly number[],
-    reference: string,
-  ): SlotRow | { readonly number: number; readonly type: undefined } {
-    const found = slots.find(
-      (slot) => String(slot.number) === reference || this.label(scope, slot) === reference,
-    );
+  #named({ id, slots }: StoredScope, reference: string): SlotRow | undefined {
+    return slots.find((slot) => String(slot.number) === reference || this.label(id, slot) === reference);
+  }
+  /** A slot by number or label. */
+  find(scope: StoredScope, reference: string): SlotRow {
+    const found = this.#named(scope, reference);
     if (found !== undefined) return found;
-    const missing = listed.find((number) => String(number) === reference);
-    if (missing !== undefined) return { number: missing, type: undefined };
-    throw new Failure('not_found', `${this.#pathOf(scope)} has no slot ${reference}`, {
-      hint: 'list them with: scopefs slot list SCOPE',
-    });
+    throw new Failure('not_found', `${scope.path} has no slot ${reference}`, { reason: 'slot_unknown' });
+  }
+  /** As {@link find}; one that the list has and the store has not by its number alone. */
+  findListed(scope: UnlockedScope, reference: string): SlotRow | MissingSlot {
+    const missing = scope.damaged.find((number) => String(number) === reference);
+    if (missing === undefined || this.#named(scope, reference) !== undefined) {
+      return this.find(scope, reference);
+    }
+    return { number: missing, type: undefined };
   }
 
-  refuseLabel(scope: ScopeId, slots: readonly SlotRow[], label: string): void {
+  refuseLabel(scope: StoredScope, label: string): void {
     if (/^\d+$/.test(label)) {
-      throw new Failure('usage', `a label is not a number: ${label}`, { hint: 'numbers name slots already' });
+      throw new Failure('usage', `a label is not a number: ${label}`, { reason: 'label_is_number' });
     }
-    if (slots.some((slot) => this.label(scope, slot) === label)) {
-      throw new Failure('conflict', `${this.#pathOf(scope)} has a slot ${label} already`, {
-        hint: 'choose another label; see: scopefs slot list SCOPE',
+    if (scope.slots.some((slot) => this.label(scope.id, slot) === label)) {
+      throw new Failure('conflict', `${scope.path} has a slot ${label} already`, {
+        reason: 'slot_label_taken',
       });
     }
   }
 
   /** Labels go over to a new store key, which the removed holder of a root slot does not have. */
-  renewKey(root: ScopeId, epoch: number, epochSecret: Secret): StoreKey {
-    const { store, suite, memory, vault } = this.#services;
-    const storeKey = storeKeyOf(this.#services);
-    const fresh = StoreKey.create(suite, memory, vault.record.volume, epoch);
+  renewKey(root: ScopeId, { epoch, secret }: EpochSecret): StoreKey {
+    const { store, seal, info } = this.#vault;
+    const storeKey = this.#vault.storeKey.require();
+    const fresh = StoreKey.create(seal, info.record.volume, epoch);
     for (const row of store.scopes()) {
       // A damaged one stays: the scope's directory brings it back when it is seen.
       const path = storeKey.openPath(row.id, row.path);
@@ -94,59 +102,8 @@ export class SlotNames {
         }
       }
     }
-    store.setMeta('store_key', fresh.wrap(suite, memory, root, epochSecret));
-    store.setMeta(`store_key_before_${epoch}`, fresh.succeed(suite, memory, root, storeKey));
+    store.setMeta('store_key', fresh.wrap(root, secret));
+    store.setMeta(`store_key_before_${epoch}`, fresh.succeed(root, storeKey));
     return fresh;
-  }
-}
-
-/** A slot that the list vouches for and the store has lost. */
-export function missingView(number: number): SlotView {
-  return { number, type: null, label: null, created: null, ...NO_FACTS, status: 'missing' };
-}
-
-function factsOf(slot: SlotRow): SlotFacts | undefined {
-  try {
-    return readParameters(slot);
-  } catch {
-    return undefined;
-  }
-}
-/** It opens its scope at any time, for ever. */
-function isLasting(slot: SlotRow): boolean {
-  const facts = factsOf(slot);
-  return facts !== undefined && facts.notAfter === undefined && facts.window === undefined;
-}
-/** A recovery slot that always opens; drafts gave them ends and windows too. */
-export function isRecovery(slot: SlotRow): boolean {
-  return slot.type === 'recovery' && isLasting(slot);
-}
-
-/** Keeps somebody from locking everybody out by mistake. */
-export function refuseLast(
-  slot: SlotRow | { readonly number: number; readonly type: undefined },
-  left: readonly SlotRow[],
-  isDamaged: boolean,
-  path: string,
-): void {
-  if (left.length === 0) {
-    throw new Failure('conflict', `slot ${slot.number} is the last one of ${path}`, {
-      hint: 'add another first: scopefs slot add',
-    });
-  }
-  if (isDamaged || slot.type === undefined) return;
-  if (isRecovery(slot) && !left.some(isRecovery)) {
-    throw new Failure('conflict', `slot ${slot.number} is the last recovery slot of ${path}`, {
-      hint: 'add another recovery slot first: scopefs slot add --slot recovery',
-    });
-  }
-  if (isLasting(slot) && !left.some(isLasting)) {
-    throw new Failure(
-      'conflict',
-      `slot ${slot.number} is the last one of ${path} that has no end and no window`,
-      {
-        hint: 'add another without them first: scopefs slot add',
-      },
-    );
   }
 }

@@ -1,30 +1,64 @@
-import { Failure } from '../../base/failure.js';
+import type { ScopeId } from '../../base/ids.js';
+import type { Log } from '../../base/log.js';
 import type { AeadSuite } from '../../crypto/aead.js';
-import type { StoreKey } from '../../keyring/store-key.js';
+import { type ScopeContext, Seal } from '../../keyring/seal.js';
+import { ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
+import { Slots } from '../../keyring/slots/slots.js';
+import { CurrentStoreKey } from '../../keyring/store-key.js';
 import type { SecretMemory } from '../../libc/memory.js';
 import type { Store } from '../../store/store.js';
+import type { CoreCalls } from '../../worker/transport.js';
+import { AuditLog } from '../audit/audit-log.js';
+import { ScopePaths } from '../scopes/scope-paths.js';
+import { ChildKem } from '../secrets/kem.js';
 import type { VaultInfo } from './vault.js';
 
 /** Secrets at the same time on the main thread: all epochs of some scopes that are being opened, and shares that wait. */
 export const SECRETS = 16_384;
-/** What whoever changes or names slots needs of a mounted vault. */
-export interface SlotServices {
+
+/** What a vault is mounted with. */
+export interface MountParts {
   readonly vault: VaultInfo;
   readonly store: Store;
   readonly suite: AeadSuite;
   readonly memory: SecretMemory;
-  /** There from the first unlock of the root scope on; replaced when that begins a new epoch. */
-  storeKey: StoreKey | undefined;
+  readonly core: CoreCalls;
+  readonly mountPoint: string;
+  /** Whether the transport's requests say who asks. */
+  readonly knowsCallers: boolean;
+  readonly log: Log;
 }
 
-/** The store key, where something can't be done without it. @throws Failure locked */
-export function storeKeyOf({ storeKey }: SlotServices): StoreKey {
-  if (storeKey !== undefined) return storeKey;
-  throw new Failure(
-    'locked',
-    'the root scope was not unlocked since the mount: names are sealed until then',
-    {
-      hint: 'unlock it first: scopefs unlock / --with SRC',
-    },
-  );
+/** A mounted vault: what is stored of it, what seals that, the core that serves its files, and where its scopes are. */
+export class MountedVault {
+  readonly info: VaultInfo;
+  readonly store: Store;
+  readonly core: CoreCalls;
+  readonly mountPoint: string;
+  readonly knowsCallers: boolean;
+  readonly log: Log;
+  readonly seal: Seal;
+  readonly slots: Slots;
+  readonly secrets: ScopeSecrets;
+  readonly storeKey = new CurrentStoreKey();
+  readonly audit: AuditLog;
+  readonly paths = new ScopePaths();
+
+  constructor({ vault, store, suite, memory, core, mountPoint, knowsCallers, log }: MountParts) {
+    this.info = vault;
+    this.store = store;
+    this.core = core;
+    this.mountPoint = mountPoint;
+    this.knowsCallers = knowsCallers;
+    this.log = log;
+    this.seal = new Seal(suite, memory);
+    this.slots = new Slots(this.seal, new ChildKem(memory));
+    this.secrets = new ScopeSecrets(this.seal, this.slots, vault.recordHash);
+    this.audit = new AuditLog(store, this.storeKey);
+  }
+
+  /** Where what is sealed of a scope belongs. */
+  context(scope: ScopeId): ScopeContext {
+    return { volume: this.info.record.volume, scope };
+  }
 }

@@ -20,6 +20,7 @@ import { errno, errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
 import { freshId, type ScopeId, type VolumeId } from '../../base/ids.js';
 import { ScopeKeys } from '../../crypto/scope-keys.js';
+import type { ScryptCost } from '../../crypto/stretch.js';
 import { defaultSuite, type SuiteName, suiteName, suites } from '../../crypto/suites.js';
 import { rootRecord } from '../../filesystem/scopes/scope-creation.js';
 import { XATTR, XATTR_ROOT } from '../../format/names/binding.js';
@@ -31,8 +32,10 @@ import {
   type VolumeRecord,
   volumeRecordHash,
 } from '../../format/volume/volume-record.js';
+import { Seal } from '../../keyring/seal.js';
 import { ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
-import { refuseSealed, Slots } from '../../keyring/slots/slots.js';
+import { checkGiven } from '../../keyring/slots/slot-kinds.js';
+import { Slots } from '../../keyring/slots/slots.js';
 import { StoreKey } from '../../keyring/store-key.js';
 import { close, fgetxattr, fsetxattr, lockExclusive, open, openPath } from '../../libc/files.js';
 import { type SecretInput, SecretMemory } from '../../libc/memory.js';
@@ -66,7 +69,7 @@ export function readVault(vault: string): VaultInfo {
     path = realpathSync(vault);
   } catch {
     throw new Failure('not_found', `${vault} does not exist`, {
-      hint: `create a vault there with: scopefs init ${vault} --with prompt`,
+      reason: { name: 'vault_missing', vault },
     });
   }
   const paths = vaultPaths(path);
@@ -76,7 +79,7 @@ export function readVault(vault: string): VaultInfo {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     throw new Failure('not_a_vault', `${vault} is not a vault: it has no volume record`, {
-      hint: `create one with: scopefs init ${vault} --with prompt`,
+      reason: { name: 'vault_without_record', vault },
     });
   }
   const record = decodeVolumeRecord(bytes, paths.record, !isPrerelease());
@@ -98,7 +101,7 @@ export function lockVault(vault: string): number {
   if (lockExclusive(fd) < 0) {
     close(fd);
     throw new Failure('busy', `${vault} is mounted or in use by another scopefs`, {
-      hint: 'see who: grep fuse.scopefs /proc/mounts; unmount it with: scopefs unmount MOUNT',
+      reason: 'vault_in_use',
     });
   }
   return fd;
@@ -119,7 +122,7 @@ export function checkXattrs(directory: string): void {
     'unsupported_system',
     `the filesystem of ${directory} does not keep extended attributes${why}`,
     {
-      hint: 'put the vault on ext4, XFS or Btrfs, mounted with user_xattr',
+      reason: 'xattrs_missing',
     },
   );
 }
@@ -135,7 +138,7 @@ export interface InitOptions {
   readonly chunkSize: number;
   readonly store: string | undefined;
   /** scrypt cost of a passphrase slot; tests alone make it cheap. */
-  readonly cost?: ConstructorParameters<typeof Slots>[3];
+  readonly cost?: ScryptCost;
 }
 
 function syncDirectory(path: string): void {
@@ -148,11 +151,10 @@ function syncDirectory(path: string): void {
 export async function initVault(
   options: InitOptions,
 ): Promise<{ volume: VolumeId; root: ScopeId; path: string }> {
-  refuseSealed(options.slot, options.sealed);
-  Slots.check(options.slot, options.input);
+  checkGiven(options.slot, options.input, options.sealed);
   if (!isChunkSize(options.chunkSize)) {
     throw new Failure('usage', `not a chunk size: ${options.chunkSize} bytes`, {
-      hint: 'a power of two from 4K to 1M',
+      reason: 'chunk_size_form',
     });
   }
   const vault = resolve(options.vault);
@@ -162,7 +164,7 @@ export async function initVault(
     if (readdirSync(vault).length > 0) {
       const isVault = existsSync(vaultPaths(vault).record);
       throw new Failure('conflict', `${vault} is ${isVault ? 'a vault already' : 'not empty'}`, {
-        hint: 'name a directory that is empty or does not exist',
+        reason: 'vault_directory_taken',
       });
     }
   } else if (!existsSync(dirname(vault))) {
@@ -172,7 +174,7 @@ export async function initVault(
   const paths = vaultPaths(vault, store);
   if (existsSync(paths.store)) {
     throw new Failure('conflict', `${paths.store} exists already`, {
-      hint: 'name another file with --store',
+      reason: 'store_exists',
     });
   }
   try {
@@ -209,22 +211,23 @@ async function make(
     compatible: 0,
     incompatible: incompatible.DRAFT,
   });
-  const slots = new Slots(suite, memory, new ChildKem(memory), options.cost);
-  const secrets = new ScopeSecrets(suite, memory, slots, volumeRecordHash(record));
+  const seal = new Seal(suite, memory);
+  const slots = new Slots(seal, new ChildKem(memory), options.cost);
+  const secrets = new ScopeSecrets(seal, slots, volumeRecordHash(record));
   const secret = secrets.fresh();
-  const storeKey = StoreKey.create(suite, memory, volume);
+  const storeKey = StoreKey.create(seal, volume);
   const created = Math.floor(Date.now() / 1000);
   const row = { parent: undefined, path: storeKey.sealPath(root, ''), created };
   const context = { volume, scope: root };
-  const rows = await secrets.create(context, row, options.slot, options.input, secret, {
-    sealed: options.sealed,
-  });
+  const { input, sealed } = options;
+  const first = { type: options.slot, input, facts: { sealed } };
+  const rows = await secrets.create(context, row, first, secret);
   const umask = process.umask(0o077);
   const store = Store.create(paths.store);
   process.umask(umask);
   await store.commit(() => {
     store.setVolume(volume);
-    store.setMeta('store_key', storeKey.wrap(suite, memory, root, secret));
+    store.setMeta('store_key', storeKey.wrap(root, secret));
     store.addScope(rows);
     const who = { uid: process.getuid?.() ?? 0, pid: process.pid };
     const note = storeKey.sealNote(root, JSON.stringify({ command: 'init', detail: options.slot }));

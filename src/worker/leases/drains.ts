@@ -43,7 +43,7 @@ export class Drains {
     this.tick(now);
   }
 
-  /** Somebody else's lock was faster. */
+  /** A scope was locked meanwhile, by another lock. */
   locked(id: ScopeId): void {
     for (const { ids } of this.#drains) ids.delete(id);
     if (this.#drains.some(({ ids }) => ids.size === 0)) this.due = 0;

@@ -43,7 +43,7 @@ interface Opened {
  * Leases on the core's thread, which serves the requests that they allow: whatever the main thread does, a deadline, a dead
  * holder or a spent budget closes a scope here.
  */
-export class LeaseKeeper {
+export class LeaseClock {
   readonly #core: Core;
   readonly #tell: (message: WorkerMessage) => void;
   readonly #clock: Clock;

@@ -7,10 +7,10 @@ import { memory, nodeOf, Rig, secretOf } from '../../filesystem/test/test-rig.js
 import type { EndReason } from '../../keyring/leases/leases.js';
 import { parseVisibility } from '../../keyring/leases/visibility.js';
 import { copyMemory } from '../../libc/memory.js';
-import type { Granted } from '../messages.js';
+import type { Unlocked } from '../messages.js';
 import { Drains } from './drains.js';
-import { LeaseKeeper, LOCK_LIMIT_MS, type Watch } from './lease-clock.js';
-import { type GrantCommand, Grants } from './unlock-queue.js';
+import { LeaseClock, LOCK_LIMIT_MS, type Watch } from './lease-clock.js';
+import { type UnlockCommand, UnlockQueue } from './unlock-queue.js';
 
 /**
  * Leases, locks and doors against a model: three clients unlock, renew, revoke, lose their connection, lock, panic, read,
@@ -102,14 +102,14 @@ const FILL = 9;
 interface Expected {
   readonly client: number;
   readonly fd: number | undefined;
-  grantedAt: number;
+  unlockedAt: number;
   createdAt: number;
   deadline: number;
   idle: boolean;
 }
 
 interface Asked {
-  readonly command: GrantCommand;
+  readonly command: UnlockCommand;
   readonly kind: Kind;
   readonly ro: boolean;
   readonly expected: Expected;
@@ -117,9 +117,9 @@ interface Asked {
 
 class Sequence {
   readonly rig: Rig;
-  readonly keeper: LeaseKeeper;
+  readonly leaseClock: LeaseClock;
   readonly #drains: Drains;
-  readonly #grants: Grants;
+  readonly #unlocks: UnlockQueue;
   readonly #scope: ScopeId;
   readonly #transitions: Map<string, number>;
   #now = 1_000;
@@ -152,7 +152,7 @@ class Sequence {
         return taken;
       },
     };
-    this.keeper = new LeaseKeeper(
+    this.leaseClock = new LeaseClock(
       core,
       (message) => {
         if (message.kind === 'leaseEnded') this.#ended(message.lease.id, message.reason);
@@ -160,9 +160,9 @@ class Sequence {
       clock,
       watch,
     );
-    this.rig.onWiped = (scope) => this.keeper.locked(scope);
+    this.rig.onWiped = (scope) => this.leaseClock.locked(scope);
     this.#drains = new Drains(core, clock);
-    this.#grants = new Grants(core, this.keeper, this.#drains, clock, {
+    this.#unlocks = new UnlockQueue(core, this.leaseClock, this.#drains, clock, {
       adopt: (address) => {
         const secret = memory.allocate(32);
         copyMemory(secret.address, address, 32);
@@ -183,8 +183,8 @@ class Sequence {
       locks.setDeadline = (id, lockAt) => set(id, lockAt, Number.POSITIVE_INFINITY);
     }
     if (planted === 'door open after a refusal') {
-      const conflict = this.keeper.conflict.bind(this.keeper);
-      this.keeper.conflict = (id, terms) => {
+      const conflict = this.leaseClock.conflict.bind(this.leaseClock);
+      this.leaseClock.conflict = (id, terms) => {
         const found = conflict(id, terms);
         if (found !== undefined) core.scope(id)?.begin({ gate: undefined, readOnly: false });
         return found;
@@ -255,8 +255,8 @@ class Sequence {
 
   #tick(): void {
     this.rig.core.locks.tick(this.#now);
-    this.keeper.tick(this.#now);
-    this.#grants.tick(this.#now);
+    this.leaseClock.tick(this.#now);
+    this.#unlocks.tick(this.#now);
   }
   /** Ends that the system told of: an idle last lease closes the scope. */
   #follow(): void {
@@ -273,12 +273,12 @@ class Sequence {
   #pass(until: number, jump: boolean): void {
     for (;;) {
       const { locks } = this.rig.core;
-      const next = jump ? until : Math.min(locks.due, this.keeper.due, this.#grants.due, until);
+      const next = jump ? until : Math.min(locks.due, this.leaseClock.due, this.#unlocks.due, until);
       this.#now = Math.max(this.#now, next);
       this.#settle();
       this.#tick();
       this.#follow();
-      this.#grantWaiting();
+      this.#unlockWaiting();
       if (this.#now >= until) return;
     }
   }
@@ -304,16 +304,16 @@ class Sequence {
     return found.error === undefined ? nodeOf(found) : undefined;
   }
 
-  #grantWaiting(): void {
+  #unlockWaiting(): void {
     for (const entry of [...this.#waiting]) {
       if (this.#closing !== undefined && this.#now < entry.until) continue;
       this.#waiting.splice(this.#waiting.indexOf(entry), 1);
-      if (this.#closing === undefined) this.#expectGranted(entry);
+      if (this.#closing === undefined) this.#expectUnlocked(entry);
       else this.#mark('unlock gave up waiting');
     }
   }
-  /** What a grant does to the model; false: it is refused. */
-  #expectGranted({ command, kind, ro, expected }: Asked): boolean {
+  /** What an unlock does to the model; false: it is refused. */
+  #expectUnlocked({ command, kind, ro, expected }: Asked): boolean {
     if (this.#terms !== undefined && (this.#terms.kind !== kind || this.#terms.ro !== ro)) return false;
     if (this.#terms === undefined) {
       this.#terms = { kind, ro };
@@ -323,7 +323,7 @@ class Sequence {
     const length = expected.deadline - expected.createdAt;
     this.#leases.set(command.lease, {
       ...expected,
-      grantedAt: this.#now,
+      unlockedAt: this.#now,
       createdAt: this.#now,
       deadline: this.#now + length,
     });
@@ -339,8 +339,8 @@ class Sequence {
     const { kind, ro, ttl, held, idle, client } = one;
     const secret = secretOf(Buffer.alloc(32, FILL));
     const fd = held ? this.#nextFd++ : undefined;
-    const command: GrantCommand = {
-      op: 'grant',
+    const command: UnlockCommand = {
+      op: 'unlock',
       scope: this.#scope,
       lease: freshId<LeaseId>(),
       terms: {
@@ -362,22 +362,22 @@ class Sequence {
       stored: { epoch: 1, list: 1 },
     };
     const deadline = this.#now + (ttl ?? Number.POSITIVE_INFINITY);
-    const expected: Expected = { client, fd, grantedAt: this.#now, createdAt: this.#now, deadline, idle };
+    const expected: Expected = { client, fd, unlockedAt: this.#now, createdAt: this.#now, deadline, idle };
     const before = this.#state;
-    let granted: Granted | undefined;
-    this.#grants.ask(command, (answer) => {
-      granted = answer;
+    let unlocked: Unlocked | undefined;
+    this.#unlocks.ask(command, (answer) => {
+      unlocked = answer;
       secret.wipe();
     });
     if (this.#closing !== undefined) {
-      if (granted !== undefined) this.#fail('an unlock did not wait for a lock');
+      if (unlocked !== undefined) this.#fail('an unlock did not wait for a lock');
       this.#waiting.push({ command, kind, ro, expected, until: this.#now + 10_000 });
       this.#mark('unlock waits', before);
       return;
     }
-    const right = this.#expectGranted({ command, kind, ro, expected });
-    if (granted?.ok !== right)
-      this.#fail(`an unlock of ${before} for ${kind}${ro ? ', read-only' : ''}: ${JSON.stringify(granted)}`);
+    const right = this.#expectUnlocked({ command, kind, ro, expected });
+    if (unlocked?.ok !== right)
+      this.#fail(`an unlock of ${before} for ${kind}${ro ? ', read-only' : ''}: ${JSON.stringify(unlocked)}`);
     this.#mark(right ? 'unlock' : 'unlock of another kind', before);
   }
 
@@ -404,7 +404,7 @@ class Sequence {
         const chosen = this.#nth(one.nth);
         if (chosen === undefined) break;
         this.#end(chosen[0], 'revoke');
-        this.keeper.end(chosen[0], 'revoked', () => {});
+        this.leaseClock.end(chosen[0], 'revoked', () => {});
         break;
       }
       case 'hangup': {
@@ -414,13 +414,13 @@ class Sequence {
         if (chosen === undefined) break;
         this.#end(chosen[0], 'hangup');
         this.#gone.add(chosen[1].fd as number);
-        this.keeper.collect();
+        this.leaseClock.collect();
         break;
       }
       case 'renew': {
         const chosen = this.#nth(one.nth);
         if (chosen === undefined) break;
-        const changed = this.keeper.change(chosen[0], one.ttl);
+        const changed = this.leaseClock.change(chosen[0], one.ttl);
         if ((changed !== undefined) !== this.#open)
           this.#fail('a renewal that should not be, or was refused');
         if (changed !== undefined)
@@ -540,7 +540,7 @@ class Sequence {
 
   check(): void {
     const scope = this.rig.core.scope(this.#scope);
-    const leases = this.keeper.leases.count(this.#scope);
+    const leases = this.leaseClock.leases.count(this.#scope);
     if (scope?.isOpen !== this.#open)
       this.#fail(`the scope is ${scope?.state}, and should be: ${this.#state}`);
     if (this.#open && leases !== this.#leases.size)
@@ -549,7 +549,7 @@ class Sequence {
     const overdue = (one: Expected): boolean =>
       one.idle &&
       !this.#keeping &&
-      this.#now - Math.max(this.#usedAt, one.grantedAt) > IDLE_MS + 2 * IDLE_LATE_MS;
+      this.#now - Math.max(this.#usedAt, one.unlockedAt) > IDLE_MS + 2 * IDLE_LATE_MS;
     if (this.#open && [...this.#leases.values()].some(overdue)) this.#fail('an idle lease did not end');
     if (scope?.state === 'locked' && leases !== 0) this.#fail('a locked scope has a lease');
     if (this.#closing !== undefined && this.#now >= this.#closing && scope?.state !== 'locked')

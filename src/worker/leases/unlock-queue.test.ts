@@ -7,10 +7,10 @@ import { memory, Rig, secretOf } from '../../filesystem/test/test-rig.js';
 import { PLAIN } from '../../keyring/leases/leases.js';
 import { MOST_EPOCHS } from '../../keyring/slots/scope-secrets.js';
 import { copyMemory, type Secret, SecretMemory } from '../../libc/memory.js';
-import type { Granted } from '../messages.js';
+import type { Unlocked } from '../messages.js';
 import { Drains } from './drains.js';
-import { LeaseKeeper } from './lease-clock.js';
-import { Grants } from './unlock-queue.js';
+import { LeaseClock } from './lease-clock.js';
+import { UnlockQueue } from './unlock-queue.js';
 
 test('where secret memory is full an unlock is refused, and works again once there is room', async (t) => {
   const clock = { boottime: () => 1_000, wall: () => 1_000 };
@@ -18,8 +18,8 @@ test('where secret memory is full an unlock is refused, and works again once the
   const scope = rig.createScope('s', 9);
   rig.lock(scope);
   const watch = { fd: -1, add: () => 0, remove: () => {}, take: () => [] };
-  const keeper = new LeaseKeeper(rig.core, () => {}, clock, watch);
-  const grants = new Grants(rig.core, keeper, new Drains(rig.core, clock), clock, {
+  const leaseClock = new LeaseClock(rig.core, () => {}, clock, watch);
+  const queue = new UnlockQueue(rig.core, leaseClock, new Drains(rig.core, clock), clock, {
     adopt: (address) => {
       const secret = memory.allocate(32);
       copyMemory(secret.address, address, 32);
@@ -28,15 +28,15 @@ test('where secret memory is full an unlock is refused, and works again once the
     hasRoom: (epochs) => memory.free >= epochs * EPOCH_SLOTS,
   });
   const secret = secretOf(Buffer.alloc(32, 9));
-  const ask = (): Granted | undefined => {
-    let granted: Granted | undefined;
+  const ask = (): Unlocked | undefined => {
+    let unlocked: Unlocked | undefined;
     const terms = { ...PLAIN, purpose: '', holder: { uid: 0, pid: 1, command: undefined, unit: undefined } };
     const stored = { epoch: 1, list: 1 };
     const asked = { scope, lease: freshId<LeaseId>(), terms, oldest: 1, secrets: [secret.address], stored };
-    grants.ask({ op: 'grant', ...asked, pid: undefined, connection: undefined }, (answer) => {
-      granted = answer;
+    queue.ask({ op: 'unlock', ...asked, pid: undefined, connection: undefined }, (answer) => {
+      unlocked = answer;
     });
-    return granted;
+    return unlocked;
   };
   const taken: Secret[] = [];
   while (memory.free >= EPOCH_SLOTS) taken.push(memory.allocate(32));

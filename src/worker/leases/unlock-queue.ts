@@ -3,39 +3,39 @@ import { errno } from '../../base/errno.js';
 import type { Core } from '../../filesystem/core.js';
 import { MOST_LEASES } from '../../keyring/leases/leases.js';
 import type { Secret } from '../../libc/memory.js';
-import type { Command, Granted } from '../messages.js';
+import type { Command, Unlocked } from '../messages.js';
 import type { Drains } from './drains.js';
-import type { LeaseKeeper } from './lease-clock.js';
+import type { LeaseClock } from './lease-clock.js';
 
-/** How long an unlock waits: somebody who stalls a lock's last step must not keep callers for ever. */
+/** How long an unlock waits: a caller who stalls a lock's last step must not keep others for ever. */
 const UNLOCK_WAIT_MS = 10_000;
 /** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
 const LOOK_AGAIN_MS = 5;
 
-export type GrantCommand = Extract<Command, { op: 'grant' }>;
+export type UnlockCommand = Extract<Command, { op: 'unlock' }>;
 
 /** The secret memory of the core. */
-export interface GrantedSecrets {
+export interface KeyMemory {
   /** Takes a copy of a secret that is lent until the answer. */
   adopt(address: number): Secret;
   /** Whether a scope with so many epochs can be unlocked. */
   hasRoom(epochs: number): boolean;
 }
 
-/** Leases that are asked for: at once, or when a lock of their scope is over. */
-export class Grants {
+/** Unlocks as the core answers them: at once, or when a lock of their scope is over. */
+export class UnlockQueue {
   readonly #core: Core;
-  readonly #keeper: LeaseKeeper;
+  readonly #leaseClock: LeaseClock;
   readonly #drains: Drains;
   readonly #clock: Clock;
-  readonly #secrets: GrantedSecrets;
+  readonly #secrets: KeyMemory;
   /** Those that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
-  readonly #queued = new Map<GrantCommand, { until: number; answer: (granted: Granted) => void }>();
+  readonly #queued = new Map<UnlockCommand, { until: number; answer: (unlocked: Unlocked) => void }>();
   #lookedAt = 0;
 
-  constructor(core: Core, keeper: LeaseKeeper, drains: Drains, clock: Clock, secrets: GrantedSecrets) {
+  constructor(core: Core, leaseClock: LeaseClock, drains: Drains, clock: Clock, secrets: KeyMemory) {
     this.#core = core;
-    this.#keeper = keeper;
+    this.#leaseClock = leaseClock;
     this.#drains = drains;
     this.#clock = clock;
     this.#secrets = secrets;
@@ -48,16 +48,16 @@ export class Grants {
   tick(now: number): void {
     this.#lookedAt = now;
     for (const [command, { until, answer }] of [...this.#queued]) {
-      const granted = this.#try(command, now >= until);
-      if (granted === undefined) continue;
+      const unlocked = this.#try(command, now >= until);
+      if (unlocked === undefined) continue;
       this.#queued.delete(command);
-      answer(granted);
+      answer(unlocked);
     }
   }
 
-  ask(command: GrantCommand, answer: (granted: Granted) => void): void {
+  ask(command: UnlockCommand, answer: (unlocked: Unlocked) => void): void {
     const { lease, terms, pid, connection } = command;
-    const unbound = this.#keeper.bind(lease, terms, pid, connection);
+    const unbound = this.#leaseClock.bind(lease, terms, pid, connection);
     if (unbound !== undefined) {
       answer(
         'gone' in unbound
@@ -66,35 +66,35 @@ export class Grants {
       );
       return;
     }
-    const granted = this.#try(command, false);
-    if (granted !== undefined) answer(granted);
+    const unlocked = this.#try(command, false);
+    if (unlocked !== undefined) answer(unlocked);
     else this.#queued.set(command, { until: this.#clock.boottime() + UNLOCK_WAIT_MS, answer });
   }
 
   /** Undefined: it waits for a lock of its scope. `last`: it has waited long enough. */
-  #try(command: GrantCommand, last: boolean): Granted | undefined {
-    const keeper = this.#keeper;
+  #try(command: UnlockCommand, last: boolean): Unlocked | undefined {
+    const leases = this.#leaseClock;
     const { scope: id, lease, terms } = command;
-    const refuse = (why: Omit<Extract<Granted, { ok: false }>, 'ok'>): Granted => {
-      keeper.unbind(lease);
+    const refuse = (why: Omit<Extract<Unlocked, { ok: false }>, 'ok'>): Unlocked => {
+      leases.unbind(lease);
       return { ok: false, ...why };
     };
     const scope = this.#core.scope(id);
     if (scope === undefined) return refuse({ refusal: { ok: false, errno: errno.ENOENT } });
-    if (keeper.leases.count(id) >= MOST_LEASES) return refuse({ full: true });
+    if (leases.leases.count(id) >= MOST_LEASES) return refuse({ full: true });
     if (this.#drains.has(scope)) return refuse({ refusal: { ok: false, errno: errno.EBUSY } });
     if (scope.isOpen) {
-      const conflict = keeper.conflict(id, terms);
+      const conflict = leases.conflict(id, terms);
       if (conflict !== undefined) return refuse({ conflict });
-      return { ok: true, lease: keeper.add(lease, scope, terms), copyBehind: false };
+      return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: false };
     }
     if (!this.#secrets.hasRoom(command.secrets.length)) {
       return refuse({ refusal: { ok: false, errno: errno.ENFILE } });
     }
     const secrets = command.secrets.map((address) => this.#secrets.adopt(address));
     const { oldest, stored } = command;
-    const result = this.#core.access.unlock(id, oldest, secrets, stored, keeper.termsOf(terms));
+    const result = this.#core.access.unlock(id, oldest, secrets, stored, leases.termsOf(terms));
     if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });
-    return { ok: true, lease: keeper.add(lease, scope, terms), copyBehind: result.copyBehind === true };
+    return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: result.copyBehind === true };
   }
 }
