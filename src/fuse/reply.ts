@@ -1,8 +1,16 @@
 import { errno } from '../base/errno.js';
-import type { Attributes, DirectorySink, NodeId, OpenFlags, Reply, Usage } from '../filesystem/contract.js';
+import {
+  type Attributes,
+  type DirectorySink,
+  MAX_TRANSFER,
+  type NodeId,
+  type OpenFlags,
+  type Reply,
+  type Usage,
+} from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
 import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
-import { encodeInit, INIT_OUT_BYTES, type InitRequest, MAX_WRITE } from './abi/init.js';
+import { encodeInit, INIT_OUT_BYTES, type InitIn, MESSAGE_BYTES, type Negotiated } from './abi/init.js';
 import { OUT_HEADER_BYTES } from './abi/opcodes.js';
 import * as abi from './abi/replies.js';
 
@@ -10,7 +18,7 @@ import * as abi from './abi/replies.js';
 export class ReplyBuffers {
   readonly #idle: Pinned[] = [];
   take(): Pinned {
-    return this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);
+    return this.#idle.pop() ?? ioBuffer(MESSAGE_BYTES);
   }
   give(buffer: Pinned): void {
     this.#idle.push(buffer);
@@ -35,23 +43,16 @@ export class FuseReply implements Reply, DirectorySink {
   #buffer: Pinned | undefined;
   /** Of a directory listing: bytes used and allowed. */
   #used = 0;
-  readonly #limit: number;
-  readonly plus: boolean;
+  #limit = 0;
+  plus = false;
+  /** Of an extended attribute or their list: bytes that the caller takes; 0 asks for the size. */
+  #room = 0;
 
-  constructor(
-    fd: number,
-    buffers: ReplyBuffers,
-    uniqueLow: number,
-    uniqueHigh: number,
-    limit = 0,
-    plus = false,
-  ) {
+  constructor(fd: number, buffers: ReplyBuffers, uniqueLow: number, uniqueHigh: number) {
     this.#fd = fd;
     this.#buffers = buffers;
     this.#uniqueLow = uniqueLow;
     this.#uniqueHigh = uniqueHigh;
-    this.#limit = Math.min(limit, MAX_WRITE);
-    this.plus = plus;
   }
 
   get done(): boolean {
@@ -83,8 +84,8 @@ export class FuseReply implements Reply, DirectorySink {
   ok(): void {
     this.#send(small, 0, 0);
   }
-  entry(node: NodeId, attributes: Attributes): void {
-    abi.putEntry(small.bytes, OUT_HEADER_BYTES, node, attributes);
+  entry(nodeid: NodeId, attributes: Attributes): void {
+    abi.putEntry(small.bytes, OUT_HEADER_BYTES, nodeid, attributes);
     this.#send(small, abi.ENTRY_OUT_BYTES, 0);
   }
   negative(cacheable: boolean): void {
@@ -99,14 +100,14 @@ export class FuseReply implements Reply, DirectorySink {
     abi.putAttrOut(small.bytes, OUT_HEADER_BYTES, attributes);
     this.#send(small, abi.ATTR_OUT_BYTES, 0);
   }
-  opened(handle: number, flags: OpenFlags): void {
-    abi.putOpen(small.bytes, OUT_HEADER_BYTES, handle, openFlags(flags));
+  opened(fh: number, flags: OpenFlags): void {
+    abi.putOpen(small.bytes, OUT_HEADER_BYTES, fh, openFlags(flags));
     this.#send(small, abi.OPEN_OUT_BYTES, 0);
   }
-  created(node: NodeId, attributes: Attributes, handle: number): void {
+  created(nodeid: NodeId, attributes: Attributes, fh: number): void {
     const at = OUT_HEADER_BYTES;
-    abi.putEntry(small.bytes, at, node, attributes);
-    abi.putOpen(small.bytes, at + abi.ENTRY_OUT_BYTES, handle, abi.FOPEN_KEEP_CACHE);
+    abi.putEntry(small.bytes, at, nodeid, attributes);
+    abi.putOpen(small.bytes, at + abi.ENTRY_OUT_BYTES, fh, abi.FOPEN_KEEP_CACHE);
     this.#send(small, abi.ENTRY_OUT_BYTES + abi.OPEN_OUT_BYTES, 0);
   }
   data(): { buffer: Pinned; at: number } {
@@ -125,13 +126,16 @@ export class FuseReply implements Reply, DirectorySink {
     const length = small.bytes.write(target, OUT_HEADER_BYTES, 'latin1');
     this.#send(small, length, 0);
   }
-  /** GETXATTR and LISTXATTR: how much the caller takes; 0 asks for the size. */
-  room = 0;
+  /** For GETXATTR and LISTXATTR: `size` as the caller of getxattr(2) gave it. */
+  withRoom(size: number): this {
+    this.#room = size;
+    return this;
+  }
   bytes(value: Buffer): void {
-    if (this.room === 0) {
+    if (this.#room === 0) {
       abi.putU64(small.bytes, OUT_HEADER_BYTES, value.length);
       this.#send(small, abi.XATTR_OUT_BYTES, 0);
-    } else if (value.length > this.room) {
+    } else if (value.length > this.#room) {
       this.error(errno.ERANGE);
     } else {
       const { buffer, at } = this.data();
@@ -151,15 +155,20 @@ export class FuseReply implements Reply, DirectorySink {
     abi.putStatfs(small.bytes, OUT_HEADER_BYTES, usage);
     this.#send(small, abi.STATFS_OUT_BYTES, 0);
   }
-  /** INIT only: the flags that both sides use from now on. */
-  init(request: InitRequest): ReturnType<typeof encodeInit> {
-    const negotiated = encodeInit(small.bytes, request);
+  init(request: InitIn, writeback: boolean): Negotiated {
+    const negotiated = encodeInit(small.bytes, request, writeback);
     this.#send(small, INIT_OUT_BYTES, 0);
     return negotiated;
   }
 
   // DirectorySink
 
+  /** For READDIR and READDIRPLUS: entries of at most `size` bytes, with attributes where `plus`. */
+  listing(size: number, plus: boolean): DirectorySink {
+    this.#limit = Math.min(size, MAX_TRANSFER);
+    this.plus = plus;
+    return this;
+  }
   fits(nameLength: number): boolean {
     const entry = this.plus ? abi.ENTRY_OUT_BYTES : 0;
     return this.#used + entry + abi.direntBytes(nameLength) <= this.#limit;
@@ -178,11 +187,11 @@ export class FuseReply implements Reply, DirectorySink {
     this.#used += abi.direntBytes(name.length);
     return true;
   }
-  addNode(name: string, node: NodeId, attributes: Attributes, next: number): boolean {
+  addNode(name: string, nodeid: NodeId, attributes: Attributes, next: number): boolean {
     if (!this.fits(name.length)) return false;
     const { buffer } = this.data();
     const at = OUT_HEADER_BYTES + this.#used;
-    abi.putEntry(buffer.bytes, at, node, attributes);
+    abi.putEntry(buffer.bytes, at, nodeid, attributes);
     const type = attributes.mode >> 12;
     abi.putDirent(buffer.bytes, at + abi.ENTRY_OUT_BYTES, attributes.ino, next, type, name);
     this.#used += abi.ENTRY_OUT_BYTES + abi.direntBytes(name.length);

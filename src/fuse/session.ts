@@ -1,9 +1,8 @@
-import { errno } from '../base/errno.js';
 import type { Core } from '../filesystem/core.js';
 import { ioBuffer, type Pinned } from '../libc/memory.js';
-import { MAX_WRITE } from './abi/init.js';
+import { MESSAGE_BYTES } from './abi/init.js';
 import { Request } from './abi/request.js';
-import { type Handlers, handlers, type SessionEvents } from './handlers.js';
+import { type AnyHandler, type Handlers, handlers, type SessionEvents } from './handlers.js';
 import { FuseReply, ReplyBuffers } from './reply.js';
 
 /** Callers that took turns within so long (ms) are several. */
@@ -18,7 +17,7 @@ export class Session {
   readonly #buffers = new ReplyBuffers();
   /** Thread ids of our notifiers: their requests are served while a scope is being locked. */
   readonly notifiers = new Set<number>();
-  #receive: Pinned = ioBuffer(MAX_WRITE + 4096);
+  #receive: Pinned = ioBuffer(MESSAGE_BYTES);
   readonly #idle: Pinned[] = [];
   #handling = false;
   #wipeAfter = false;
@@ -93,31 +92,19 @@ export class Session {
   #dispatch(length: number): void {
     const request = this.#request;
     const buffer = this.#receive;
-    const wellFormed = request.decode(buffer, length);
-    const { opcode } = request;
-    const listing = opcode === 'READDIR' || opcode === 'READDIRPLUS';
-    const reply = new FuseReply(
-      this.#fd,
-      this.#buffers,
-      request.uniqueLow,
-      request.uniqueHigh,
-      wellFormed && listing ? request.u32(16) : 0,
-      opcode === 'READDIRPLUS',
-    );
-    if (!wellFormed) {
-      reply.error(errno.EIO);
+    const refused = request.decode(buffer, length);
+    const reply = new FuseReply(this.#fd, this.#buffers, request.uniqueLow, request.uniqueHigh);
+    const { opcode, uid, gid, pid } = request;
+    if (refused !== 0 || opcode === undefined) {
+      reply.error(refused);
       return;
     }
-    const handler = opcode === undefined ? undefined : this.#handlers[opcode];
-    if (handler === undefined) {
-      reply.error(errno.ENOSYS);
-      return;
-    }
-    const { uid, gid, pid } = request;
-    handler(request, { uid, gid, pid, trusted: this.notifiers.has(pid) }, reply, buffer);
+    const handle: AnyHandler = this.#handlers[opcode];
+    // The fields are the opcode's own: what the compiler can't follow.
+    handle(request.fields as never, { uid, gid, pid, trusted: this.notifiers.has(pid) }, reply);
     if (opcode === 'WRITE' && !reply.done) {
       // The operation still needs the data: it keeps this buffer, the next request gets another.
-      this.#receive = this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);
+      this.#receive = this.#idle.pop() ?? ioBuffer(MESSAGE_BYTES);
       this.#keep(reply, buffer);
     }
   }

@@ -12,6 +12,8 @@ export const open = {
   O_RDONLY: constants.O_RDONLY,
   O_WRONLY: constants.O_WRONLY,
   O_RDWR: constants.O_RDWR,
+  /** The bits that say which of these three. */
+  O_ACCMODE: 3,
   O_CREAT: constants.O_CREAT,
   O_EXCL: constants.O_EXCL,
   O_TRUNC: constants.O_TRUNC,
