@@ -9,34 +9,23 @@ import {
   type Usage,
 } from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
-import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
-import { encodeInit, INIT_OUT_BYTES, type InitIn, MESSAGE_BYTES, type Negotiated } from './abi/init.js';
+import { type Pinned, pinned } from '../libc/memory.js';
+import { encodeInit, INIT_OUT_BYTES, type InitIn, type Negotiated } from './abi/init.js';
 import { OUT_HEADER_BYTES } from './abi/opcodes.js';
 import * as abi from './abi/replies.js';
-
-/** Buffers for replies that carry data; they hold plaintext, so a lock wipes the idle ones. */
-export class ReplyBuffers {
-  readonly #idle: Pinned[] = [];
-  take(): Pinned {
-    return this.#idle.pop() ?? ioBuffer(MESSAGE_BYTES);
-  }
-  give(buffer: Pinned): void {
-    this.#idle.push(buffer);
-  }
-  wipe(): void {
-    // Symlink targets pass through the small buffer.
-    small.bytes.fill(0);
-    for (const buffer of this.#idle) buffer.bytes.fill(0);
-  }
-}
+import type { BufferPool } from './buffer-pool.js';
 
 /** Everything but data fits here; used up within one call. */
 const small = pinned(8192);
+/** Overwrites what the last replies left there: symlink targets pass through it. */
+export function wipeSmall(): void {
+  small.bytes.fill(0);
+}
 
 /** The answer to one request: one write(2) to the device. */
 export class FuseReply implements Reply, DirectorySink {
   readonly #fd: number;
-  readonly #buffers: ReplyBuffers;
+  readonly #buffers: BufferPool;
   readonly #uniqueLow: number;
   readonly #uniqueHigh: number;
   #done = false;
@@ -48,7 +37,7 @@ export class FuseReply implements Reply, DirectorySink {
   /** Of an extended attribute or their list: bytes that the caller takes; 0 asks for the size. */
   #room = 0;
 
-  constructor(fd: number, buffers: ReplyBuffers, uniqueLow: number, uniqueHigh: number) {
+  constructor(fd: number, buffers: BufferPool, uniqueLow: number, uniqueHigh: number) {
     this.#fd = fd;
     this.#buffers = buffers;
     this.#uniqueLow = uniqueLow;
@@ -90,7 +79,7 @@ export class FuseReply implements Reply, DirectorySink {
   }
   negative(cacheable: boolean): void {
     if (!cacheable) {
-      this.error(2);
+      this.error(errno.ENOENT);
       return;
     }
     abi.putNegative(small.bytes, OUT_HEADER_BYTES);

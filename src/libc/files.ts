@@ -84,10 +84,12 @@ const timesBuffer = pinned(32);
 /** About 500 entries with stored names: what one call may cost those who wait. */
 const DIRENT_BATCH = 32768;
 const direntBuffer = pinned(DIRENT_BATCH);
-const attributeName = pinned(256);
-/** XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h). */
-export const XATTR_BYTES = 65536;
-const attributeValue = pinned(XATTR_BYTES);
+/** Of an extended attribute (linux/limits.h), in bytes: its name, its value, the list of an object's names. */
+export const XATTR_NAME_MAX = 255;
+export const XATTR_SIZE_MAX = 65536;
+export const XATTR_LIST_MAX = 65536;
+const attributeName = pinned(XATTR_NAME_MAX + 1);
+const attributeValue = pinned(Math.max(XATTR_SIZE_MAX, XATTR_LIST_MAX));
 const iovec = pinned(16);
 const statfsBuffer = pinned(128);
 const emptyName = pinned(1);
@@ -289,7 +291,7 @@ export function skimDirectory(fd: number): number {
 }
 
 function attribute(name: string): Address {
-  const length = attributeName.bytes.write(name, 0, 255, 'latin1');
+  const length = attributeName.bytes.write(name, 0, XATTR_NAME_MAX, 'latin1');
   attributeName.bytes[length] = 0;
   return attributeName.address;
 }
@@ -299,13 +301,13 @@ const below = (dir: number, name: string): Address => cstring(nameA, `/proc/self
 /** The value's length, its bytes in `into` as far as they fit, or -errno (ENODATA where there is none). */
 export function getxattrAt(dir: number, name: string, attr: string, into: Buffer): number {
   const length = result(
-    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, XATTR_BYTES),
+    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, XATTR_SIZE_MAX),
   );
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
 export function fgetxattr(fd: number, attr: string, into: Buffer): number {
-  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, XATTR_BYTES));
+  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, XATTR_SIZE_MAX));
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
@@ -330,10 +332,10 @@ function names(length: number): string[] | number {
 }
 /** The names of all xattrs, or -errno. */
 export function listxattrAt(dir: number, name: string): string[] | number {
-  return names(result(llistxattrCall(below(dir, name), attributeValue.address, XATTR_BYTES)));
+  return names(result(llistxattrCall(below(dir, name), attributeValue.address, XATTR_LIST_MAX)));
 }
 export function flistxattr(fd: number): string[] | number {
-  return names(result(flistxattrCall(fd, attributeValue.address, XATTR_BYTES)));
+  return names(result(flistxattrCall(fd, attributeValue.address, XATTR_LIST_MAX)));
 }
 
 export interface FilesystemUsage {

@@ -196,7 +196,7 @@ export class Nodes {
   find(directory: Directory, name: string): Slot {
     const known = directory.children.get(name);
     if (known !== undefined) return known;
-    if (name.length > 255) return -errno.ENAMETOOLONG;
+    if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
     const { directories, backing, stat } = this.volume;
     const handle = directories.handle(directory.slot);
     if (handle < 0) return handle;

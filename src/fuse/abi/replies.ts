@@ -1,4 +1,5 @@
 import type { Attributes, Usage } from '../../filesystem/contract.js';
+import { NAME_MAX } from '../../format/names/names.js';
 
 /** Sizes of reply structs (linux/fuse.h). */
 export const ENTRY_OUT_BYTES = 128;
@@ -83,8 +84,8 @@ export function putStatx(
 }
 
 /** struct fuse_entry_out; generation is 0, as a node id is never reused. */
-export function putEntry(bytes: Buffer, at: number, node: number, a: Attributes): void {
-  putU64(bytes, at, node);
+export function putEntry(bytes: Buffer, at: number, nodeid: number, a: Attributes): void {
+  putU64(bytes, at, nodeid);
   putU64(bytes, at + 8, 0);
   putU64(bytes, at + 16, VALID_SECONDS);
   putU64(bytes, at + 24, a.cacheable ? VALID_SECONDS : 0);
@@ -106,8 +107,8 @@ export function putAttrOut(bytes: Buffer, at: number, a: Attributes): void {
 }
 
 /** struct fuse_open_out. */
-export function putOpen(bytes: Buffer, at: number, handle: number, flags: number): void {
-  putU64(bytes, at, handle);
+export function putOpen(bytes: Buffer, at: number, fh: number, flags: number): void {
+  putU64(bytes, at, fh);
   bytes.writeUInt32LE(flags, at + 8);
   bytes.writeUInt32LE(0, at + 12);
 }
@@ -121,7 +122,7 @@ export function putStatfs(bytes: Buffer, at: number, usage: Usage): void {
   putU64(bytes, at + 24, usage.files);
   putU64(bytes, at + 32, usage.filesFree);
   bytes.writeUInt32LE(usage.blockSize, at + 40);
-  bytes.writeUInt32LE(255, at + 44);
+  bytes.writeUInt32LE(NAME_MAX, at + 44);
   bytes.writeUInt32LE(usage.blockSize, at + 48);
 }
 
