@@ -62,7 +62,7 @@ export class Notifier {
     return failures;
   }
 
-  /** Asks for inodes that nobody uses to be forgotten. How many of these orders the kernel refused. */
+  /** Asks for unused inodes to be forgotten. How many of these orders the kernel refused. */
   prune(nodeids: readonly number[]): number {
     let failures = 0;
     for (let at = 0; at < nodeids.length; at += PRUNE_MOST) {
@@ -71,7 +71,7 @@ export class Notifier {
     return failures;
   }
 
-  /** {@link dropNames} where that detaches nobody's mount: where nothing is mounted below ours. */
+  /** {@link dropNames} where nothing is mounted below ours: it would be detached with them. */
   dropUnused(entries: readonly { parent: number; name: string }[]): number {
     return mountsBelow(this.#mountPoint) ? 0 : this.dropNames(entries);
   }

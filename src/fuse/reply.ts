@@ -58,7 +58,7 @@ export class FuseReply implements Reply, DirectorySink {
       bytes.writeInt32LE(-error, 4);
       bytes.writeUInt32LE(this.#uniqueLow, 8);
       bytes.writeUInt32LE(this.#uniqueHigh, 12);
-      // ENOENT: the caller was killed meanwhile; ENODEV: unmounted. Nobody waits for this answer then.
+      // ENOENT: the caller was killed meanwhile; ENODEV: unmounted. No process waits for this answer then.
       write(this.#fd, from.address, total);
     }
     if (this.#buffer !== undefined) {

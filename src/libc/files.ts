@@ -205,7 +205,7 @@ export function fchown(fd: number, uid: number, gid: number): number {
 export function fchmod(fd: number, mode: number): number {
   return result(fchmodCall(fd, mode));
 }
-/** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink somebody planted in the vault. */
+/** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink planted in the vault. */
 export function fchmodat(dir: number, name: string, mode: number): number {
   return result(syscallFchmodat2(SYS_FCHMODAT2, dir, cstring(nameA, name), mode, AT_SYMLINK_NOFOLLOW));
 }
@@ -373,7 +373,7 @@ export function touchAccess(fd: number): void {
   preadCall(fd, statBuffer.address, 1, 0);
   fcntlCall(fd, F_SETFL, flags);
 }
-/** LOCK_EX | LOCK_NB: 0, or -EAGAIN where somebody has it. */
+/** LOCK_EX | LOCK_NB: 0, or -EAGAIN while another process has it. */
 export function lockExclusive(fd: number): number {
   return result(flockCall(fd, 2 | 4));
 }

@@ -71,7 +71,7 @@ export function tagOf(bytes: Buffer, length: number): Buffer | undefined {
   return length < FILE_CLEAR ? undefined : bytes.subarray(TAG_AT, FILE_CLEAR);
 }
 
-export type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
+type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
 
 /**
  * Judges a file's xattr against the place where it was found, under each epoch's key. `tag`: receives the file-id

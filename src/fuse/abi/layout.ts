@@ -2,8 +2,8 @@ import type { Pinned } from '../../libc/memory.js';
 
 /**
  * The layout of a request's body as linux/fuse.h has it: its fields in their order, each with a kind from here. Offsets
- * follow from the order alone. A request's fields are getters over the receive buffer, so that nothing is decoded that
- * nobody asks for, and nothing is allocated.
+ * follow from the order alone. A request's fields are getters over the receive buffer: a field is decoded where a handler
+ * reads it, and nothing is allocated.
  */
 
 /** The message that fields are read from: the same object for every request. */

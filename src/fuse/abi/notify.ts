@@ -21,7 +21,7 @@ export function putInvalInode(bytes: Buffer, nodeid: number, pages: boolean): nu
   return header(bytes, OUT_HEADER_BYTES + 24, notify.INVAL_INODE);
 }
 
-/** PRUNE (7.45): the kernel forgets those of at most {@link PRUNE_MOST} inodes that nobody uses. */
+/** PRUNE (7.45): the kernel forgets those of at most {@link PRUNE_MOST} inodes that are not in use. */
 export function putPrune(bytes: Buffer, nodeids: readonly number[]): number {
   const at = OUT_HEADER_BYTES;
   bytes.writeUInt32LE(nodeids.length, at);

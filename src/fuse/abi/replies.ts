@@ -10,10 +10,10 @@ export const WRITE_OUT_BYTES = 8;
 export const LSEEK_OUT_BYTES = 8;
 export const XATTR_OUT_BYTES = 8;
 export const STATX_OUT_BYTES = 288;
-export const DIRENT_BYTES = 24;
+const DIRENT_BYTES = 24;
 
 /** How long the kernel may keep what only we can change (seconds): the vault belongs to the daemon alone. */
-export const VALID_SECONDS = 86_400;
+const VALID_SECONDS = 86_400;
 
 export const FOPEN_KEEP_CACHE = 2;
 
@@ -30,7 +30,7 @@ function putI64(bytes: Buffer, at: number, value: number): void {
 }
 
 /** struct fuse_attr. */
-export function putAttr(bytes: Buffer, at: number, a: Attributes): void {
+function putAttr(bytes: Buffer, at: number, a: Attributes): void {
   putU64(bytes, at, a.ino);
   putU64(bytes, at + 8, a.size);
   putU64(bytes, at + 16, a.blocks);

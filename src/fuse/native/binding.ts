@@ -90,7 +90,7 @@ const require = createRequire(import.meta.url);
 /** Its C code keeps a path in 1,024 bytes. */
 const LONGEST_MOUNT_POINT = 1000;
 
-/** Loads the addon: not before somebody asks for this transport. */
+/** Loads the addon: only where this transport is asked for. */
 export function loadBinding(load: () => unknown = () => require('fuse-native')): Binding {
   try {
     return load() as Binding;
@@ -145,7 +145,7 @@ export function mountNative(
     entryTimeout: '0',
     attrTimeout: '0',
     acAttrTimeout: '0',
-    // It would answer for us after 15 s, while we still use its buffers.
+    // libfuse's timeout would answer for us after 15 s, while we still use its buffers.
     timeout: false,
   });
   return new Promise((resolve, reject) => {

@@ -47,7 +47,7 @@ export class NativeOperations {
     return this.#others + this.#paths.walked;
   }
 
-  /** Overwrites buffers that nobody uses. */
+  /** Overwrites the idle buffers. */
   wipe(): void {
     this.#buffers.wipe();
   }
@@ -186,7 +186,7 @@ export class NativeOperations {
         done,
         (nodeid) => this.#dropCapabilities(nodeid),
       ),
-    // It passes the access time twice, in milliseconds: the time of the last change would be lost without a word.
+    // The binding passes the access time twice, in milliseconds: the time of the last change would be lost without a word.
     utimens: (_path, _atime, _mtime, done) => done(-errno.EOPNOTSUPP),
     truncate: (path, size, done) =>
       this.#setattr(path, { size }, done, (nodeid) => this.#dropCapabilities(nodeid)),

@@ -15,7 +15,7 @@ export class Paths {
   readonly #core: Core;
   readonly #caller: Caller;
   readonly #enter: (act: () => void) => void;
-  /** References of the last path: the next is often near, and what nobody refers to is forgotten. */
+  /** References of the last path: the next is often near, and a node without references is forgotten. */
   #held: readonly NodeId[] = [];
   /** Paths so far. */
   walked = 0;
