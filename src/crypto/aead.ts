@@ -24,7 +24,7 @@ export interface AeadKey {
   ): void;
   /**
    * Decrypts `length` bytes of ciphertext, followed by the tag, to `out`. False where the tag does not match: then
-   * `out` holds garbage that nobody may see.
+   * `out` holds garbage that must not be shown.
    */
   open(
     nonce: Pinned,

@@ -1,6 +1,6 @@
 import { contextNew, contextReset } from './evp.js';
 
-/** Whoever holds a context must cope with losing it to somebody else. */
+/** A key that borrows a context: the pool may take it back for another key. */
 export interface ContextHolder {
   /** The context was taken back (and reset): forget it. */
   lost(context: number): void;

@@ -35,10 +35,8 @@ export const clearErrors = evp('ERR_clear_error', 'i', '');
 /** (md, key, keyLength, data, dataLength, out, outLength). */
 export const hmac = evp('HMAC', 'p', 'ppipppp');
 export const sha256 = Number(evp('EVP_sha256', 'p', '')());
-/** (password, length, salt, length, N, r, p, maxMemory, out, outLength), on the calling thread. */
-export const scryptSync = evp('EVP_PBE_scrypt', 'i', 'pppppppppp');
-/** The same on a thread of the pool. */
-export const scryptAsync = need(opensslAsync('EVP_PBE_scrypt', 'i', 'pppppppppp'), 'EVP_PBE_scrypt');
+/** (password, length, salt, length, N, r, p, maxMemory, out, outLength), on a thread of the pool. */
+export const scrypt = need(opensslAsync('EVP_PBE_scrypt', 'i', 'pppppppppp'), 'EVP_PBE_scrypt');
 
 export const CTRL_GET_TAG = 0x10;
 export const CTRL_SET_TAG = 0x11;

@@ -25,7 +25,7 @@ function peek(secret: Secret, length: number, at = 0): Buffer {
 export const EPOCH_SLOTS = 7;
 
 /** The keys that one epoch secret of a scope gives. */
-export class EpochKeys {
+class EpochKeys {
   readonly epoch: number;
   readonly header: AeadKey;
   readonly symlink: AeadKey;

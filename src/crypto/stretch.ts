@@ -1,6 +1,6 @@
 import type { Address } from '../libc/ffi.js';
 import { type Pinned, pinned, type Secret } from '../libc/memory.js';
-import { hmac, ignored, must, scryptAsync, scryptSync, sha256 } from './evp.js';
+import { hmac, ignored, must, scrypt, sha256 } from './evp.js';
 
 /** Cost of scrypt (RFC 7914): N = 2^log2n, r, p. Memory is 128 * N * r bytes. */
 export interface ScryptCost {
@@ -26,33 +26,10 @@ export function costIsSane(cost: ScryptCost): boolean {
   );
 }
 
-function parameters(secret: Address, length: number, salt: Pinned, cost: ScryptCost, out: Secret) {
-  const memory = 128 * 2 ** cost.log2n * cost.r + 2 ** 20 * 4;
-  return [
-    secret,
-    length,
-    salt.address,
-    salt.bytes.length,
-    2 ** cost.log2n,
-    cost.r,
-    cost.p,
-    memory,
-    out.address,
-    out.length,
-  ] as const;
-}
-
-export function stretchSync(
-  secret: Address,
-  length: number,
-  salt: Pinned,
-  cost: ScryptCost,
-  out: Secret,
-): void {
-  must(scryptSync(...parameters(secret, length, salt, cost, out)), 'EVP_PBE_scrypt');
-}
-
-/** As {@link stretchSync}, off the calling thread. Keep `secret`'s memory until it resolves. */
+/**
+ * scrypt (RFC 7914) on a thread of the pool: `length` bytes at `secret` into `out`. Their memory must stay until it
+ * resolves.
+ */
 export async function stretch(
   secret: Address,
   length: number,
@@ -60,7 +37,13 @@ export async function stretch(
   cost: ScryptCost,
   out: Secret,
 ): Promise<void> {
-  must(await scryptAsync(...parameters(secret, length, salt, cost, out)), 'EVP_PBE_scrypt');
+  const { log2n, r, p } = cost;
+  const n = 2 ** log2n;
+  const memory = 128 * n * r + 2 ** 20 * 4;
+  must(
+    await scrypt(secret, length, salt.address, salt.bytes.length, n, r, p, memory, out.address, out.length),
+    'EVP_PBE_scrypt',
+  );
 }
 
 /** For secrets that are random already (key files): HMAC-SHA-256(salt, secret), HKDF's extract step (RFC 5869). */

@@ -1,23 +1,10 @@
 import type { Clock } from '../base/clock.js';
-import type { Address } from '../libc/ffi.js';
 import { type Pinned, pinned, randomFill, type Secret, type SecretMemory } from '../libc/memory.js';
 import { systemClock } from '../libc/system.js';
-import { type AeadKey, type AeadSuite, NONCE_BYTES, TAG_BYTES } from './aead.js';
+import { type AeadKey, type AeadSuite, NONCE_BYTES } from './aead.js';
 import { type ContextHolder, ContextPool } from './context-pool.js';
-import {
-  CTRL_GET_TAG,
-  CTRL_SET_TAG,
-  cipher,
-  cipherControl,
-  cipherFinal,
-  cipherInit,
-  cipherUpdate,
-  clearErrors,
-  contextNew,
-  contextReset,
-  ignored,
-  must,
-} from './evp.js';
+import { cipher, cipherInit, cipherUpdate, contextNew, contextReset, ignored, must } from './evp.js';
+import { EvpKey } from './evp-key.js';
 
 /**
  * XAES-256-GCM (C2SP/XAES-256-GCM.md): the first 12 nonce bytes select a subkey, the last 12 are GCM's nonce. The
@@ -100,7 +87,7 @@ class Keyed {
   }
 }
 
-class XaesKey implements AeadKey, ContextHolder {
+class XaesKey extends EvpKey implements ContextHolder {
   readonly #suite: Xaes256Gcm;
   readonly #secret: Secret;
   readonly #sealing = new Keyed();
@@ -110,6 +97,7 @@ class XaesKey implements AeadKey, ContextHolder {
   #born = 0;
 
   constructor(suite: Xaes256Gcm, secret: Secret) {
+    super();
     this.#suite = suite;
     this.#secret = secret;
   }
@@ -129,51 +117,16 @@ class XaesKey implements AeadKey, ContextHolder {
     }
   }
 
-  #keyed(keyed: Keyed, nonce: Pinned, at: number, encrypt: number): number {
+  protected context(nonce: Pinned, at: number, encrypt: 0 | 1): number {
+    const keyed = encrypt === 1 ? this.#sealing : this.#opening;
     if (!keyed.matches(nonce.bytes, at)) {
       if (keyed.context === 0) keyed.context = this.#suite.pool.take(this);
       this.#suite.subkeys.into(keyed.context, this.#secret, nonce, at, encrypt);
       keyed.set(nonce.bytes, at);
     }
+    const suffix = nonce.address + at + PREFIX_BYTES;
+    must(cipherInit(keyed.context, 0, 0, 0, suffix, encrypt), 'EVP_CipherInit');
     return keyed.context;
-  }
-
-  seal(
-    nonce: Pinned,
-    nonceAt: number,
-    data: Address,
-    dataLength: number,
-    plaintext: Address,
-    length: number,
-    out: Address,
-  ): void {
-    const context = this.#keyed(this.#sealing, nonce, nonceAt, 1);
-    const written = ignored.address;
-    must(cipherInit(context, 0, 0, 0, nonce.address + nonceAt + PREFIX_BYTES, 1), 'EVP_CipherInit');
-    if (dataLength > 0) must(cipherUpdate(context, 0, written, data, dataLength), 'associated data');
-    if (length > 0) must(cipherUpdate(context, out, written, plaintext, length), 'encryption');
-    must(cipherFinal(context, out + length, written), 'EVP_CipherFinal');
-    must(cipherControl(context, CTRL_GET_TAG, TAG_BYTES, out + length), 'tag');
-  }
-
-  open(
-    nonce: Pinned,
-    nonceAt: number,
-    data: Address,
-    dataLength: number,
-    ciphertext: Address,
-    length: number,
-    out: Address,
-  ): boolean {
-    const context = this.#keyed(this.#opening, nonce, nonceAt, 0);
-    const written = ignored.address;
-    must(cipherInit(context, 0, 0, 0, nonce.address + nonceAt + PREFIX_BYTES, 0), 'EVP_CipherInit');
-    must(cipherControl(context, CTRL_SET_TAG, TAG_BYTES, ciphertext + length), 'tag');
-    if (dataLength > 0) must(cipherUpdate(context, 0, written, data, dataLength), 'associated data');
-    if (length > 0) must(cipherUpdate(context, out, written, ciphertext, length), 'decryption');
-    if (cipherFinal(context, ignored.address + 8, written) === 1) return true;
-    clearErrors();
-    return false;
   }
 
   lost(context: number): void {

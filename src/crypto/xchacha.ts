@@ -1,21 +1,8 @@
-import type { Address } from '../libc/ffi.js';
 import { viewAt } from '../libc/ffi.js';
 import { type Pinned, pinned, randomFill, type Secret, type SecretMemory } from '../libc/memory.js';
-import { type AeadKey, type AeadSuite, NONCE_BYTES, TAG_BYTES } from './aead.js';
-import {
-  CTRL_GET_TAG,
-  CTRL_SET_TAG,
-  cipher,
-  cipherControl,
-  cipherFinal,
-  cipherInit,
-  cipherUpdate,
-  clearErrors,
-  contextNew,
-  contextReset,
-  ignored,
-  must,
-} from './evp.js';
+import { type AeadKey, type AeadSuite, NONCE_BYTES } from './aead.js';
+import { cipher, cipherInit, cipherUpdate, contextNew, contextReset, ignored, must } from './evp.js';
+import { EvpKey } from './evp-key.js';
 
 /**
  * XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): for processors without AES instructions. Every frame has 24 fresh
@@ -30,11 +17,12 @@ const BLOCK = 64;
 const zeros = pinned(BLOCK);
 const iv = pinned(12);
 
-class XChaChaKey implements AeadKey {
+class XChaChaKey extends EvpKey {
   readonly #suite: XChaCha20Poly1305;
   readonly #secret: Secret;
 
   constructor(suite: XChaCha20Poly1305, secret: Secret) {
+    super();
     this.#suite = suite;
     this.#secret = secret;
   }
@@ -43,40 +31,8 @@ class XChaChaKey implements AeadKey {
     for (let i = 0; i < count; i++) randomFill(into.address + at + i * stride, NONCE_BYTES);
   }
 
-  seal(
-    nonce: Pinned,
-    nonceAt: number,
-    data: Address,
-    dataLength: number,
-    plaintext: Address,
-    length: number,
-    out: Address,
-  ): void {
-    const context = this.#suite.keyed(this.#secret, nonce, nonceAt, 1);
-    const written = ignored.address;
-    if (dataLength > 0) must(cipherUpdate(context, 0, written, data, dataLength), 'associated data');
-    if (length > 0) must(cipherUpdate(context, out, written, plaintext, length), 'encryption');
-    must(cipherFinal(context, out + length, written), 'EVP_CipherFinal');
-    must(cipherControl(context, CTRL_GET_TAG, TAG_BYTES, out + length), 'tag');
-  }
-
-  open(
-    nonce: Pinned,
-    nonceAt: number,
-    data: Address,
-    dataLength: number,
-    ciphertext: Address,
-    length: number,
-    out: Address,
-  ): boolean {
-    const context = this.#suite.keyed(this.#secret, nonce, nonceAt, 0);
-    const written = ignored.address;
-    must(cipherControl(context, CTRL_SET_TAG, TAG_BYTES, ciphertext + length), 'tag');
-    if (dataLength > 0) must(cipherUpdate(context, 0, written, data, dataLength), 'associated data');
-    if (length > 0) must(cipherUpdate(context, out, written, ciphertext, length), 'decryption');
-    if (cipherFinal(context, ignored.address + 8, written) === 1) return true;
-    clearErrors();
-    return false;
+  protected context(nonce: Pinned, at: number, encrypt: 0 | 1): number {
+    return this.#suite.keyed(this.#secret, nonce, at, encrypt);
   }
 
   close(): void {

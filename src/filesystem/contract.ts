@@ -8,6 +8,9 @@ import type { Pinned } from '../libc/memory.js';
  * through its {@link Reply}.
  */
 
+/** The largest READ or WRITE that a transport may send, in bytes. */
+export const MAX_TRANSFER = 1 << 20;
+
 /** A node as the kernel knows it. Never reused; 1 is the mount's root. */
 export type NodeId = number;
 

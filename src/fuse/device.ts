@@ -18,7 +18,7 @@ const LOOK_MS = 100;
 /** Its place among the polled. */
 const WATCHED = 1 << 2;
 
-export interface LoopHooks {
+interface LoopHooks {
   /** Milliseconds (CLOCK_BOOTTIME) of the next deadline. */
   due(): number;
   tick(now: number): void;
@@ -28,7 +28,7 @@ export interface LoopHooks {
   completions(): void;
   /** Readable when {@link hangups} has something to do. */
   readonly watched: number;
-  /** Somebody whose end matters is gone. */
+  /** Processes and connections that hold leases have ended. */
   hangups(): void;
   /** Goes on with a long computation for a moment; false: there is none. */
   slice(): boolean;

@@ -1,46 +1,20 @@
 import { errno } from '../base/errno.js';
 import type { Allocation } from '../filesystem/content/file-allocate.js';
-import type { AttributeChange, Caller, NewObject } from '../filesystem/contract.js';
+import type { AttributeChange, Caller } from '../filesystem/contract.js';
 import type { Core } from '../filesystem/core.js';
-import type { Pinned } from '../libc/memory.js';
-import { MAX_WRITE } from './abi/init.js';
-import { IN_HEADER_BYTES, type Opcode, opcodes } from './abi/opcodes.js';
-import type { Request } from './abi/request.js';
+import { falloc } from '../libc/files.js';
+import type { Opcode, RequestFields } from './abi/opcodes.js';
+import { openRequest } from './open-request.js';
 import type { FuseReply } from './reply.js';
 
-const O_ACCMODE = 3;
-const O_TRUNC = 0o1000;
-const OPEN_KILL_SUIDGID = 1;
-const WRITE_CACHE = 1;
-const WRITE_KILL_SUIDGID = 4;
-const GETATTR_FH = 1;
-const FSYNC_DATA = 1;
-
-/** Bits of fuse_setattr_in.valid (FATTR_*). */
-const fattr = {
-  MODE: 1,
-  UID: 2,
-  GID: 4,
-  SIZE: 8,
-  ATIME: 16,
-  MTIME: 32,
-  FH: 64,
-  ATIME_NOW: 128,
-  MTIME_NOW: 256,
-  KILL_SUIDGID: 2048,
-} as const;
-
-/** Bits of fuse_setxattr_in.setxattr_flags. */
-const SETXATTR_ACL_KILL_SGID = 1;
-/** fallocate(2). */
-const KEEP_SIZE = 1;
-const PUNCH_HOLE = 2;
-const ZERO_RANGE = 16;
+/** lseek(2). */
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-type Handler = (request: Request, caller: Caller, reply: FuseReply, buffer: Pinned) => void;
-export type Handlers = Record<Opcode, Handler>;
+/** A request's fields are getters over the receive buffer: taken here, and not kept. */
+type Handler<Op extends Opcode> = (request: RequestFields[Op], caller: Caller, reply: FuseReply) => void;
+export type AnyHandler = (request: never, caller: Caller, reply: FuseReply) => void;
+export type Handlers = { readonly [Op in Opcode]: Handler<Op> };
 
 /** What the daemon learns of the connection. */
 export interface SessionEvents {
@@ -49,184 +23,100 @@ export interface SessionEvents {
 
 /** What each request of the kernel means to the core. */
 export function handlers(core: Core, writeback: boolean, events: SessionEvents): Handlers {
+  const { files, making, namespace, nodes, removal, renaming, space, xattrs } = core;
+  const { attributes } = files;
   return {
-    INIT: (request, _caller, reply) => {
-      const [major, minor] = [request.u32(0), request.u32(4)];
-      const extended = request.payload >= 4;
-      const negotiated = reply.init({
-        major,
-        minor,
-        maxReadahead: request.u32(8),
-        low: request.u32(12),
-        high: extended ? request.u32(16) : 0,
-        writeback,
-      });
-      events.ready(negotiated.minor);
-    },
+    INIT: (request, _caller, reply) => events.ready(reply.init(request, writeback).minor),
     DESTROY: (_request, _caller, reply) => reply.ok(),
 
-    LOOKUP: (request, caller, reply) => core.namespace.lookup(request.node, name(request), caller, reply),
+    LOOKUP: ({ nodeid, name }, caller, reply) => namespace.lookup(nodeid, name, caller, reply),
     // No reply exists for these two.
-    FORGET: (request) => core.nodes.forget(request.node, request.u64(0)),
-    BATCH_FORGET: (request) => {
-      const count = Math.min(request.u32(0), Math.floor(request.payload / 16));
-      for (let i = 0; i < count; i++) {
-        core.nodes.forget(request.u64(8 + i * 16), request.u64(16 + i * 16));
-      }
-    },
-    GETATTR: (request, caller, reply) =>
-      core.files.attributes.getattr(request.node, (request.u32(0) & GETATTR_FH) !== 0, caller, reply),
-    SETATTR: (request, caller, reply) => {
-      const change = attributeChange(request);
-      if (change.size !== undefined && Number.isNaN(change.size)) reply.error(errno.EFBIG);
-      else core.files.attributes.setattr(request.node, change, caller, reply);
-    },
-    READLINK: (request, caller, reply) => core.namespace.readlink(request.node, caller, reply),
-    SYMLINK: (request, caller, reply) =>
-      core.making.symlink(request.node, name(request), name(request, 1), caller, reply),
+    FORGET: ({ nodeid, nlookup }) => nodes.forget(nodeid, nlookup),
+    BATCH_FORGET: ({ forgets }) => forgets((nodeid, nlookup) => nodes.forget(nodeid, nlookup)),
+    GETATTR: ({ nodeid, FUSE_GETATTR_FH }, caller, reply) =>
+      attributes.getattr(nodeid, FUSE_GETATTR_FH, caller, reply),
+    STATX: ({ nodeid, FUSE_GETATTR_FH }, caller, reply) =>
+      attributes.statx(nodeid, FUSE_GETATTR_FH, caller, reply),
+    SETATTR: (request, caller, reply) =>
+      attributes.setattr(request.nodeid, attributeChange(request), caller, reply),
+    READLINK: ({ nodeid }, caller, reply) => namespace.readlink(nodeid, caller, reply),
+    SYMLINK: ({ nodeid, name, link }, caller, reply) => making.symlink(nodeid, name, link, caller, reply),
     // A regular file too: open(2) makes it in one step by CREATE, but NFS servers and mknod(2) do not.
-    MKNOD: (request, caller, reply) => {
-      const wanted = { mode: request.u32(0), umask: request.u32(8) };
-      core.making.mknod(request.node, name(request), wanted, request.u32(4), caller, reply);
-    },
-    MKDIR: (request, caller, reply) =>
-      core.making.mkdir(
-        request.node,
-        name(request),
-        { mode: request.u32(0), umask: request.u32(4) },
+    MKNOD: ({ nodeid, name, mode, umask, rdev }, caller, reply) =>
+      making.mknod(nodeid, name, { mode, umask }, rdev, caller, reply),
+    MKDIR: ({ nodeid, name, mode, umask }, caller, reply) =>
+      making.mkdir(nodeid, name, { mode, umask }, caller, reply),
+    UNLINK: ({ nodeid, name }, caller, reply) => removal.unlink(nodeid, name, caller, reply),
+    RMDIR: ({ nodeid, name }, caller, reply) => removal.rmdir(nodeid, name, caller, reply),
+    RENAME: ({ nodeid, oldname, newdir, newname }, caller, reply) =>
+      renaming.rename(
+        { parent: nodeid, name: oldname, newParent: newdir, newName: newname, flags: 0 },
         caller,
         reply,
       ),
-    UNLINK: (request, caller, reply) => core.removal.unlink(request.node, name(request), caller, reply),
-    RMDIR: (request, caller, reply) => core.removal.rmdir(request.node, name(request), caller, reply),
-    RENAME: (request, caller, reply) =>
-      core.renaming.rename(
-        {
-          parent: request.node,
-          name: name(request),
-          newParent: request.u64(0),
-          newName: name(request, 1),
-          flags: 0,
-        },
+    RENAME2: ({ nodeid, oldname, newdir, newname, flags }, caller, reply) =>
+      renaming.rename(
+        { parent: nodeid, name: oldname, newParent: newdir, newName: newname, flags },
         caller,
         reply,
       ),
-    RENAME2: (request, caller, reply) =>
-      core.renaming.rename(
-        {
-          parent: request.node,
-          name: name(request),
-          newParent: request.u64(0),
-          newName: name(request, 1),
-          flags: request.u32(8),
-        },
-        caller,
-        reply,
-      ),
-    LINK: (request, caller, reply) =>
-      core.namespace.link(request.u64(0), request.node, name(request), caller, reply),
-    OPEN: (request, caller, reply) => {
-      const flags = request.u32(0);
-      core.files.open(
-        request.node,
-        {
-          write: (flags & O_ACCMODE) !== 0,
-          truncate: (flags & O_TRUNC) !== 0,
-          killPrivileges: (request.u32(4) & OPEN_KILL_SUIDGID) !== 0,
-        },
-        caller,
-        reply,
-      );
-    },
-    CREATE: (request, caller, reply) =>
-      core.files.create(request.node, name(request), created(request), caller, reply),
-    TMPFILE: (request, caller, reply) =>
-      core.files.createUnnamed(request.node, created(request), caller, reply),
-    READ: (request, caller, reply) => {
-      const offset = request.u64(8);
-      const length = request.u32(16);
-      if (Number.isNaN(offset) || length > MAX_WRITE) reply.error(errno.EINVAL);
-      else core.files.read(request.node, request.u64(0), offset, length, caller, reply);
-    },
-    WRITE: (request, caller, reply, buffer) => {
-      const offset = request.u64(8);
-      const length = request.u32(16);
-      const flags = request.u32(20);
-      if (Number.isNaN(offset)) {
-        reply.error(errno.EFBIG);
-      } else if (length !== request.payload || length > MAX_WRITE) {
-        reply.error(errno.EINVAL);
-      } else {
-        core.files.write(
-          request.node,
-          request.u64(0),
-          {
-            offset,
-            length,
-            buffer,
-            at: IN_HEADER_BYTES + opcodes.WRITE.fixed,
-            fromCache: (flags & WRITE_CACHE) !== 0,
-            killPrivileges: (flags & WRITE_KILL_SUIDGID) !== 0,
-          },
-          caller,
-          reply,
-        );
-      }
+    LINK: ({ nodeid, oldnodeid, name }, caller, reply) =>
+      namespace.link(oldnodeid, nodeid, name, caller, reply),
+    OPEN: ({ nodeid, flags, FUSE_OPEN_KILL_SUIDGID }, caller, reply) =>
+      files.open(nodeid, openRequest(flags, FUSE_OPEN_KILL_SUIDGID), caller, reply),
+    CREATE: ({ nodeid, name, mode, umask }, caller, reply) =>
+      files.create(nodeid, name, { mode, umask }, caller, reply),
+    TMPFILE: ({ nodeid, mode, umask }, caller, reply) =>
+      files.createUnnamed(nodeid, { mode, umask }, caller, reply),
+    READ: ({ nodeid, fh, offset, size }, caller, reply) =>
+      files.read(nodeid, fh, offset, size, caller, reply),
+    WRITE: (request, caller, reply) => {
+      const { nodeid, fh, offset, size, data } = request;
+      const { buffer, at } = data;
+      const fromCache = request.FUSE_WRITE_CACHE;
+      const killPrivileges = request.FUSE_WRITE_KILL_SUIDGID;
+      files.write(nodeid, fh, { offset, length: size, buffer, at, fromCache, killPrivileges }, caller, reply);
     },
     STATFS: (_request, _caller, reply) => core.statfs(reply),
-    RELEASE: (request, _caller, reply) => core.files.release(request.u64(0), reply),
-    FSYNC: (request, caller, reply) =>
-      core.files.fsync(request.node, request.u64(0), (request.u32(8) & FSYNC_DATA) !== 0, caller, reply),
+    RELEASE: ({ fh }, _caller, reply) => files.release(fh, reply),
+    FSYNC: ({ nodeid, fh, FUSE_FSYNC_FDATASYNC }, caller, reply) =>
+      files.fsync(nodeid, fh, FUSE_FSYNC_FDATASYNC, caller, reply),
     // Answered once: nothing is buffered past a WRITE's reply, and the kernel then saves a round trip a close.
-    FLUSH: (_request, _caller, reply) => reply.error(errno.ENOSYS),
-    OPENDIR: (request, caller, reply) => core.opendir(request.node, caller, reply),
-    READDIR: (request, caller, reply) => list(core, request, caller, reply),
-    READDIRPLUS: (request, caller, reply) => list(core, request, caller, reply),
-    RELEASEDIR: (request, _caller, reply) => core.releasedir(request.u64(0), reply),
-    FSYNCDIR: (request, caller, reply) => core.fsyncdir(request.node, caller, reply),
+    FLUSH: unsupported,
+    OPENDIR: ({ nodeid }, caller, reply) => core.opendir(nodeid, caller, reply),
+    READDIR: ({ nodeid, fh, offset, size }, caller, reply) =>
+      core.readdir(nodeid, fh, offset, caller, reply.listing(size, false), reply),
+    READDIRPLUS: ({ nodeid, fh, offset, size }, caller, reply) =>
+      core.readdir(nodeid, fh, offset, caller, reply.listing(size, true), reply),
+    RELEASEDIR: ({ fh }, _caller, reply) => core.releasedir(fh, reply),
+    FSYNCDIR: ({ nodeid }, caller, reply) => core.fsyncdir(nodeid, caller, reply),
 
-    SETXATTR: (request, caller, reply) => {
-      const length = request.u32(0);
-      const value = request.after(name(request).length + 1);
-      if (value.length !== length) {
-        reply.error(errno.EINVAL);
-        return;
-      }
-      const killSgid = (request.u32(8) & SETXATTR_ACL_KILL_SGID) !== 0;
-      const change = { name: name(request), value, flags: request.u32(4), killSgid };
-      core.xattrs.set(request.node, change, caller, reply);
+    SETXATTR: ({ nodeid, name, value, flags, FUSE_SETXATTR_ACL_KILL_SGID }, caller, reply) => {
+      const { buffer, at, length } = value;
+      const change = {
+        name,
+        value: buffer.bytes.subarray(at, at + length),
+        flags,
+        killSgid: FUSE_SETXATTR_ACL_KILL_SGID,
+      };
+      xattrs.set(nodeid, change, caller, reply);
     },
-    GETXATTR: (request, caller, reply) => {
-      reply.room = request.u32(0);
-      core.xattrs.get(request.node, name(request), caller, reply);
-    },
-    LISTXATTR: (request, caller, reply) => {
-      reply.room = request.u32(0);
-      core.xattrs.list(request.node, caller, reply);
-    },
-    REMOVEXATTR: (request, caller, reply) => core.xattrs.remove(request.node, name(request), caller, reply),
+    GETXATTR: ({ nodeid, name, size }, caller, reply) =>
+      xattrs.get(nodeid, name, caller, reply.withRoom(size)),
+    LISTXATTR: ({ nodeid, size }, caller, reply) => xattrs.list(nodeid, caller, reply.withRoom(size)),
+    REMOVEXATTR: ({ nodeid, name }, caller, reply) => xattrs.remove(nodeid, name, caller, reply),
     FALLOCATE: (request, caller, reply) => {
       const what = allocation(request);
-      if (typeof what === 'number') reply.error(what);
-      else core.space.fallocate(request.node, request.u64(0), what, caller, reply);
+      if (what === undefined) reply.error(errno.EOPNOTSUPP);
+      else space.fallocate(request.nodeid, request.fh, what, caller, reply);
     },
-    LSEEK: (request, caller, reply) => {
+    LSEEK: ({ nodeid, fh, offset, whence }, caller, reply) => {
       // The kernel may have pages that we know nothing of, and does not write them first: then all is data.
-      if (writeback) {
-        reply.error(errno.ENOSYS);
-        return;
-      }
-      const offset = request.u64(8);
-      const whence = request.u32(16);
-      if (Number.isNaN(offset)) reply.error(errno.ENXIO);
-      else if (whence !== SEEK_DATA && whence !== SEEK_HOLE) reply.error(errno.EINVAL);
-      else {
-        const what = whence === SEEK_DATA ? 'data' : 'hole';
-        core.space.seek(request.node, request.u64(0), offset, what, caller, reply);
-      }
+      if (writeback) reply.error(errno.ENOSYS);
+      else if (whence === SEEK_DATA) space.seek(nodeid, fh, offset, 'data', caller, reply);
+      else if (whence === SEEK_HOLE) space.seek(nodeid, fh, offset, 'hole', caller, reply);
+      else reply.error(errno.EINVAL);
     },
-    STATX: (request, caller, reply) =>
-      core.files.attributes.statx(request.node, (request.u32(0) & GETATTR_FH) !== 0, caller, reply),
 
     // The kernel remembers ENOSYS and does without: permissions and copies are its own.
     ACCESS: unsupported,
@@ -244,53 +134,33 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
   };
 }
 
-function list(core: Core, request: Request, caller: Caller, reply: FuseReply): void {
-  const offset = request.u64(8);
-  if (Number.isNaN(offset)) reply.error(errno.EINVAL);
-  else core.readdir(request.node, request.u64(0), offset, caller, reply, reply);
-}
-
-function unsupported(_request: Request, _caller: Caller, reply: FuseReply): void {
+function unsupported(_request: unknown, _caller: Caller, reply: FuseReply): void {
   reply.error(errno.ENOSYS);
 }
 
-/** Of struct fuse_create_in. */
-function created(request: Request): NewObject {
-  return { mode: request.u32(4), umask: request.u32(8) };
-}
-
-/** struct fuse_fallocate_in, or an errno. The kernel lets no other modes through. */
-function allocation(request: Request): Allocation | number {
-  const [offset, length, mode] = [request.u64(8), request.u64(16), request.u32(24)];
-  if (Number.isNaN(offset) || Number.isNaN(length)) return errno.EFBIG;
-  const keepSize = (mode & KEEP_SIZE) !== 0;
-  const rest = mode & ~KEEP_SIZE;
+/** Undefined for other modes, which the kernel does not let through. */
+function allocation({ mode, offset, length }: RequestFields['FALLOCATE']): Allocation | undefined {
+  const keepSize = (mode & falloc.KEEP_SIZE) !== 0;
+  const rest = mode & ~falloc.KEEP_SIZE;
   if (rest === 0) return { kind: 'allocate', keepSize, offset, length };
-  if (rest === ZERO_RANGE) return { kind: 'zero', keepSize, offset, length };
-  if (rest === PUNCH_HOLE && keepSize) return { kind: 'punch', keepSize, offset, length };
-  return errno.EOPNOTSUPP;
+  if (rest === falloc.ZERO_RANGE) return { kind: 'zero', keepSize, offset, length };
+  if (rest === falloc.PUNCH_HOLE && keepSize) return { kind: 'punch', keepSize, offset, length };
+  return undefined;
 }
 
-function name(request: Request, index = 0): string {
-  return request.names[index] as string;
-}
-
-/** struct fuse_setattr_in. */
-function attributeChange(request: Request): AttributeChange {
-  const valid = request.u32(0);
-  const has = (bit: number): boolean => (valid & bit) !== 0;
+function attributeChange(request: RequestFields['SETATTR']): AttributeChange {
   const change: AttributeChange = {};
-  if (has(fattr.MODE)) change.mode = request.u32(68);
-  if (has(fattr.UID)) change.uid = request.u32(76);
-  if (has(fattr.GID)) change.gid = request.u32(80);
-  if (has(fattr.SIZE)) change.size = request.u64(16);
-  if (has(fattr.ATIME)) {
-    change.atime = has(fattr.ATIME_NOW) ? 'now' : [request.i64(32), request.u32(56)];
+  if (request.FATTR_MODE) change.mode = request.mode;
+  if (request.FATTR_UID) change.uid = request.uid;
+  if (request.FATTR_GID) change.gid = request.gid;
+  if (request.FATTR_SIZE) change.size = request.size;
+  if (request.FATTR_ATIME) {
+    change.atime = request.FATTR_ATIME_NOW ? 'now' : [request.atime, request.atimensec];
   }
-  if (has(fattr.MTIME)) {
-    change.mtime = has(fattr.MTIME_NOW) ? 'now' : [request.i64(40), request.u32(60)];
+  if (request.FATTR_MTIME) {
+    change.mtime = request.FATTR_MTIME_NOW ? 'now' : [request.mtime, request.mtimensec];
   }
-  if (has(fattr.KILL_SUIDGID)) change.killPrivileges = true;
-  if (has(fattr.FH)) change.handle = request.u64(8);
+  if (request.FATTR_KILL_SUIDGID) change.killPrivileges = true;
+  if (request.FATTR_FH) change.handle = request.fh;
   return change;
 }

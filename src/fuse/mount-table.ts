@@ -1,7 +1,7 @@
 import { readFileSync, realpathSync, statfsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
-export interface MountEntry {
+interface MountEntry {
   readonly device: string;
   readonly mountPoint: string;
   readonly type: string;

@@ -11,7 +11,7 @@ const FLOOR = [6, 6] as const;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
 
-export interface MountOptions {
+interface MountOptions {
   /** Shown in /proc/mounts as the device. */
   readonly source: string;
   readonly mountPoint: string;
@@ -91,7 +91,7 @@ export function mountFuse(fd: number, options: MountOptions): void {
   });
 }
 
-/** Unmounts: 0, or -errno (EBUSY where somebody uses it). */
+/** Unmounts: 0, or -errno (EBUSY while it is in use). */
 export function unmountFuse(path: string, detach = false): number {
   return umount2(path, detach ? MNT_DETACH : 0);
 }

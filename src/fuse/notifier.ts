@@ -31,12 +31,12 @@ export class Notifier {
    * Makes the kernel write a node's dirty pages, and waits for writes under way: forgets its attributes, then
    * fsyncs a descriptor that needs no path. 0, -ESTALE where the kernel has it not in its cache, or -errno.
    */
-  flush(node: number): number {
+  flush(nodeid: number): number {
     // Open for this order only: an open descriptor of the mount makes umount busy.
     const mount = openPath(this.#mountPoint, open.O_RDONLY | open.O_DIRECTORY);
     if (mount < 0) return mount;
-    this.#send(putInvalInode(message.bytes, node, false));
-    const fd = openByNodeid(mount, node, open.O_RDONLY);
+    this.#send(putInvalInode(message.bytes, nodeid, false));
+    const fd = openByNodeid(mount, nodeid, open.O_RDONLY);
     close(mount);
     if (fd < 0) return fd;
     const done = fsync(fd);
@@ -45,10 +45,10 @@ export class Notifier {
   }
 
   /** Drops pages and attributes of nodes. How many of these orders the kernel refused. */
-  dropPages(nodes: readonly number[]): number {
+  dropPages(nodeids: readonly number[]): number {
     let failures = 0;
-    for (const node of nodes) {
-      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    for (const nodeid of nodeids) {
+      if (this.#send(putInvalInode(message.bytes, nodeid, true)) < 0) failures++;
     }
     return failures;
   }
@@ -56,22 +56,22 @@ export class Notifier {
   /** {@link dropPages} of every node from `last` down to 2 (1 is the root): the latest are the likeliest to be mapped. */
   dropPagesUpTo(last: number): number {
     let failures = 0;
-    for (let node = last; node >= 2; node--) {
-      if (this.#send(putInvalInode(message.bytes, node, true)) < 0) failures++;
+    for (let nodeid = last; nodeid >= 2; nodeid--) {
+      if (this.#send(putInvalInode(message.bytes, nodeid, true)) < 0) failures++;
     }
     return failures;
   }
 
-  /** Asks for inodes that nobody uses to be forgotten. How many of these orders the kernel refused. */
-  prune(nodes: readonly number[]): number {
+  /** Asks for unused inodes to be forgotten. How many of these orders the kernel refused. */
+  prune(nodeids: readonly number[]): number {
     let failures = 0;
-    for (let at = 0; at < nodes.length; at += PRUNE_MOST) {
-      if (this.#send(putPrune(message.bytes, nodes.slice(at, at + PRUNE_MOST))) < 0) failures++;
+    for (let at = 0; at < nodeids.length; at += PRUNE_MOST) {
+      if (this.#send(putPrune(message.bytes, nodeids.slice(at, at + PRUNE_MOST))) < 0) failures++;
     }
     return failures;
   }
 
-  /** {@link dropNames} where that detaches nobody's mount: where nothing is mounted below ours. */
+  /** {@link dropNames} where nothing is mounted below ours: it would be detached with them. */
   dropUnused(entries: readonly { parent: number; name: string }[]): number {
     return mountsBelow(this.#mountPoint) ? 0 : this.dropNames(entries);
   }

@@ -1,65 +1,48 @@
 import { errno } from '../base/errno.js';
-import type {
-  Attributes,
-  DirectorySink,
-  NodeId,
-  OpenFlags,
-  Refusal,
-  Reply,
-  Usage,
+import {
+  type Attributes,
+  type DirectorySink,
+  MAX_TRANSFER,
+  type NodeId,
+  type OpenFlags,
+  type Refusal,
+  type Reply,
+  type Usage,
 } from '../filesystem/contract.js';
 import { write } from '../libc/files.js';
-import { ioBuffer, type Pinned, pinned } from '../libc/memory.js';
-import { encodeInit, INIT_OUT_BYTES, type InitRequest, MAX_WRITE } from './abi/init.js';
+import { type Pinned, pinned } from '../libc/memory.js';
+import { encodeInit, INIT_OUT_BYTES, type InitIn, type Negotiated } from './abi/init.js';
 import { OUT_HEADER_BYTES } from './abi/opcodes.js';
 import * as abi from './abi/replies.js';
-
-/** Buffers for replies that carry data; they hold plaintext, so a lock wipes the idle ones. */
-export class ReplyBuffers {
-  readonly #idle: Pinned[] = [];
-  take(): Pinned {
-    return this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);
-  }
-  give(buffer: Pinned): void {
-    this.#idle.push(buffer);
-  }
-  wipe(): void {
-    // Symlink targets pass through the small buffer.
-    small.bytes.fill(0);
-    for (const buffer of this.#idle) buffer.bytes.fill(0);
-  }
-}
+import type { BufferPool } from './buffer-pool.js';
 
 /** Everything but data fits here; used up within one call. */
 const small = pinned(8192);
+/** Overwrites what the last replies left there: symlink targets pass through it. */
+export function wipeSmall(): void {
+  small.bytes.fill(0);
+}
 
 /** The answer to one request: one write(2) to the device. */
 export class FuseReply implements Reply, DirectorySink {
   readonly #fd: number;
-  readonly #buffers: ReplyBuffers;
+  readonly #buffers: BufferPool;
   readonly #uniqueLow: number;
   readonly #uniqueHigh: number;
   #done = false;
   #buffer: Pinned | undefined;
   /** Of a directory listing: bytes used and allowed. */
   #used = 0;
-  readonly #limit: number;
-  readonly plus: boolean;
+  #limit = 0;
+  plus = false;
+  /** Of an extended attribute or their list: bytes that the caller takes; 0 asks for the size. */
+  #room = 0;
 
-  constructor(
-    fd: number,
-    buffers: ReplyBuffers,
-    uniqueLow: number,
-    uniqueHigh: number,
-    limit = 0,
-    plus = false,
-  ) {
+  constructor(fd: number, buffers: BufferPool, uniqueLow: number, uniqueHigh: number) {
     this.#fd = fd;
     this.#buffers = buffers;
     this.#uniqueLow = uniqueLow;
     this.#uniqueHigh = uniqueHigh;
-    this.#limit = Math.min(limit, MAX_WRITE);
-    this.plus = plus;
   }
 
   get done(): boolean {
@@ -76,7 +59,7 @@ export class FuseReply implements Reply, DirectorySink {
       bytes.writeInt32LE(-error, 4);
       bytes.writeUInt32LE(this.#uniqueLow, 8);
       bytes.writeUInt32LE(this.#uniqueHigh, 12);
-      // ENOENT: the caller was killed meanwhile; ENODEV: unmounted. Nobody waits for this answer then.
+      // ENOENT: the caller was killed meanwhile; ENODEV: unmounted. No process waits for this answer then.
       write(this.#fd, from.address, total);
     }
     if (this.#buffer !== undefined) {
@@ -94,13 +77,13 @@ export class FuseReply implements Reply, DirectorySink {
   ok(): void {
     this.#send(small, 0, 0);
   }
-  entry(node: NodeId, attributes: Attributes): void {
-    abi.putEntry(small.bytes, OUT_HEADER_BYTES, node, attributes);
+  entry(nodeid: NodeId, attributes: Attributes): void {
+    abi.putEntry(small.bytes, OUT_HEADER_BYTES, nodeid, attributes);
     this.#send(small, abi.ENTRY_OUT_BYTES, 0);
   }
   negative(cacheable: boolean): void {
     if (!cacheable) {
-      this.error(2);
+      this.error(errno.ENOENT);
       return;
     }
     abi.putNegative(small.bytes, OUT_HEADER_BYTES);
@@ -110,14 +93,14 @@ export class FuseReply implements Reply, DirectorySink {
     abi.putAttrOut(small.bytes, OUT_HEADER_BYTES, attributes);
     this.#send(small, abi.ATTR_OUT_BYTES, 0);
   }
-  opened(handle: number, flags: OpenFlags): void {
-    abi.putOpen(small.bytes, OUT_HEADER_BYTES, handle, openFlags(flags));
+  opened(fh: number, flags: OpenFlags): void {
+    abi.putOpen(small.bytes, OUT_HEADER_BYTES, fh, openFlags(flags));
     this.#send(small, abi.OPEN_OUT_BYTES, 0);
   }
-  created(node: NodeId, attributes: Attributes, handle: number): void {
+  created(nodeid: NodeId, attributes: Attributes, fh: number): void {
     const at = OUT_HEADER_BYTES;
-    abi.putEntry(small.bytes, at, node, attributes);
-    abi.putOpen(small.bytes, at + abi.ENTRY_OUT_BYTES, handle, abi.FOPEN_KEEP_CACHE);
+    abi.putEntry(small.bytes, at, nodeid, attributes);
+    abi.putOpen(small.bytes, at + abi.ENTRY_OUT_BYTES, fh, abi.FOPEN_KEEP_CACHE);
     this.#send(small, abi.ENTRY_OUT_BYTES + abi.OPEN_OUT_BYTES, 0);
   }
   data(): { buffer: Pinned; at: number } {
@@ -136,13 +119,16 @@ export class FuseReply implements Reply, DirectorySink {
     const length = small.bytes.write(target, OUT_HEADER_BYTES, 'latin1');
     this.#send(small, length, 0);
   }
-  /** GETXATTR and LISTXATTR: how much the caller takes; 0 asks for the size. */
-  room = 0;
+  /** For GETXATTR and LISTXATTR: `size` as the caller of getxattr(2) gave it. */
+  withRoom(size: number): this {
+    this.#room = size;
+    return this;
+  }
   bytes(value: Buffer): void {
-    if (this.room === 0) {
+    if (this.#room === 0) {
       abi.putU64(small.bytes, OUT_HEADER_BYTES, value.length);
       this.#send(small, abi.XATTR_OUT_BYTES, 0);
-    } else if (value.length > this.room) {
+    } else if (value.length > this.#room) {
       this.error(errno.ERANGE);
     } else {
       const { buffer, at } = this.data();
@@ -162,15 +148,20 @@ export class FuseReply implements Reply, DirectorySink {
     abi.putStatfs(small.bytes, OUT_HEADER_BYTES, usage);
     this.#send(small, abi.STATFS_OUT_BYTES, 0);
   }
-  /** INIT only: the flags that both sides use from now on. */
-  init(request: InitRequest): ReturnType<typeof encodeInit> {
-    const negotiated = encodeInit(small.bytes, request);
+  init(request: InitIn, writeback: boolean): Negotiated {
+    const negotiated = encodeInit(small.bytes, request, writeback);
     this.#send(small, INIT_OUT_BYTES, 0);
     return negotiated;
   }
 
   // DirectorySink
 
+  /** For READDIR and READDIRPLUS: entries of at most `size` bytes, with attributes where `plus`. */
+  listing(size: number, plus: boolean): DirectorySink {
+    this.#limit = Math.min(size, MAX_TRANSFER);
+    this.plus = plus;
+    return this;
+  }
   fits(nameLength: number): boolean {
     const entry = this.plus ? abi.ENTRY_OUT_BYTES : 0;
     return this.#used + entry + abi.direntBytes(nameLength) <= this.#limit;
@@ -189,11 +180,11 @@ export class FuseReply implements Reply, DirectorySink {
     this.#used += abi.direntBytes(name.length);
     return true;
   }
-  addNode(name: string, node: NodeId, attributes: Attributes, next: number): boolean {
+  addNode(name: string, nodeid: NodeId, attributes: Attributes, next: number): boolean {
     if (!this.fits(name.length)) return false;
     const { buffer } = this.data();
     const at = OUT_HEADER_BYTES + this.#used;
-    abi.putEntry(buffer.bytes, at, node, attributes);
+    abi.putEntry(buffer.bytes, at, nodeid, attributes);
     const type = attributes.mode >> 12;
     abi.putDirent(buffer.bytes, at + abi.ENTRY_OUT_BYTES, attributes.ino, next, type, name);
     this.#used += abi.ENTRY_OUT_BYTES + abi.direntBytes(name.length);

@@ -1,10 +1,10 @@
-import { errno } from '../base/errno.js';
 import type { Core } from '../filesystem/core.js';
-import { ioBuffer, type Pinned } from '../libc/memory.js';
-import { MAX_WRITE } from './abi/init.js';
+import type { Pinned } from '../libc/memory.js';
+import { MESSAGE_BYTES } from './abi/init.js';
 import { Request } from './abi/request.js';
-import { type Handlers, handlers, type SessionEvents } from './handlers.js';
-import { FuseReply, ReplyBuffers } from './reply.js';
+import { BufferPool } from './buffer-pool.js';
+import { type AnyHandler, type Handlers, handlers, type SessionEvents } from './handlers.js';
+import { FuseReply, wipeSmall } from './reply.js';
 
 /** Callers that took turns within so long (ms) are several. */
 const SEVERAL_MS = 1000;
@@ -15,11 +15,11 @@ export class Session {
   readonly #fd: number;
   readonly #handlers: Handlers;
   readonly #request = new Request();
-  readonly #buffers = new ReplyBuffers();
+  /** For requests, and for replies that carry data. */
+  readonly #buffers = new BufferPool(MESSAGE_BYTES);
   /** Thread ids of our notifiers: their requests are served while a scope is being locked. */
   readonly notifiers = new Set<number>();
-  #receive: Pinned = ioBuffer(MAX_WRITE + 4096);
-  readonly #idle: Pinned[] = [];
+  #receive: Pinned = this.#buffers.take();
   #handling = false;
   #wipeAfter = false;
   /** Requests handled since the start. */
@@ -58,7 +58,7 @@ export class Session {
     this.#sweep();
     this.#buffers.wipe();
     this.#receive.bytes.fill(0);
-    for (const buffer of this.#idle) buffer.bytes.fill(0);
+    wipeSmall();
   }
 
   /** Handles the `length` bytes read into {@link buffer}. */
@@ -93,31 +93,19 @@ export class Session {
   #dispatch(length: number): void {
     const request = this.#request;
     const buffer = this.#receive;
-    const wellFormed = request.decode(buffer, length);
-    const { opcode } = request;
-    const listing = opcode === 'READDIR' || opcode === 'READDIRPLUS';
-    const reply = new FuseReply(
-      this.#fd,
-      this.#buffers,
-      request.uniqueLow,
-      request.uniqueHigh,
-      wellFormed && listing ? request.u32(16) : 0,
-      opcode === 'READDIRPLUS',
-    );
-    if (!wellFormed) {
-      reply.error(errno.EIO);
+    const refused = request.decode(buffer, length);
+    const reply = new FuseReply(this.#fd, this.#buffers, request.uniqueLow, request.uniqueHigh);
+    const { opcode, uid, gid, pid } = request;
+    if (refused !== 0 || opcode === undefined) {
+      reply.error(refused);
       return;
     }
-    const handler = opcode === undefined ? undefined : this.#handlers[opcode];
-    if (handler === undefined) {
-      reply.error(errno.ENOSYS);
-      return;
-    }
-    const { uid, gid, pid } = request;
-    handler(request, { uid, gid, pid, trusted: this.notifiers.has(pid) }, reply, buffer);
+    const handler: AnyHandler = this.#handlers[opcode];
+    // The fields are the opcode's own: what the compiler can't follow.
+    handler(request.fields as never, { uid, gid, pid, trusted: this.notifiers.has(pid) }, reply);
     if (opcode === 'WRITE' && !reply.done) {
       // The operation still needs the data: it keeps this buffer, the next request gets another.
-      this.#receive = this.#idle.pop() ?? ioBuffer(MAX_WRITE + 4096);
+      this.#receive = this.#buffers.take();
       this.#keep(reply, buffer);
     }
   }
@@ -132,7 +120,7 @@ export class Session {
     for (let i = this.#kept.length - 1; i >= 0; i--) {
       const entry = this.#kept[i];
       if (entry?.reply.done === true) {
-        this.#idle.push(entry.buffer);
+        this.#buffers.give(entry.buffer);
         this.#kept.splice(i, 1);
       }
     }

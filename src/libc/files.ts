@@ -12,6 +12,8 @@ export const open = {
   O_RDONLY: constants.O_RDONLY,
   O_WRONLY: constants.O_WRONLY,
   O_RDWR: constants.O_RDWR,
+  /** The bits that say which of these three. */
+  O_ACCMODE: 3,
   O_CREAT: constants.O_CREAT,
   O_EXCL: constants.O_EXCL,
   O_TRUNC: constants.O_TRUNC,
@@ -82,10 +84,12 @@ const timesBuffer = pinned(32);
 /** About 500 entries with stored names: what one call may cost those who wait. */
 const DIRENT_BATCH = 32768;
 const direntBuffer = pinned(DIRENT_BATCH);
-const attributeName = pinned(256);
-/** XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h). */
-export const XATTR_BYTES = 65536;
-const attributeValue = pinned(XATTR_BYTES);
+/** Of an extended attribute (linux/limits.h), in bytes: its name, its value, the list of an object's names. */
+export const XATTR_NAME_MAX = 255;
+export const XATTR_SIZE_MAX = 65536;
+export const XATTR_LIST_MAX = 65536;
+const attributeName = pinned(XATTR_NAME_MAX + 1);
+const attributeValue = pinned(Math.max(XATTR_SIZE_MAX, XATTR_LIST_MAX));
 const iovec = pinned(16);
 const statfsBuffer = pinned(128);
 const emptyName = pinned(1);
@@ -201,7 +205,7 @@ export function fchown(fd: number, uid: number, gid: number): number {
 export function fchmod(fd: number, mode: number): number {
   return result(fchmodCall(fd, mode));
 }
-/** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink somebody planted in the vault. */
+/** fchmodat2(2), Linux 6.6: the first that can refuse to follow a symlink planted in the vault. */
 export function fchmodat(dir: number, name: string, mode: number): number {
   return result(syscallFchmodat2(SYS_FCHMODAT2, dir, cstring(nameA, name), mode, AT_SYMLINK_NOFOLLOW));
 }
@@ -287,7 +291,7 @@ export function skimDirectory(fd: number): number {
 }
 
 function attribute(name: string): Address {
-  const length = attributeName.bytes.write(name, 0, 255, 'latin1');
+  const length = attributeName.bytes.write(name, 0, XATTR_NAME_MAX, 'latin1');
   attributeName.bytes[length] = 0;
   return attributeName.address;
 }
@@ -297,13 +301,13 @@ const below = (dir: number, name: string): Address => cstring(nameA, `/proc/self
 /** The value's length, its bytes in `into` as far as they fit, or -errno (ENODATA where there is none). */
 export function getxattrAt(dir: number, name: string, attr: string, into: Buffer): number {
   const length = result(
-    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, XATTR_BYTES),
+    lgetxattrCall(below(dir, name), attribute(attr), attributeValue.address, XATTR_SIZE_MAX),
   );
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
 export function fgetxattr(fd: number, attr: string, into: Buffer): number {
-  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, XATTR_BYTES));
+  const length = result(fgetxattrCall(fd, attribute(attr), attributeValue.address, XATTR_SIZE_MAX));
   if (length > 0) attributeValue.bytes.copy(into, 0, 0, length);
   return length;
 }
@@ -328,10 +332,10 @@ function names(length: number): string[] | number {
 }
 /** The names of all xattrs, or -errno. */
 export function listxattrAt(dir: number, name: string): string[] | number {
-  return names(result(llistxattrCall(below(dir, name), attributeValue.address, XATTR_BYTES)));
+  return names(result(llistxattrCall(below(dir, name), attributeValue.address, XATTR_LIST_MAX)));
 }
 export function flistxattr(fd: number): string[] | number {
-  return names(result(flistxattrCall(fd, attributeValue.address, XATTR_BYTES)));
+  return names(result(flistxattrCall(fd, attributeValue.address, XATTR_LIST_MAX)));
 }
 
 export interface FilesystemUsage {
@@ -369,7 +373,7 @@ export function touchAccess(fd: number): void {
   preadCall(fd, statBuffer.address, 1, 0);
   fcntlCall(fd, F_SETFL, flags);
 }
-/** LOCK_EX | LOCK_NB: 0, or -EAGAIN where somebody has it. */
+/** LOCK_EX | LOCK_NB: 0, or -EAGAIN while another process has it. */
 export function lockExclusive(fd: number): number {
   return result(flockCall(fd, 2 | 4));
 }

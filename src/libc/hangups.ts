@@ -20,7 +20,7 @@ const MOST = 64;
 const DATA = process.arch === 'x64' ? 4 : 8;
 const EVENT_BYTES = DATA + 8;
 
-/** A process that nobody else can become, however long it is dead: pidfd_open(2). A descriptor, or -ESRCH. */
+/** A process that no later one is taken for, however long it is dead: pidfd_open(2). A descriptor, or -ESRCH. */
 export function openProcess(pid: number): number {
   return result(syscallCall(SYS_PIDFD_OPEN, pid, 0));
 }

@@ -54,7 +54,7 @@ export function pinned(length: number): Pinned {
 
 /**
  * An I/O buffer: page-aligned, not in core dumps, not in swap where the locked-memory limit allows.
- * It may hold plaintext, so it can't be memfd_secret: the FUSE device gives EFAULT for that (FACTS.md).
+ * Its content may be plaintext, so it can't be memfd_secret: the FUSE device gives EFAULT for that (FACTS.md).
  */
 export function ioBuffer(length: number): Pinned {
   const address = mapped(mmapCall(0, length, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0), 'I/O buffer');
@@ -72,7 +72,7 @@ export function sparseArrayBuffer(length: number): ArrayBuffer {
   return arrayBufferAt(address, length);
 }
 
-export type SecretBacking = 'memfd_secret' | 'mlock';
+type SecretBacking = 'memfd_secret' | 'mlock';
 
 function mapSecret(length: number): { address: Address; backing: SecretBacking } {
   const fd = result(syscall1(SYS_MEMFD_SECRET, 0o2000000));

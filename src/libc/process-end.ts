@@ -13,7 +13,7 @@ export function endProcess(status: number, line?: string): never {
     try {
       writeSync(2, `${line}\n`);
     } catch {
-      // Nobody reads our stderr any more: ending is all that is left.
+      // stderr has no reader any more: ending is all that is left.
     }
   }
   exitCall(status);

@@ -26,7 +26,7 @@ function readProc(pid: number, file: string): string | undefined {
   return whole ? buffer.bytes.toString('utf8', 0, length) : undefined;
 }
 
-export interface Ancestry {
+interface Ancestry {
   readonly parent: number;
   /** In clock ticks since boot: with the pid it names one process for good. */
   readonly started: number;
@@ -65,7 +65,7 @@ export function cgroupOf(pid: number): string | undefined {
 
 /**
  * The unit of the system's systemd in a control group's path: the first component behind the slices. What lies below is
- * named by the unit itself, or by a user's own manager: never whom somebody meant.
+ * named by the unit itself, or by a user's own manager: never the one that was meant.
  */
 export function unitIn(cgroup: string | undefined): string | undefined {
   const first = cgroup?.split('/').find((part) => part !== '' && !part.endsWith('.slice'));

@@ -1,3 +1,28 @@
+/** Bits of a mode (inode(7), sys/stat.h): its type, */
+export const S_IFMT = 0o170000;
+const S_IFLNK = 0o120000;
+const S_IFREG = 0o100000;
+export const S_IFBLK = 0o060000;
+const S_IFDIR = 0o040000;
+export const S_IFCHR = 0o020000;
+/** set-user-id and set-group-id, which chown(2) and write(2) clear, */
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const SET_ID = S_ISUID | S_ISGID;
+export const S_IXGRP = 0o010;
+/** and all but the type: what chmod(2) sets. */
+export const ALLPERMS = 0o7777;
+
+export function isDirectory(mode: number): boolean {
+  return (mode & S_IFMT) === S_IFDIR;
+}
+export function isRegular(mode: number): boolean {
+  return (mode & S_IFMT) === S_IFREG;
+}
+export function isSymlink(mode: number): boolean {
+  return (mode & S_IFMT) === S_IFLNK;
+}
+
 /** What statx(2) tells of an object. One instance is filled again and again: copy what must stay. */
 export class Stat {
   mode = 0;
@@ -24,13 +49,13 @@ export class Stat {
   btimeNs = 0;
 
   get isDirectory(): boolean {
-    return (this.mode & 0o170000) === 0o040000;
+    return isDirectory(this.mode);
   }
   get isRegular(): boolean {
-    return (this.mode & 0o170000) === 0o100000;
+    return isRegular(this.mode);
   }
   get isSymlink(): boolean {
-    return (this.mode & 0o170000) === 0o120000;
+    return isSymlink(this.mode);
   }
 
   /** Reads a struct statx (linux/stat.h, 256 bytes). */

@@ -127,7 +127,7 @@ export function openByNodeid(mountFd: number, nodeid: number, flags: number): nu
   return result(openByHandleCall(mountFd, structs.address, flags | 0o2000000));
 }
 
-export interface PeerCredentials {
+interface PeerCredentials {
   pid: number;
   uid: number;
   gid: number;
@@ -152,7 +152,7 @@ export function kernelVersion(): readonly [number, number] {
   return [Number(match?.[1] ?? 0), Number(match?.[2] ?? 0)];
 }
 
-/** An eventfd's write: wakes whoever polls it. */
+/** An eventfd's write: wakes the thread that polls it. */
 const writeCall = libcFunction('write', 'l', 'ipp');
 const readCall = libcFunction('read', 'l', 'ipp');
 export function ring(fd: number): void {

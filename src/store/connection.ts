@@ -11,7 +11,7 @@ const kept: object[] = [];
 
 export interface ConnectionOptions {
   readonly readonly?: boolean;
-  /** The file must be there already. */
+  /** The database must be there already. */
   readonly fileMustExist?: boolean;
 }
 
@@ -39,7 +39,7 @@ export class Connection {
     }
     return statement as unknown as Statement<Parameters, Row>;
   }
-  /** Runs statements whose rows nobody reads. */
+  /** Runs statements for their effect: rows are dropped. */
   exec(texts: string): void {
     this.#database.exec(texts);
   }

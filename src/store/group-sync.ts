@@ -1,5 +1,5 @@
 /**
- * Group commit: whoever waits is told by the first sync that began after it asked, so callers at the same time share
+ * Group commit: a caller that waits is told by the first sync that began after it asked, so callers at the same time share
  * one. A failed sync stays failed: what the disk still has of the writes before it is unknown (fsync(2), EIO).
  */
 export class GroupSync {

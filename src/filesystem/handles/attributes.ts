@@ -1,5 +1,6 @@
 import { errno } from '../../base/errno.js';
 import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
+import { ALLPERMS, S_ISGID, S_ISUID, S_IXGRP, SET_ID } from '../../libc/stat.js';
 import { WHOLE } from '../content/file-queue.js';
 import { truncateFile } from '../content/file-truncate.js';
 import type { OpenFile } from '../content/open-file.js';
@@ -17,9 +18,6 @@ import { flag, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
 import type { Nodes } from '../names/nodes.js';
 
-const SUID = 0o4000;
-const SGID = 0o2000;
-const GROUP_EXECUTE = 0o010;
 const DAY_SECONDS = 86_400;
 
 /** GETATTR and SETATTR. */
@@ -40,13 +38,13 @@ export class AttributeOperations {
     // An ACL may have changed it.
     const shown = this.#nodes.attributes(slot);
     const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
-    let next = mode & ~SUID;
-    if ((mode & GROUP_EXECUTE) !== 0) next &= ~SGID;
+    let next = mode & ~S_ISUID;
+    if ((mode & S_IXGRP) !== 0) next &= ~S_ISGID;
     if (next === mode) return;
     const file = this.#files.get(slot);
     const place = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.handle, next & 0o7777);
-    else if (place !== undefined) backing.chmod(place.handle, place.name, next & 0o7777);
+    if (file !== undefined) backing.fchmod(file.handle, next & ALLPERMS);
+    else if (place !== undefined) backing.chmod(place.handle, place.name, next & ALLPERMS);
     table.mode[slot] = next;
   }
 
@@ -199,16 +197,16 @@ export class AttributeOperations {
       // chown(2) by us, as root, clears both bits; put back what an ordinary chown would have kept.
       let keep = before;
       if (change.killPrivileges === true) {
-        keep &= ~SUID;
-        if ((before & GROUP_EXECUTE) !== 0) keep &= ~SGID;
+        keep &= ~S_ISUID;
+        if ((before & S_IXGRP) !== 0) keep &= ~S_ISGID;
       }
-      if (table.isRegular(slot) && change.mode === undefined && (before & (SUID | SGID)) !== 0) {
-        done = chmod(keep & 0o7777);
+      if (table.isRegular(slot) && change.mode === undefined && (before & SET_ID) !== 0) {
+        done = chmod(keep & ALLPERMS);
       }
     } else if (change.killPrivileges === true && change.mode === undefined) {
       this.killPrivileges(slot);
     }
-    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & 0o7777);
+    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & ALLPERMS);
     if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {
       const [a, aNs] = timeOf(change.atime);
       const [m, mNs] = timeOf(change.mtime);

@@ -1,4 +1,4 @@
-import type { Stat } from '../../libc/stat.js';
+import { isDirectory, isRegular, isSymlink, type Stat } from '../../libc/stat.js';
 import type { NodeId } from '../contract.js';
 
 /**
@@ -208,12 +208,12 @@ export class InodeTable {
   }
 
   isDirectory(slot: Slot): boolean {
-    return ((this.mode[slot] as number) & 0o170000) === 0o040000;
+    return isDirectory(this.mode[slot] as number);
   }
   isRegular(slot: Slot): boolean {
-    return ((this.mode[slot] as number) & 0o170000) === 0o100000;
+    return isRegular(this.mode[slot] as number);
   }
   isSymlink(slot: Slot): boolean {
-    return ((this.mode[slot] as number) & 0o170000) === 0o120000;
+    return isSymlink(this.mode[slot] as number);
   }
 }

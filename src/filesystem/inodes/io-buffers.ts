@@ -1,8 +1,6 @@
 import { FRAME_OVERHEAD, type Geometry, HEADER_REGION } from '../../format/file/geometry.js';
 import { ioBuffer, type Pinned } from '../../libc/memory.js';
-
-/** The largest READ or WRITE that a transport may send. */
-export const MAX_TRANSFER = 1 << 20;
+import { MAX_TRANSFER } from '../contract.js';
 
 /** Buffers of one operation under way: owned by it from take to give. */
 export interface IoBuffers {

@@ -4,6 +4,7 @@ import { XATTR } from '../../format/names/binding.js';
 import { encodeDirectoryRecord } from '../../format/names/directory-record.js';
 import type { StoredName } from '../../format/names/names.js';
 import { type StoredTarget, storeTarget, XATTR_TARGET } from '../../format/names/symlink.js';
+import { ALLPERMS, S_IFMT, S_ISGID, SET_ID } from '../../libc/stat.js';
 import { type Caller, type NewObject, type NodeId, Refusal, type Reply } from '../contract.js';
 import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
@@ -31,13 +32,13 @@ export class Creation {
   /** The group of a new object: its parent's in a set-group-id directory, else the caller's (inode_init_owner). */
   groupOf(directory: Directory, caller: Caller): number {
     const { table } = this.#volume;
-    const setgid = ((table.mode[directory.slot] as number) & 0o2000) !== 0;
+    const setgid = ((table.mode[directory.slot] as number) & S_ISGID) !== 0;
     return setgid ? (table.gid[directory.slot] as number) : caller.gid;
   }
 
   /** The mode that the backing is asked for: a default ACL of the directory rules, else the caller's umask (acl(5)). */
   #modeOf(directory: Directory, handle: Handle, { mode, umask }: NewObject): number {
-    return (this.#volume.directories.inherits(directory, handle) ? mode : mode & ~umask) & 0o7777;
+    return (this.#volume.directories.inherits(directory, handle) ? mode : mode & ~umask) & ALLPERMS;
   }
 
   /** Gives a fresh file its owner, and back what chown(2) took from its mode. 0 or -errno; its state in `stat`. */
@@ -46,9 +47,9 @@ export class Creation {
     const gid = this.groupOf(directory, caller);
     let done = caller.uid === 0 && gid === 0 ? 0 : backing.fchown(file, caller.uid, gid);
     if (done >= 0) done = backing.fstat(file, stat);
-    const special = mode & 0o6000;
-    if (done < 0 || special === 0 || (stat.mode & 0o6000) === special) return done;
-    done = backing.fchmod(file, (stat.mode & 0o1777) | special);
+    const special = mode & SET_ID;
+    if (done < 0 || special === 0 || (stat.mode & SET_ID) === special) return done;
+    done = backing.fchmod(file, (stat.mode & ~SET_ID & ALLPERMS) | special);
     return done < 0 ? done : backing.fstat(file, stat);
   }
 
@@ -121,7 +122,7 @@ export class Creation {
     const { directory, handle, stored } = target;
     const major = (rdev >>> 8) & 0xfff;
     const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
-    const mode = (wanted.mode & 0o170000) | this.#modeOf(directory, handle, wanted);
+    const mode = (wanted.mode & S_IFMT) | this.#modeOf(directory, handle, wanted);
     let done = directories.writeSide(handle, stored);
     if (done >= 0) done = backing.makeNode(handle, stored.name, mode, major, minor);
     if (done < 0) {
@@ -131,9 +132,9 @@ export class Creation {
     const gid = this.groupOf(directory, caller);
     if (caller.uid !== 0 || gid !== 0) done = backing.chown(handle, stored.name, caller.uid, gid);
     if (done >= 0) done = backing.stat(handle, stored.name, stat);
-    const special = mode & 0o6000;
-    if (done >= 0 && (stat.mode & 0o6000) !== special) {
-      done = backing.chmod(handle, stored.name, (stat.mode & 0o1777) | special);
+    const special = mode & SET_ID;
+    if (done >= 0 && (stat.mode & SET_ID) !== special) {
+      done = backing.chmod(handle, stored.name, (stat.mode & ~SET_ID & ALLPERMS) | special);
       if (done >= 0) done = backing.stat(handle, stored.name, stat);
     }
     this.#nodes.touched(directory);
@@ -200,7 +201,7 @@ export class Creation {
     const side = directories.writeSide(handle, stored);
     if (side < 0) return side;
     const temporary = this.#volume.temporaryName();
-    let done = backing.mkdir(handle, temporary, mode & 0o1777);
+    let done = backing.mkdir(handle, temporary, mode & ALLPERMS & ~SET_ID);
     if (done < 0) return done;
     for (const [attribute, record] of records) {
       if (done >= 0) done = backing.setxattr(handle, temporary, attribute, record);

@@ -1,6 +1,6 @@
 import { errno } from '../../base/errno.js';
 import { mapFileName } from '../../format/file/hole-map.js';
-import { XATTR } from '../../format/names/binding.js';
+import { tagOf, XATTR } from '../../format/names/binding.js';
 import type { StoredName } from '../../format/names/names.js';
 import { LARGE } from '../content/open-file.js';
 import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
@@ -11,8 +11,6 @@ import type { Volume } from '../inodes/volume.js';
 import type { Nodes } from './nodes.js';
 
 const binding = Buffer.alloc(256);
-/** Where a binding's tag ends (FORMAT.md, "Name binding"). */
-const TAG_END = 18;
 
 /** Operations that take a name away. */
 export class Removal {
@@ -62,7 +60,8 @@ export class Removal {
     if (slot === undefined || !this.#isLast(slot)) return undefined;
     const full = (table.blocks[slot] as number) * 512 >= (table.size[slot] as number);
     const length = full ? -1 : backing.getxattr(handle, stored.name, XATTR, binding);
-    return length < TAG_END ? undefined : mapFileName(binding.subarray(2, TAG_END));
+    const tag = tagOf(binding, length);
+    return tag === undefined ? undefined : mapFileName(tag);
   }
 
   /**

@@ -4,9 +4,10 @@ import {
   readXattr,
   storedXattrName,
   storeXattr,
-  VALUE_MAX,
   XATTR_PREFIXES,
 } from '../../format/names/xattr.js';
+import { XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX } from '../../libc/files.js';
+import { ALLPERMS, S_ISGID } from '../../libc/stat.js';
 import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import { ACL_DEFAULT } from '../inodes/directories.js';
 import { flag, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
@@ -19,11 +20,8 @@ const XATTR_REPLACE = 2;
 
 const ACL_ACCESS = 'system.posix_acl_access';
 const NO_OBJECT = Buffer.alloc(16);
-const SGID = 0o2000;
-/** Largest list of names (XATTR_LIST_MAX). */
-const LIST_MAX = 65536;
 
-const value = Buffer.alloc(VALUE_MAX);
+const value = Buffer.alloc(XATTR_SIZE_MAX);
 
 export interface XattrChange {
   readonly name: string;
@@ -127,7 +125,7 @@ export class Xattrs {
     const kind = kindOf(name);
     if (kind === 'other') return -errno.EOPNOTSUPP;
     if (kind === 'nameless') return -errno.EINVAL;
-    if (name.length > 255) return -errno.ERANGE;
+    if (name.length > XATTR_NAME_MAX) return -errno.ERANGE;
     const place = this.#place(slot);
     if (typeof place === 'number') return place;
     const { table } = this.#volume;
@@ -145,7 +143,7 @@ export class Xattrs {
     const keys = this.#volume.scopeOf(slot).live.current;
     const stored = place.prefix + storedXattrName(keys.binding, place.object, name);
     const sealed = storeXattr(keys.xattr, place.object, name, content);
-    if (sealed.length > VALUE_MAX) return -errno.ENOSPC;
+    if (sealed.length > XATTR_SIZE_MAX) return -errno.ENOSPC;
     const done = place.set(stored, sealed);
     if (done < 0) return done === -errno.E2BIG || done === -errno.ERANGE ? -errno.ENOSPC : done;
     table.clear(slot, flag.PLAIN);
@@ -165,8 +163,8 @@ export class Xattrs {
     if (directory !== undefined && name === ACL_DEFAULT) directory.inherits = undefined;
     if (!killSgid) return;
     const attributes = this.#nodes.attributes(slot);
-    if (typeof attributes === 'number' || (attributes.mode & SGID) === 0) return;
-    const mode = attributes.mode & 0o7777 & ~SGID;
+    if (typeof attributes === 'number' || (attributes.mode & S_ISGID) === 0) return;
+    const mode = attributes.mode & ALLPERMS & ~S_ISGID;
     const file = this.#nodes.files.get(slot);
     const at = file === undefined ? directories.place(slot) : undefined;
     if (file !== undefined) backing.fchmod(file.handle, mode);
@@ -228,7 +226,7 @@ export class Xattrs {
     }
     const seen = names.filter((name) => caller.uid === 0 || !name.startsWith('trusted.'));
     const bytes = Buffer.from(seen.map((name) => `${name}\0`).join(''), 'latin1');
-    if (bytes.length > LIST_MAX) reply.error(errno.E2BIG);
+    if (bytes.length > XATTR_LIST_MAX) reply.error(errno.E2BIG);
     else reply.bytes(bytes);
   }
 

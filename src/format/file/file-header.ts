@@ -49,7 +49,7 @@ export interface HeaderContext {
 }
 
 /** The header key of an epoch, where the scope has that epoch. */
-export type HeaderKeys = (epoch: number) => AeadKey | undefined;
+type HeaderKeys = (epoch: number) => AeadKey | undefined;
 
 const scratch = pinned(HEADER_BYTES);
 
@@ -139,7 +139,7 @@ export function openHeader(
   return sane ? header : undefined;
 }
 
-export type HeaderPair =
+type HeaderPair =
   | { state: 'good'; header: FileHeader }
   /** One copy is bad, or they differ: the newer good one, for recovery after an unclean stop only. */
   | { state: 'torn'; header: FileHeader }

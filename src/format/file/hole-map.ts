@@ -69,7 +69,7 @@ function bodyBytes({ holes, filled }: HoleMap): number {
   return bytes;
 }
 
-export interface MapContext {
+interface MapContext {
   readonly epoch: number;
   /** The file's tag: another file's map does not open. 16 bytes. */
   readonly tag: Buffer;

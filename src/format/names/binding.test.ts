@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'tap';
 import { copyMemory, pinned, type Secret, SecretMemory } from '../../libc/memory.js';
-import { type BindingKind, encodeBinding, encodeUnbound, judgeBinding, placeMac } from './binding.js';
+import { type BindingKind, encodeBinding, encodeUnbound, judgeBinding, placeMac, tagOf } from './binding.js';
 
 const memory = new SecretMemory(64);
 function secret(fill: number): Secret {
@@ -27,6 +27,8 @@ test('a bound file is bound to its one name and to no other', async (t) => {
   t.equal(bytes.toString('hex', 0, 18), `0101${'07'.repeat(16)}`);
   t.equal(judge(bytes), 'bound');
   t.same(found, tag, 'the tag that it names');
+  t.same(tagOf(bytes, bytes.length), tag);
+  t.same([tagOf(bytes, 17), tagOf(bytes, -61)], [undefined, undefined], 'too short for a tag, or -errno');
   t.equal(judge(bytes, away), 'mismatch', 'another directory');
   t.equal(judge(bytes, home, 'nam'), 'mismatch');
   t.equal(judge(bytes, home, 'name2'), 'mismatch');

@@ -1,6 +1,7 @@
 import { shortMac } from '../../crypto/kdf.js';
 import type { Secret } from '../../libc/memory.js';
 import { pinned } from '../../libc/memory.js';
+import { NAME_MAX } from './names.js';
 
 /** xattr of a file's binding and of a directory's record; second one on a scope's root directory. */
 export const XATTR = 'user.scopefs';
@@ -21,8 +22,9 @@ export const NOWHERE: Place = { directory: Buffer.alloc(16), name: '' };
 
 export const MAC_BYTES = 16;
 const VERSION = 1;
-const FILE_CLEAR = 18;
-const input = pinned(1 + 4 + 16 + 16 + 255);
+const TAG_AT = 2;
+const FILE_CLEAR = TAG_AT + 16;
+const input = pinned(1 + 4 + 16 + 16 + NAME_MAX);
 const mac = Buffer.alloc(MAC_BYTES);
 
 /** MAC of an object's place; `identity` (16 bytes) ties it to the object. One shared buffer: use it at once. */
@@ -47,7 +49,7 @@ function encode(key: Secret, kind: 'bound' | 'unbound', tag: Buffer, places: rea
   const bytes = Buffer.alloc(FILE_CLEAR + MAC_BYTES * places.length);
   bytes[0] = VERSION;
   bytes[1] = bindingKind[kind];
-  tag.copy(bytes, 2);
+  tag.copy(bytes, TAG_AT);
   places.forEach((place, i) => {
     placeMac(key, kind, 0, place, tag).copy(bytes, FILE_CLEAR + MAC_BYTES * i);
   });
@@ -64,7 +66,12 @@ export function encodeUnbound(key: Secret, tag: Buffer): Buffer {
   return encode(key, 'unbound', tag, [NOWHERE]);
 }
 
-export type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
+/** The file-id tag that a file's xattr of `length` bytes names, not judged: a view. Undefined: too short for one. */
+export function tagOf(bytes: Buffer, length: number): Buffer | undefined {
+  return length < FILE_CLEAR ? undefined : bytes.subarray(TAG_AT, FILE_CLEAR);
+}
+
+type BindingVerdict = 'bound' | 'unbound' | 'mismatch';
 
 /**
  * Judges a file's xattr against the place where it was found, under each epoch's key. `tag`: receives the file-id
@@ -86,7 +93,7 @@ export function judgeBinding(
 function judge(key: Secret, bytes: Buffer, place: Place, tag: Buffer): BindingVerdict {
   const one = FILE_CLEAR + MAC_BYTES;
   if (bytes[0] !== VERSION || (bytes.length !== one && bytes.length !== one + MAC_BYTES)) return 'mismatch';
-  bytes.copy(tag, 0, 2, FILE_CLEAR);
+  bytes.copy(tag, 0, TAG_AT, FILE_CLEAR);
   if (bytes[1] === bindingKind.unbound) {
     const expected = placeMac(key, 'unbound', 0, NOWHERE, tag);
     return bytes.length === one && expected.equals(bytes.subarray(FILE_CLEAR)) ? 'unbound' : 'mismatch';

@@ -3,7 +3,7 @@ import { bindingKind, hasMac, MAC_BYTES, NOWHERE, type Place, placeMac } from '.
 
 const VERSION = 1;
 const CLEAR = 22;
-export type DirectoryKind = 'directory' | 'edge' | 'root';
+type DirectoryKind = 'directory' | 'edge' | 'root';
 const kinds: readonly DirectoryKind[] = ['directory', 'edge', 'root'];
 
 /**

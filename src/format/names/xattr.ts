@@ -1,4 +1,5 @@
 import type { AeadKey } from '../../crypto/aead.js';
+import { XATTR_NAME_MAX, XATTR_SIZE_MAX } from '../../libc/files.js';
 import type { Secret } from '../../libc/memory.js';
 import { pinned } from '../../libc/memory.js';
 import { openRecord, SEAL_OVERHEAD, sealRecord } from '../sealed-record.js';
@@ -9,10 +10,7 @@ export const XATTR_PREFIXES = { user: 'user.scopefs.x.', trusted: 'trusted.scope
 
 const VERSION = 1;
 const CLEAR = 17;
-const NAME_MAX = 255;
-/** linux/limits.h: what setxattr(2) takes at most. */
-export const VALUE_MAX = 65536;
-const scratch = pinned(CLEAR + SEAL_OVERHEAD + 1 + NAME_MAX + VALUE_MAX);
+const scratch = pinned(CLEAR + SEAL_OVERHEAD + 1 + XATTR_NAME_MAX + XATTR_SIZE_MAX);
 
 /**
  * An attribute as stored. `object` (16 bytes): the directory's id; zero for anything else. One shared buffer: use the

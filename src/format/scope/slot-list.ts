@@ -5,7 +5,7 @@ import { shortMac } from '../../crypto/kdf.js';
 import { pinned, type Secret } from '../../libc/memory.js';
 
 /** Which slots a scope has, as its current epoch's key vouches for it. */
-export interface SlotList {
+interface SlotList {
   readonly epoch: number;
   /** One more at each change. */
   readonly version: number;

@@ -1,4 +1,5 @@
 import { ByteWriter } from '../../base/cursor.js';
+import { MAX_TRANSFER } from '../../filesystem/contract.js';
 import { OUT_HEADER_BYTES } from './opcodes.js';
 
 /** INIT flags by name: bit numbers of the 64-bit set (flags, flags2). */
@@ -22,49 +23,52 @@ export const initFlag = {
   DIRECT_IO_ALLOW_MMAP: 36,
 } as const;
 
-export interface InitRequest {
-  readonly major: number;
+/** struct fuse_init_in, as far as it matters: `flags` has bits 0 to 31, `flags2` 32 to 63. */
+export interface InitIn {
   readonly minor: number;
-  readonly maxReadahead: number;
-  /** Bits 0 to 31 and 32 to 63. */
-  readonly low: number;
-  readonly high: number;
-  /** The kernel's writeback cache is wanted. */
-  readonly writeback?: boolean;
+  readonly max_readahead: number;
+  readonly flags: number;
+  readonly flags2: number;
+}
+/** What both sides use from now on. */
+export interface Negotiated {
+  readonly minor: number;
+  readonly flags: number;
+  readonly flags2: number;
 }
 
 const OUR_MAJOR = 7;
 const OUR_MINOR = 45;
 
 export const INIT_OUT_BYTES = 64;
-/** Largest WRITE and READ: 256 pages. */
-export const MAX_WRITE = 1 << 20;
-const MAX_PAGES = 256;
+const PAGE = 4096;
+/** A request or a reply with the most data: its header and structs have the first page. */
+export const MESSAGE_BYTES = PAGE + MAX_TRANSFER;
 
-/** Writes the reply to INIT: what we want of what the kernel offers. Returns the negotiated flags. */
-export function encodeInit(into: Buffer, request: InitRequest): { low: number; high: number; minor: number } {
-  let low = 0;
-  let high = 0;
+/** Writes the reply to INIT: what we want of what the kernel offers. `writeback`: its cache for writes is wanted. */
+export function encodeInit(into: Buffer, request: InitIn, writeback: boolean): Negotiated {
+  let flags = 0;
+  let flags2 = 0;
   for (const bit of Object.values(initFlag)) {
-    if (bit === initFlag.WRITEBACK_CACHE && request.writeback !== true) continue;
-    if (bit < 32) low = (low | (1 << bit)) >>> 0;
-    else high = (high | (1 << (bit - 32))) >>> 0;
+    if (bit === initFlag.WRITEBACK_CACHE && !writeback) continue;
+    if (bit < 32) flags = (flags | (1 << bit)) >>> 0;
+    else flags2 = (flags2 | (1 << (bit - 32))) >>> 0;
   }
-  low = (low & request.low) >>> 0;
-  high = (high & request.high) >>> 0;
+  flags = (flags & request.flags) >>> 0;
+  flags2 = (flags2 & request.flags2) >>> 0;
   const minor = Math.min(OUR_MINOR, request.minor);
   new ByteWriter(into, OUT_HEADER_BYTES)
     .u32(OUR_MAJOR)
     .u32(minor)
-    .u32(Math.max(request.maxReadahead, 1 << 20))
-    .u32(low)
+    .u32(Math.max(request.max_readahead, MAX_TRANSFER))
+    .u32(flags)
     .u16(64)
     .u16(48)
-    .u32(MAX_WRITE)
+    .u32(MAX_TRANSFER)
     .u32(1)
-    .u16(MAX_PAGES)
+    .u16(MAX_TRANSFER / PAGE)
     .u16(0)
-    .u32(high)
+    .u32(flags2)
     .zeros(INIT_OUT_BYTES - 36);
-  return { low, high, minor };
+  return { minor, flags, flags2 };
 }

@@ -14,22 +14,22 @@ function header(bytes: Buffer, length: number, code: number): number {
 }
 
 /** INVAL_INODE for a range: offset 0 and length -1 mean all pages, offset -1 the attributes only. */
-export function putInvalInode(bytes: Buffer, node: number, pages: boolean): number {
-  putU64(bytes, OUT_HEADER_BYTES, node);
+export function putInvalInode(bytes: Buffer, nodeid: number, pages: boolean): number {
+  putU64(bytes, OUT_HEADER_BYTES, nodeid);
   bytes.writeBigInt64LE(pages ? 0n : -1n, OUT_HEADER_BYTES + 8);
   bytes.writeBigInt64LE(pages ? -1n : 0n, OUT_HEADER_BYTES + 16);
   return header(bytes, OUT_HEADER_BYTES + 24, notify.INVAL_INODE);
 }
 
-/** PRUNE (7.45): the kernel forgets those of at most {@link PRUNE_MOST} inodes that nobody uses. */
-export function putPrune(bytes: Buffer, nodes: readonly number[]): number {
+/** PRUNE (7.45): the kernel forgets those of at most {@link PRUNE_MOST} inodes that are not in use. */
+export function putPrune(bytes: Buffer, nodeids: readonly number[]): number {
   const at = OUT_HEADER_BYTES;
-  bytes.writeUInt32LE(nodes.length, at);
+  bytes.writeUInt32LE(nodeids.length, at);
   bytes.fill(0, at + 4, at + 16);
-  nodes.forEach((node, i) => {
-    putU64(bytes, at + 16 + i * 8, node);
+  nodeids.forEach((nodeid, i) => {
+    putU64(bytes, at + 16 + i * 8, nodeid);
   });
-  return header(bytes, at + 16 + nodes.length * 8, notify.PRUNE);
+  return header(bytes, at + 16 + nodeids.length * 8, notify.PRUNE);
 }
 
 /** INVAL_ENTRY: the kernel forgets a name and all below it. `name` is latin1. */

@@ -1,4 +1,5 @@
 import type { Attributes, Usage } from '../../filesystem/contract.js';
+import { NAME_MAX } from '../../format/names/names.js';
 
 /** Sizes of reply structs (linux/fuse.h). */
 export const ENTRY_OUT_BYTES = 128;
@@ -9,10 +10,10 @@ export const WRITE_OUT_BYTES = 8;
 export const LSEEK_OUT_BYTES = 8;
 export const XATTR_OUT_BYTES = 8;
 export const STATX_OUT_BYTES = 288;
-export const DIRENT_BYTES = 24;
+const DIRENT_BYTES = 24;
 
 /** How long the kernel may keep what only we can change (seconds): the vault belongs to the daemon alone. */
-export const VALID_SECONDS = 86_400;
+const VALID_SECONDS = 86_400;
 
 export const FOPEN_KEEP_CACHE = 2;
 
@@ -29,7 +30,7 @@ function putI64(bytes: Buffer, at: number, value: number): void {
 }
 
 /** struct fuse_attr. */
-export function putAttr(bytes: Buffer, at: number, a: Attributes): void {
+function putAttr(bytes: Buffer, at: number, a: Attributes): void {
   putU64(bytes, at, a.ino);
   putU64(bytes, at + 8, a.size);
   putU64(bytes, at + 16, a.blocks);
@@ -83,8 +84,8 @@ export function putStatx(
 }
 
 /** struct fuse_entry_out; generation is 0, as a node id is never reused. */
-export function putEntry(bytes: Buffer, at: number, node: number, a: Attributes): void {
-  putU64(bytes, at, node);
+export function putEntry(bytes: Buffer, at: number, nodeid: number, a: Attributes): void {
+  putU64(bytes, at, nodeid);
   putU64(bytes, at + 8, 0);
   putU64(bytes, at + 16, VALID_SECONDS);
   putU64(bytes, at + 24, a.cacheable ? VALID_SECONDS : 0);
@@ -106,8 +107,8 @@ export function putAttrOut(bytes: Buffer, at: number, a: Attributes): void {
 }
 
 /** struct fuse_open_out. */
-export function putOpen(bytes: Buffer, at: number, handle: number, flags: number): void {
-  putU64(bytes, at, handle);
+export function putOpen(bytes: Buffer, at: number, fh: number, flags: number): void {
+  putU64(bytes, at, fh);
   bytes.writeUInt32LE(flags, at + 8);
   bytes.writeUInt32LE(0, at + 12);
 }
@@ -121,7 +122,7 @@ export function putStatfs(bytes: Buffer, at: number, usage: Usage): void {
   putU64(bytes, at + 24, usage.files);
   putU64(bytes, at + 32, usage.filesFree);
   bytes.writeUInt32LE(usage.blockSize, at + 40);
-  bytes.writeUInt32LE(255, at + 44);
+  bytes.writeUInt32LE(NAME_MAX, at + 44);
   bytes.writeUInt32LE(usage.blockSize, at + 48);
 }
 

@@ -66,14 +66,14 @@ export interface NativeOperationTable {
   chown(path: string, uid: number, gid: number, done: Done): void;
   utimens(path: string, atime: number, mtime: number, done: Done): void;
   truncate(path: string, size: number, done: Done): void;
-  ftruncate(path: string, handle: number, size: number, done: Done): void;
+  ftruncate(path: string, fd: number, size: number, done: Done): void;
   create(path: string, mode: number, done: Done<[number]>): void;
   open(path: string, flags: number, done: Done<[number]>): void;
-  read(path: string, handle: number, to: Buffer, length: number, offset: number, done: Done): void;
-  write(path: string, handle: number, from: Buffer, length: number, offset: number, done: Done): void;
-  fsync(path: string, dataOnly: number, handle: number, done: Done): void;
-  fsyncdir(path: string, dataOnly: number, handle: number, done: Done): void;
-  release(path: string, handle: number, done: Done): void;
+  read(path: string, fd: number, to: Buffer, length: number, offset: number, done: Done): void;
+  write(path: string, fd: number, from: Buffer, length: number, offset: number, done: Done): void;
+  fsync(path: string, dataOnly: number, fd: number, done: Done): void;
+  fsyncdir(path: string, dataOnly: number, fd: number, done: Done): void;
+  release(path: string, fd: number, done: Done): void;
 }
 
 interface BindingOptions {
@@ -90,7 +90,7 @@ const require = createRequire(import.meta.url);
 /** Its C code keeps a path in 1,024 bytes. */
 const LONGEST_MOUNT_POINT = 1000;
 
-/** Loads the addon: not before somebody asks for this transport. */
+/** Loads the addon: only where this transport is asked for. */
 export function loadBinding(load: () => unknown = () => require('fuse-native')): Binding {
   try {
     return load() as Binding;
@@ -146,7 +146,7 @@ export function mountNative(
     entryTimeout: '0',
     attrTimeout: '0',
     acAttrTimeout: '0',
-    // It would answer for us after 15 s, while we still use its buffers.
+    // libfuse's timeout would answer for us after 15 s, while we still use its buffers.
     timeout: false,
   });
   return new Promise((resolve, reject) => {

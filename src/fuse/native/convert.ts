@@ -1,4 +1,5 @@
 import type { Attributes, Usage } from '../../filesystem/contract.js';
+import { NAME_MAX } from '../../format/names/names.js';
 import type { NativeStat, NativeUsage } from './binding.js';
 
 /** Between the core's values and those that the binding takes. */
@@ -56,6 +57,6 @@ export function usageOf(usage: Usage): NativeUsage {
     files: files(usage.files),
     ffree: files(usage.filesFree),
     favail: files(usage.filesFree),
-    namemax: 255,
+    namemax: NAME_MAX,
   };
 }

@@ -1,29 +1,19 @@
 import { errno } from '../../base/errno.js';
-import { repeat } from '../../base/repeat.js';
 import type { Attributes, Caller, NodeId } from '../../filesystem/contract.js';
 import type { Core } from '../../filesystem/core.js';
-import { ioBuffer, type Pinned } from '../../libc/memory.js';
+import { S_IFBLK, S_IFCHR, S_IFMT } from '../../libc/stat.js';
+import { BufferPool } from '../buffer-pool.js';
+import { openRequest } from '../open-request.js';
 import type { NativeOperationTable } from './binding.js';
 import { rawOf, statOf, textOf, usageOf } from './convert.js';
+import { listNames } from './listing.js';
+import { type OpenFile, OpenFiles } from './open-files.js';
 import { Paths } from './paths.js';
-import { NativeListing, NativeReply, type Outcome } from './reply.js';
+import { NativeReply } from './reply.js';
 
-const O_ACCMODE = 3;
-const O_TRUNC = 0o1000;
-const S_IFMT = 0o170000;
-const S_IFCHR = 0o020000;
-const S_IFBLK = 0o060000;
 const UNCHANGED = 0xffff_ffff;
 /** libfuse 2 reads and writes at most this much at once. */
 const MOST_BYTES = 128 << 10;
-interface Opened {
-  readonly node: NodeId;
-  readonly handle: number;
-  /** Lookup references that it holds. */
-  readonly chain: readonly NodeId[];
-  /** File capabilities went at the first write, as with every other filesystem. */
-  written: boolean;
-}
 
 /**
  * The core behind the npm binding: paths instead of nodes, one user, nothing cached. `enter` runs each call of the
@@ -40,9 +30,8 @@ export class NativeOperations {
     trusted: false,
   };
   readonly #paths: Paths;
-  readonly #opened = new Map<number, Opened>();
-  #nextHandle = 1;
-  readonly #buffers: Pinned[] = [];
+  readonly #open = new OpenFiles();
+  readonly #buffers = new BufferPool(MOST_BYTES);
   /** Attributes that were asked for: libfuse makes no inode without. */
   asked = 0;
   #others = 0;
@@ -58,54 +47,46 @@ export class NativeOperations {
     return this.#others + this.#paths.walked;
   }
 
-  /** Overwrites buffers that nobody uses. */
+  /** Overwrites the idle buffers. */
   wipe(): void {
-    for (const buffer of this.#buffers) buffer.bytes.fill(0);
+    this.#buffers.wipe();
   }
 
-  #open(outcome: Outcome, chain: readonly NodeId[]): number {
-    while (this.#opened.has(this.#nextHandle)) this.#nextHandle = (this.#nextHandle % 0x7fff_ffff) + 1;
-    const number = this.#nextHandle;
-    this.#nextHandle = (number % 0x7fff_ffff) + 1;
-    const node = chain.at(-1) as NodeId;
-    this.#opened.set(number, { node, handle: outcome.handle as number, chain, written: false });
-    return number;
-  }
-  #on(number: number, done: (result: number) => void, act: (opened: Opened) => void): void {
+  #on(fd: number, done: (result: number) => void, act: (file: OpenFile) => void): void {
     this.#others++;
-    const opened = this.#opened.get(number);
-    if (opened === undefined) done(-errno.EBADF);
-    else this.#enter(() => act(opened));
+    const file = this.#open.get(fd);
+    if (file === undefined) done(-errno.EBADF);
+    else this.#enter(() => act(file));
   }
   #setattr(
     path: string,
     change: { mode?: number; uid?: number; gid?: number; size?: number },
     done: (result: number) => void,
-    then?: (node: NodeId) => void,
+    then?: (nodeid: NodeId) => void,
   ): void {
-    this.#paths.at(path, done, (node, chain) =>
+    this.#paths.at(path, done, (nodeid, chain) =>
       this.#core.files.attributes.setattr(
-        node,
+        nodeid,
         change,
         this.#caller,
         this.#paths.reply(chain, done, () => {
-          then?.(node);
+          then?.(nodeid);
           done(0);
         }),
       ),
     );
   }
   /** Without extended attributes the kernel does not ask us to. */
-  #dropCapabilities(node: NodeId): void {
-    this.#core.xattrs.remove(node, 'security.capability', this.#caller, new NativeReply(() => {}));
+  #dropCapabilities(nodeid: NodeId): void {
+    this.#core.xattrs.remove(nodeid, 'security.capability', this.#caller, new NativeReply(() => {}));
   }
 
   readonly table: NativeOperationTable = {
     getattr: (path, done) => {
       this.asked++;
-      this.#paths.at(path, done, (node, chain) =>
+      this.#paths.at(path, done, (nodeid, chain) =>
         this.#core.files.attributes.getattr(
-          node,
+          nodeid,
           false,
           this.#caller,
           this.#paths.reply(chain, done, ({ attributes }) => done(0, statOf(attributes as Attributes))),
@@ -124,9 +105,9 @@ export class NativeOperations {
       );
     },
     readlink: (path, done) =>
-      this.#paths.at(path, done, (node, chain) =>
+      this.#paths.at(path, done, (nodeid, chain) =>
         this.#core.namespace.readlink(
-          node,
+          nodeid,
           this.#caller,
           this.#paths.reply(chain, done, ({ target }) => {
             const text = textOf(target as string);
@@ -136,11 +117,13 @@ export class NativeOperations {
         ),
       ),
     readdir: (path, done) =>
-      this.#paths.at(path, done, (node, chain) =>
+      this.#paths.at(path, done, (nodeid, chain) =>
         this.#core.opendir(
-          node,
+          nodeid,
           this.#caller,
-          this.#paths.reply(chain, done, ({ handle }) => this.#list(node, handle as number, done)),
+          this.#paths.reply(chain, done, ({ fh }) =>
+            listNames(this.#core, nodeid, fh as number, this.#caller, done),
+          ),
         ),
       ),
     mknod: (path, mode, device, done) => {
@@ -150,43 +133,49 @@ export class NativeOperations {
         done(-errno.EPERM);
         return;
       }
-      this.#paths.in(path, done, (node, name, chain) => {
+      this.#paths.in(path, done, (nodeid, name, chain) => {
         const wanted = { mode, umask: 0 };
-        this.#core.making.mknod(node, name, wanted, device, this.#caller, this.#paths.reply(chain, done));
+        this.#core.making.mknod(nodeid, name, wanted, device, this.#caller, this.#paths.reply(chain, done));
       });
     },
     mkdir: (path, mode, done) =>
-      this.#paths.in(path, done, (node, name, chain) =>
-        this.#core.making.mkdir(node, name, { mode, umask: 0 }, this.#caller, this.#paths.reply(chain, done)),
+      this.#paths.in(path, done, (nodeid, name, chain) =>
+        this.#core.making.mkdir(
+          nodeid,
+          name,
+          { mode, umask: 0 },
+          this.#caller,
+          this.#paths.reply(chain, done),
+        ),
       ),
     symlink: (target, path, done) => {
       const raw = rawOf(target);
       if (raw === undefined) done(-errno.EILSEQ);
       else
-        this.#paths.in(path, done, (node, name, chain) =>
-          this.#core.making.symlink(node, name, raw, this.#caller, this.#paths.reply(chain, done)),
+        this.#paths.in(path, done, (nodeid, name, chain) =>
+          this.#core.making.symlink(nodeid, name, raw, this.#caller, this.#paths.reply(chain, done)),
         );
     },
     link: (path, to, done) =>
-      this.#paths.at(path, done, (node, chain) =>
+      this.#paths.at(path, done, (nodeid, chain) =>
         this.#paths.in(to, this.#paths.orForget(chain, done), (parent, name, also) => {
           const reply = this.#paths.reply([...chain, ...also], done);
-          this.#core.namespace.link(node, parent, name, this.#caller, reply);
+          this.#core.namespace.link(nodeid, parent, name, this.#caller, reply);
         }),
       ),
     unlink: (path, done) =>
-      this.#paths.inHeld(path, done, (node, name, chain) =>
-        this.#core.removal.unlink(node, name, this.#caller, this.#paths.reply(chain, done)),
+      this.#paths.inHeld(path, done, (nodeid, name, chain) =>
+        this.#core.removal.unlink(nodeid, name, this.#caller, this.#paths.reply(chain, done)),
       ),
     rmdir: (path, done) =>
-      this.#paths.inHeld(path, done, (node, name, chain) =>
-        this.#core.removal.rmdir(node, name, this.#caller, this.#paths.reply(chain, done)),
+      this.#paths.inHeld(path, done, (nodeid, name, chain) =>
+        this.#core.removal.rmdir(nodeid, name, this.#caller, this.#paths.reply(chain, done)),
       ),
     rename: (path, to, done) =>
-      this.#paths.in(path, done, (node, name, chain) =>
+      this.#paths.in(path, done, (nodeid, name, chain) =>
         this.#paths.inHeld(to, this.#paths.orForget(chain, done), (parent, newName, also) => {
           const reply = this.#paths.reply([...chain, ...also], done);
-          const request = { parent: node, name, newParent: parent, newName, flags: 0 };
+          const request = { parent: nodeid, name, newParent: parent, newName, flags: 0 };
           this.#core.renaming.rename(request, this.#caller, reply);
         }),
       ),
@@ -196,17 +185,17 @@ export class NativeOperations {
         path,
         { ...(uid === UNCHANGED ? {} : { uid }), ...(gid === UNCHANGED ? {} : { gid }) },
         done,
-        (node) => this.#dropCapabilities(node),
+        (nodeid) => this.#dropCapabilities(nodeid),
       ),
-    // It passes the access time twice, in milliseconds: the time of the last change would be lost without a word.
+    // The binding passes the access time twice, in milliseconds: the time of the last change would be lost without a word.
     utimens: (_path, _atime, _mtime, done) => done(-errno.EOPNOTSUPP),
     truncate: (path, size, done) =>
-      this.#setattr(path, { size }, done, (node) => this.#dropCapabilities(node)),
-    ftruncate: (_path, number, size, done) =>
-      this.#on(number, done, ({ node, handle }) =>
+      this.#setattr(path, { size }, done, (nodeid) => this.#dropCapabilities(nodeid)),
+    ftruncate: (_path, fd, size, done) =>
+      this.#on(fd, done, ({ nodeid, fh }) =>
         this.#core.files.attributes.setattr(
-          node,
-          { size, handle },
+          nodeid,
+          { size, handle: fh },
           this.#caller,
           new NativeReply(({ error }) => done(-error)),
         ),
@@ -219,98 +208,71 @@ export class NativeOperations {
           { mode, umask: 0 },
           this.#caller,
           new NativeReply((outcome) => {
-            if (outcome.node === undefined) {
+            if (outcome.nodeid === undefined) {
               this.#paths.keep(chain);
               done(-outcome.error);
-            } else done(0, this.#open(outcome, [...chain, outcome.node]));
+            } else done(0, this.#open.add(outcome.fh as number, [...chain, outcome.nodeid]));
           }),
         ),
       ),
     open: (path, flags, done) =>
-      this.#paths.at(path, done, (node, chain) => {
-        const wanted = {
-          write: (flags & O_ACCMODE) !== 0,
-          truncate: (flags & O_TRUNC) !== 0,
-          killPrivileges: false,
-        };
+      this.#paths.at(path, done, (nodeid, chain) => {
         const reply = new NativeReply((outcome) => {
           if (outcome.error !== 0) {
             this.#paths.keep(chain);
             done(-outcome.error);
-          } else done(0, this.#open(outcome, chain));
+          } else done(0, this.#open.add(outcome.fh as number, chain));
         });
-        this.#core.files.open(node, wanted, this.#caller, reply);
+        this.#core.files.open(nodeid, openRequest(flags, false), this.#caller, reply);
       }),
-    read: (_path, number, to, length, offset, done) =>
-      this.#on(number, done, ({ node, handle }) => {
-        const buffer = this.#buffers.pop() ?? ioBuffer(MOST_BYTES);
+    read: (_path, fd, to, length, offset, done) =>
+      this.#on(fd, done, ({ nodeid, fh }) => {
+        const buffer = this.#buffers.take();
         const most = Math.min(length, MOST_BYTES);
         const reply = new NativeReply(({ error, count = 0 }) => {
           buffer.bytes.copy(to, 0, 0, count);
           // Also what a read that failed in the middle left.
           buffer.bytes.fill(0, 0, most);
-          this.#buffers.push(buffer);
+          this.#buffers.give(buffer);
           done(error === 0 ? count : -error);
         }, buffer);
-        this.#core.files.read(node, handle, offset, most, this.#caller, reply);
+        this.#core.files.read(nodeid, fh, offset, most, this.#caller, reply);
       }),
-    write: (_path, number, from, length, offset, done) =>
-      this.#on(number, done, (opened) => {
-        const buffer = this.#buffers.pop() ?? ioBuffer(MOST_BYTES);
+    write: (_path, fd, from, length, offset, done) =>
+      this.#on(fd, done, (file) => {
+        const buffer = this.#buffers.take();
         const most = Math.min(length, MOST_BYTES);
         from.copy(buffer.bytes, 0, 0, most);
         // libfuse keeps what it received until the next request: it is ours no longer, so it goes.
         from.fill(0);
-        if (!opened.written) this.#dropCapabilities(opened.node);
-        opened.written = true;
-        const { node, handle } = opened;
+        if (!file.written) this.#dropCapabilities(file.nodeid);
+        file.written = true;
+        const { nodeid, fh } = file;
         const reply = new NativeReply(({ error, count = 0 }) => {
           buffer.bytes.fill(0, 0, most);
-          this.#buffers.push(buffer);
+          this.#buffers.give(buffer);
           done(error === 0 ? count : -error);
         });
         const request = { offset, length: most, buffer, at: 0, fromCache: false, killPrivileges: false };
-        this.#core.files.write(node, handle, request, this.#caller, reply);
+        this.#core.files.write(nodeid, fh, request, this.#caller, reply);
       }),
-    fsync: (_path, dataOnly, number, done) =>
-      this.#on(number, done, ({ node, handle }) => {
+    fsync: (_path, dataOnly, fd, done) =>
+      this.#on(fd, done, ({ nodeid, fh }) => {
         const reply = new NativeReply(({ error }) => done(-error));
-        this.#core.files.fsync(node, handle, dataOnly !== 0, this.#caller, reply);
+        this.#core.files.fsync(nodeid, fh, dataOnly !== 0, this.#caller, reply);
       }),
-    fsyncdir: (path, _dataOnly, _handle, done) =>
-      this.#paths.at(path, done, (node, chain) =>
-        this.#core.fsyncdir(node, this.#caller, this.#paths.reply(chain, done)),
+    fsyncdir: (path, _dataOnly, _fd, done) =>
+      this.#paths.at(path, done, (nodeid, chain) =>
+        this.#core.fsyncdir(nodeid, this.#caller, this.#paths.reply(chain, done)),
       ),
-    release: (_path, number, done) =>
-      this.#on(number, done, ({ handle, chain }) => {
-        this.#opened.delete(number);
+    release: (_path, fd, done) =>
+      this.#on(fd, done, ({ fh, chain }) => {
+        this.#open.delete(fd);
         const reply = new NativeReply(() => {
           this.#paths.forget(chain);
           done(0);
         });
-        this.#core.files.release(handle, reply);
+        this.#core.files.release(fh, reply);
       }),
   };
-
-  /** All names of a directory. */
-  #list(node: NodeId, handle: number, done: (result: number, names?: string[]) => void): void {
-    const raw: string[] = [];
-    let next = 0;
-    const finish = (result: number): void => {
-      this.#core.releasedir(handle, new NativeReply(() => {}));
-      const names = raw.map(textOf);
-      // A name left out would be lost to whoever copies or deletes by the listing.
-      if (result === 0 && names.includes(undefined)) done(-errno.EILSEQ);
-      else done(result, names as string[]);
-    };
-    repeat((again) => {
-      const before = raw.length;
-      const page = new NativeListing(raw, next, ({ error }) => {
-        next = page.next;
-        if (error !== 0 || raw.length === before) finish(-error);
-        else again();
-      });
-      this.#core.readdir(node, handle, next, this.#caller, page, page);
-    });
-  }
 }

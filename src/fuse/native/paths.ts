@@ -15,7 +15,7 @@ export class Paths {
   readonly #core: Core;
   readonly #caller: Caller;
   readonly #enter: (act: () => void) => void;
-  /** References of the last path: the next is often near, and what nobody refers to is forgotten. */
+  /** References of the last path: the next is often near, and a node without references is forgotten. */
   #held: readonly NodeId[] = [];
   /** Paths so far. */
   walked = 0;
@@ -32,7 +32,7 @@ export class Paths {
     this.forget(before);
   }
   forget(chain: readonly NodeId[]): void {
-    for (const node of chain) if (node !== ROOT) this.#core.nodes.forget(node, 1);
+    for (const nodeid of chain) if (nodeid !== ROOT) this.#core.nodes.forget(nodeid, 1);
   }
 
   /** Looks a path's components up, one after another. */
@@ -45,10 +45,10 @@ export class Paths {
         then(0, chain);
         return;
       }
-      const reply = new NativeReply(({ error, node }) => {
-        if (node === undefined) then(error, chain);
+      const reply = new NativeReply(({ error, nodeid }) => {
+        if (nodeid === undefined) then(error, chain);
         else {
-          chain.push(node);
+          chain.push(nodeid);
           again();
         }
       });
@@ -60,7 +60,7 @@ export class Paths {
   at(
     path: string,
     done: Done,
-    act: (node: NodeId, chain: readonly NodeId[], last: string) => void,
+    act: (nodeid: NodeId, chain: readonly NodeId[], last: string) => void,
     parent = false,
   ): void {
     this.walked++;
@@ -82,26 +82,26 @@ export class Paths {
     );
   }
   /** The directory of `path`, and the name in it. */
-  in(path: string, done: Done, act: (node: NodeId, name: string, chain: readonly NodeId[]) => void): void {
-    this.at(path, done, (node, chain, name) => act(node, name, chain), true);
+  in(path: string, done: Done, act: (nodeid: NodeId, name: string, chain: readonly NodeId[]) => void): void {
+    this.at(path, done, (nodeid, chain, name) => act(nodeid, name, chain), true);
   }
   /** The same, with a reference to what has that name, if anything: as the kernel holds one to what it takes away. */
   inHeld(
     path: string,
     done: Done,
-    act: (node: NodeId, name: string, chain: readonly NodeId[]) => void,
+    act: (nodeid: NodeId, name: string, chain: readonly NodeId[]) => void,
   ): void {
-    this.in(path, done, (node, name, chain) => {
-      const reply = new NativeReply(({ node: found }) =>
-        act(node, name, found === undefined ? chain : [...chain, found]),
+    this.in(path, done, (nodeid, name, chain) => {
+      const reply = new NativeReply(({ nodeid: found }) =>
+        act(nodeid, name, found === undefined ? chain : [...chain, found]),
       );
-      this.#core.namespace.lookup(node, name, this.#caller, reply);
+      this.#core.namespace.lookup(nodeid, name, this.#caller, reply);
     });
   }
   /** A reply that lets the path go, then says 0 or -errno. */
   reply(chain: readonly NodeId[], done: Done, then?: (outcome: Outcome) => void): NativeReply {
     return new NativeReply((outcome) => {
-      this.keep(outcome.node === undefined ? chain : [...chain, outcome.node]);
+      this.keep(outcome.nodeid === undefined ? chain : [...chain, outcome.nodeid]);
       if (outcome.error !== 0 || then === undefined) done(-outcome.error);
       else then(outcome);
     });

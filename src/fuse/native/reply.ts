@@ -1,13 +1,13 @@
 import { errno } from '../../base/errno.js';
-import type { Attributes, DirectorySink, NodeId, Refusal, Reply, Usage } from '../../filesystem/contract.js';
+import type { Attributes, NodeId, Refusal, Reply, Usage } from '../../filesystem/contract.js';
 import type { Pinned } from '../../libc/memory.js';
 
 /** What an operation of the core came to. `error`: 0 or a positive errno. */
 export interface Outcome {
   error: number;
-  node?: NodeId;
+  nodeid?: NodeId;
   attributes?: Attributes;
-  handle?: number;
+  fh?: number;
   /** Bytes read or written. */
   count?: number;
   target?: string;
@@ -42,8 +42,8 @@ export class NativeReply implements Reply {
   ok(): void {
     this.#settle({ error: 0 });
   }
-  entry(node: NodeId, attributes: Attributes): void {
-    this.#settle({ error: 0, node, attributes: { ...attributes } });
+  entry(nodeid: NodeId, attributes: Attributes): void {
+    this.#settle({ error: 0, nodeid, attributes: { ...attributes } });
   }
   negative(): void {
     this.#settle({ error: errno.ENOENT });
@@ -51,11 +51,11 @@ export class NativeReply implements Reply {
   attributes(attributes: Attributes): void {
     this.#settle({ error: 0, attributes: { ...attributes } });
   }
-  opened(handle: number): void {
-    this.#settle({ error: 0, handle });
+  opened(fh: number): void {
+    this.#settle({ error: 0, fh });
   }
-  created(node: NodeId, attributes: Attributes, handle: number): void {
-    this.#settle({ error: 0, node, attributes: { ...attributes }, handle });
+  created(nodeid: NodeId, attributes: Attributes, fh: number): void {
+    this.#settle({ error: 0, nodeid, attributes: { ...attributes }, fh });
   }
   data(): { buffer: Pinned; at: number } {
     if (this.#buffer === undefined) throw new Error('no buffer for an answer with data');
@@ -82,33 +82,5 @@ export class NativeReply implements Reply {
   }
   position(): void {
     this.error(errno.EOPNOTSUPP);
-  }
-}
-
-/** Collects a listing, page after page. */
-export class NativeListing extends NativeReply implements DirectorySink {
-  readonly plus = false;
-  readonly #names: string[];
-  /** The offset of what follows. */
-  next: number;
-
-  constructor(names: string[], from: number, then: (outcome: Outcome) => void) {
-    super(then);
-    this.#names = names;
-    this.next = from;
-  }
-  add(name: string, _ino: number, _type: number, next: number): boolean {
-    this.#names.push(name);
-    this.next = next;
-    return true;
-  }
-  addNode(name: string, _node: NodeId, _attributes: Attributes, next: number): boolean {
-    return this.add(name, 0, 0, next);
-  }
-  fits(): boolean {
-    return true;
-  }
-  end(): void {
-    this.ok();
   }
 }
