@@ -11,7 +11,7 @@ const kept: object[] = [];
 
 export interface ConnectionOptions {
   readonly readonly?: boolean;
-  /** It must be there already. */
+  /** The file must be there already. */
   readonly fileMustExist?: boolean;
 }
 

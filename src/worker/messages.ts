@@ -74,7 +74,7 @@ export type Unlocked =
       readonly refusal?: Extract<ControlResult, { ok: false }>;
       readonly conflict?: { readonly visibility: string; readonly readOnly: boolean };
       readonly gone?: number;
-      /** It has as many leases as it may have. */
+      /** The scope has as many leases as it may have. */
       readonly full?: true;
     };
 

@@ -88,7 +88,7 @@ export class ScopeSecrets {
   }
 
   /**
-   * Opens a scope with what somebody gave; undefined where it opens no slot (`only`: that one).
+   * Opens a scope with the secret that a caller gave; undefined where it opens no slot (`only`: that one).
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(

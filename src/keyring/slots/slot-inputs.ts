@@ -25,7 +25,7 @@ const exactly: Pick<SlotInput, 'key' | 'stretched'> = {
   stretched: false,
 };
 
-/** Random bytes of somebody else's making. */
+/** Random bytes of another's making, taken exactly. */
 export const keyBytes = (what: string): SlotInput => ({
   ...exactly,
   fits: ({ length }) => length >= KEYFILE.least && length <= KEYFILE.most,
