@@ -37,7 +37,6 @@ const ROOMS: readonly string[] = [
   'worker/messages.ts',
   'worker/leases',
   'worker',
-  'service/version.ts',
   'service/secrets',
   'service/vault',
   'service/audit',

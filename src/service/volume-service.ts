@@ -1,87 +1,61 @@
-import { Failure } from '../base/failure.js';
-import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
-import type { Log } from '../base/log.js';
-import type {
-  AuditView,
-  HolderView,
-  LeaseView,
-  ReceiptView,
-  ScopeView,
-  ShredView,
-  SlotChangeView,
-  SlotView,
-  VersionView,
-} from '../control/schemas.js';
-import {
-  type ControlService,
-  type HeldLease,
-  Issued,
-  type Key,
-  type LeaseRequest,
-  type NewSlotRequest,
-  type Peer,
-  type SecretRequest,
-} from '../control/service.js';
-import type { LockReceipt } from '../filesystem/scopes/lock.js';
-import type { EndReason, Lease } from '../keyring/leases/leases.js';
-import type { WindowTerms } from '../keyring/slots/windows.js';
-import type { SecretInput } from '../libc/memory.js';
-import { LOCK_LIMIT_MS } from '../worker/leases/lease-clock.js';
-import type { ScopeStatus } from '../worker/messages.js';
+import { version } from '../base/version.js';
+import type { VersionView } from '../control/schemas.js';
+import type { ControlService } from '../control/service.js';
 import type { CoreCalls } from '../worker/transport.js';
-import { LeaseService, plainTerms } from './leases/lease-service.js';
-import { expiry } from './leases/lease-view.js';
-import { holdersOf } from './scopes/holders.js';
+import { AuditTrail } from './audit/audit-trail.js';
+import { LeaseService } from './leases/lease-service.js';
+import { LockService } from './lock-service.js';
+import type { MountedContext } from './mounted-context.js';
+import { ScopeService } from './scope-service.js';
 import { Receipts } from './scopes/receipts.js';
-import { refused } from './scopes/refusals.js';
 import { RootLabels } from './scopes/root-labels.js';
-import { type KnownScopeRecord, pathParts, raw, ScopePaths, shown } from './scopes/scope-paths.js';
-import { shred } from './shred/shredding.js';
+import { type KnownScopeRecord, ScopePaths } from './scopes/scope-paths.js';
 import { ScopeSlots } from './slots/scope-slots.js';
-import { type SlotServices, storeKeyOf } from './vault/mounted-vault.js';
-import { version } from './version.js';
 
-export interface ServiceContext extends SlotServices {
-  /** Whether requests say who asks. */
-  readonly knowsCallers: boolean;
-  readonly mountPoint: string;
-  readonly log: Log;
-}
-
-/** Scopes, slots and leases of one mounted vault: where the control plane meets keyring, store and core. */
+/** One mounted vault, as the control plane has it: where its services are put together. */
 export class VolumeService implements ControlService {
-  readonly #context: ServiceContext;
-  readonly #core: CoreCalls;
+  readonly scopes: ScopeService;
+  readonly locks: LockService;
+  readonly leases: LeaseService;
   readonly slots: ScopeSlots;
-  readonly #scopes = new ScopePaths();
-  readonly #receipts: Receipts;
-  readonly #leases: LeaseService;
-  readonly #unmount: () => Promise<void>;
+  readonly audit: AuditTrail;
+  readonly knowsCallers: boolean;
+  readonly unmount: () => Promise<void>;
+  readonly #context: MountedContext;
+  readonly #core: CoreCalls;
   fuseMinor = 0;
 
   constructor(
-    context: ServiceContext,
+    context: MountedContext,
     core: CoreCalls,
     known: readonly KnownScopeRecord[],
     unmount: () => Promise<void>,
   ) {
     this.#context = context;
     this.#core = core;
-    this.slots = new ScopeSlots(context, core, (id) => this.#scopes.fullPath(id));
-    this.#unmount = unmount;
-    this.#receipts = new Receipts(this.#scopes, context.mountPoint, context.log, this.slots.audit);
-    const labels = new RootLabels(context, core, this.#scopes, this.slots.audit, context.log);
-    this.#leases = new LeaseService(core, this.slots, this.#scopes, labels, this.#receipts);
-    for (const scope of known) this.#scopes.set(scope.id, scope);
+    this.unmount = unmount;
+    this.knowsCallers = context.knowsCallers;
+    const { mountPoint, log } = context;
+    const paths = new ScopePaths();
+    for (const scope of known) paths.set(scope.id, scope);
+    const slots = new ScopeSlots(context, core, (id) => paths.fullPath(id));
+    const receipts = new Receipts(paths, mountPoint, log, slots.audit);
+    const labels = new RootLabels(context, core, paths, slots.audit, log);
+    this.slots = slots;
+    this.audit = new AuditTrail(slots.audit, (id) => (paths.has(id) ? paths.fullPath(id) : null));
+    this.leases = new LeaseService(core, slots, paths, labels, receipts);
+    this.locks = new LockService(mountPoint, { core, paths, slots, receipts });
+    this.scopes = new ScopeService(context, { core, paths, slots, locks: this.locks });
   }
 
   async version(): Promise<VersionView> {
+    const { vault, mountPoint } = this.#context;
     const status = await this.#core.call({ op: 'status' });
     return {
       version,
-      volume: this.#context.vault.record.volume,
-      vault: this.#context.vault.path,
-      mount: this.#context.mountPoint,
+      volume: vault.record.volume,
+      vault: vault.path,
+      mount: mountPoint,
       pid: process.pid,
       fuse_minor: this.fuseMinor,
       secret_memory: status.secretMemory,
@@ -89,264 +63,5 @@ export class VolumeService implements ControlService {
       requests: status.requests,
       longest_request: status.longest,
     };
-  }
-
-  #view(scope: KnownScopeRecord, status: ScopeStatus | undefined): ScopeView {
-    const state = status?.state ?? 'locked';
-    return {
-      id: scope.id,
-      path: this.#scopes.fullPath(scope.id),
-      parent: scope.parent ?? null,
-      state: state === 'open' ? 'unlocked' : state,
-      generation: status?.generation ?? 0,
-      leases: status?.leases ?? 0,
-      ...expiry(status?.deadline ?? Number.POSITIVE_INFINITY),
-      visible_to: status?.visibleTo ?? 'any',
-      read_only: status?.readOnly ?? false,
-      open_handles: status?.openHandles ?? 0,
-      slots: this.#context.store.countSlots(scope.id),
-      created: new Date(scope.created * 1000).toISOString(),
-    };
-  }
-
-  async scopes(): Promise<ScopeView[]> {
-    const { scopes } = await this.#core.call({ op: 'status' });
-    const states = new Map(scopes.map((scope) => [scope.id, scope]));
-    return [...this.#scopes.values()]
-      .map((scope) => this.#view(scope, states.get(scope.id)))
-      .sort((a, b) => (a.path < b.path ? -1 : 1));
-  }
-  async scope(reference: string): Promise<ScopeView> {
-    const scope = this.#scopes.resolve(reference);
-    const { scopes } = await this.#core.call({ op: 'status', scope: scope.id });
-    return this.#view(scope, scopes[0]);
-  }
-
-  async createScope(
-    path: string,
-    wanted: Pick<NewSlotRequest, 'type'> & SecretRequest,
-    input: SecretInput,
-    peer: Peer,
-  ): Promise<Issued<ScopeView>> {
-    const names = path.split('/').filter((name) => name !== '');
-    if (names.length === 0)
-      throw new Failure('conflict', 'the root scope exists already', {
-        reason: 'scope_is_root',
-      });
-    const { store } = this.#context;
-    const id = freshId<ScopeId>();
-    const parent = this.#scopes.containing(names.slice(0, -1));
-    const below = raw(names.slice(pathParts(this.#scopes.fullPath(parent.id)).length).join('/'));
-    const { rows, secret, shares } = await this.slots.create(id, parent.id, wanted.type, input, wanted);
-    try {
-      // The row comes first: a crash then leaves a row without a directory, never a directory without a key.
-      await this.slots.addScope(rows, below, peer);
-      const made = await this.#core.call({
-        op: 'create',
-        names: names.map(raw),
-        scope: id,
-        epoch: 1,
-        secret: secret.address,
-        owner: { uid: peer.uid, gid: peer.gid, mode: 0o700 },
-        lease: freshId<LeaseId>(),
-        terms: plainTerms('created', peer),
-      });
-      if (!made.result.ok) {
-        const failure = refused(made.result, path, this.#scopes);
-        await store.commit(() => {
-          store.removeScope(id);
-          this.slots.audit.record({ event: 'create', result: failure.code, scope: id }, peer);
-        });
-        throw failure;
-      }
-      const record = { id, parent: parent.id, path: below, created: rows.scope.created };
-      this.#scopes.set(id, record);
-      // A scope whose directory was never made (the daemon was killed) or is gone must not answer to this path.
-      const here = this.#scopes.fullPath(id);
-      for (let other = this.#scopes.at(here); other !== undefined && other.id !== id; ) {
-        this.moved(other.id, `lost-${other.id}`);
-        other = this.#scopes.at(here);
-      }
-      // The core walked the tree; the labels above may have been behind.
-      if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
-      await this.slots.inTurn(id, () => this.slots.changes.writeCopy(id));
-      return new Issued(await this.scope(id), shares);
-    } catch (error) {
-      shares?.wipe();
-      throw error;
-    } finally {
-      secret.wipe();
-    }
-  }
-
-  leases(): Promise<LeaseView[]> {
-    return this.#leases.all();
-  }
-  lease(id: string): Promise<LeaseView> {
-    return this.#leases.one(id);
-  }
-  async createLease(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView> {
-    this.#refuseStrangers(request);
-    return this.#leases.create(request, key, peer);
-  }
-  async holdLease(
-    request: LeaseRequest,
-    key: Key,
-    peer: Peer,
-    connection: () => number,
-    ended: () => void,
-  ): Promise<HeldLease> {
-    this.#refuseStrangers(request);
-    return this.#leases.hold(request, key, peer, connection, ended);
-  }
-  /** Some transports can't tell who calls. */
-  #refuseStrangers({ visibility }: LeaseRequest): void {
-    if (visibility.length === 0 || this.#context.knowsCallers) return;
-    throw new Failure(
-      'usage',
-      'this transport does not know who calls: a scope is open for all or for nobody',
-      {
-        reason: 'transport_without_callers',
-      },
-    );
-  }
-  changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView> {
-    return this.#leases.change(id, ttl, peer);
-  }
-  endLease(id: string, peer: Peer): Promise<ReceiptView[]> {
-    return this.#leases.end(id, peer);
-  }
-
-  /** Something happened in the core. */
-  leaseEnded(lease: Lease, reason: EndReason): void {
-    this.#leases.ended(lease, reason);
-  }
-  budgetSpent(scope: ScopeId, lease: LeaseId, over: string, used: { bytes: number; files: number }): void {
-    this.#leases.spent(scope, lease, over, used);
-  }
-  locked(receipts: readonly LockReceipt[]): Promise<ReceiptView[]> {
-    const ids = receipts.map(({ scope }) => scope);
-    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, ids));
-    return this.#receipts.of(receipts);
-  }
-
-  /** `wait`: so long for open handles to be closed, and then as long at most to write back; without it `limit` for that. */
-  async #lock(
-    scopes: readonly ScopeId[],
-    reason: string,
-    wait: number | undefined,
-    limit: number,
-  ): Promise<ReceiptView[]> {
-    this.#scopes.lockAsked(scopes);
-    this.slots.forgetShares((waiting) => this.#scopes.isWithin(waiting, scopes));
-    let holders: HolderView[] = [];
-    let left = scopes;
-    if (wait !== undefined) {
-      const answer = await this.#core.call({ op: 'drain', scopes, wait });
-      if (!answer.drained) holders = holdersOf(this.#context.mountPoint);
-      left = answer.left;
-    }
-    const call = { op: 'lock', scopes: left, reason, limit: Math.min(wait ?? limit, LOCK_LIMIT_MS) } as const;
-    const { receipts } = await this.#core.call(call);
-    return this.#receipts.of(receipts, holders);
-  }
-  shred(reference: string, yes: string, peer: Peer): Promise<ShredView> {
-    const parts = {
-      services: this.#context,
-      core: this.#core,
-      scopes: this.#scopes,
-      slots: this.slots,
-      // Nothing of it is worth writing back.
-      lock: ({ id }: KnownScopeRecord) => this.#lock([id], 'shred', undefined, 0),
-    };
-    return shred(parts, this.#scopes.resolve(reference), yes, peer);
-  }
-  holders(reference: string): HolderView[] {
-    const path = this.#scopes.fullPath(this.#scopes.resolve(reference).id);
-    return holdersOf(this.#context.mountPoint + (path === '/' ? '' : path));
-  }
-  async lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([this.#scopes.resolve(reference).id], reason, wait, LOCK_LIMIT_MS);
-  }
-  /** Panic, unless it may wait: keys go first, and what was not written is named. */
-  lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]> {
-    return this.#lock([...this.#scopes.keys()], reason, wait, 0);
-  }
-
-  /** All that is open, in order: the daemon is about to end. */
-  closeAll(reason: string): Promise<ReceiptView[]> {
-    return this.#lock([...this.#scopes.keys()], reason, undefined, LOCK_LIMIT_MS);
-  }
-
-  slotsOf(reference: string): Promise<SlotView[]> {
-    return this.slots.list(this.#scopes.resolve(reference).id);
-  }
-  addSlot(
-    reference: string,
-    wanted: NewSlotRequest,
-    input: SecretInput,
-    peer: Peer,
-  ): Promise<Issued<SlotView>> {
-    return this.slots.changes.add(this.#scopes.resolve(reference).id, wanted, input, peer);
-  }
-  testSlot(reference: string, key: Key, peer: Peer): Promise<SlotView> {
-    return this.slots.test(this.#scopes.resolve(reference).id, key, peer);
-  }
-  setWindow(reference: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView> {
-    return this.slots.changes.setWindow(this.#scopes.resolve(reference).id, slot, window, peer);
-  }
-  removeSlot(reference: string, slot: string, peer: Peer): Promise<SlotChangeView> {
-    return this.slots.changes.remove(this.#scopes.resolve(reference).id, slot, peer);
-  }
-  rotateSlot(
-    reference: string,
-    slot: string,
-    input: SecretInput,
-    wanted: SecretRequest,
-    peer: Peer,
-  ): Promise<Issued<SlotChangeView>> {
-    return this.slots.changes.rotate(this.#scopes.resolve(reference).id, slot, input, wanted, peer);
-  }
-  renewShare(reference: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
-    return this.slots.renewShare(this.#scopes.resolve(reference).id, share, peer);
-  }
-
-  audit(count: number): AuditView[] {
-    return this.slots.audit.tail(count).map((row) => ({
-      sequence: row.sequence,
-      at: new Date(row.at).toISOString(),
-      event: row.event,
-      result: row.result,
-      scope: row.scope ?? null,
-      path: row.scope === undefined || !this.#scopes.has(row.scope) ? null : this.#scopes.fullPath(row.scope),
-      slot: row.slot ?? null,
-      lease: row.lease ?? null,
-      uid: row.uid ?? null,
-      pid: row.pid ?? null,
-      command: row.command ?? null,
-      purpose: row.purpose ?? null,
-      detail: row.detail ?? null,
-    }));
-  }
-
-  /** A path below a scope's root (latin1), from the mount's root, for messages. */
-  nameOf(id: ScopeId, path: string): string {
-    return `${this.#scopes.fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
-  }
-
-  /** A scope's root got another path below its parent scope: its label follows. */
-  moved(id: ScopeId, path: string): void {
-    if (!this.#scopes.move(id, path)) return;
-    const { store, log } = this.#context;
-    store
-      .commit(() => store.setPath(id, storeKeyOf(this.#context).sealPath(id, path)))
-      .catch((error: unknown) => {
-        // A full disk: the next lookup of that directory reports the move again after a remount.
-        log.error('the label of a scope could not be stored', { scope: id, error });
-      });
-  }
-
-  unmount(): Promise<void> {
-    return this.#unmount();
   }
 }

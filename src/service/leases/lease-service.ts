@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../../base/ids.js';
 import type { LeaseView, ReceiptView } from '../../control/schemas.js';
-import type { HeldLease, Key, LeaseRequest, Peer } from '../../control/service.js';
+import type { HeldLease, Key, LeaseControl, LeaseRequest, Peer } from '../../control/service.js';
 import {
   type EndReason,
   type Holder,
@@ -44,7 +44,7 @@ interface Wanted {
 }
 
 /** Leases as callers ask for them. The core's thread keeps them (lease-keeper.ts): here they are opened and written down. */
-export class LeaseService {
+export class LeaseService implements LeaseControl {
   readonly #core: CoreCalls;
   readonly #slots: ScopeSlots;
   readonly #scopes: ScopePaths;
@@ -117,8 +117,7 @@ export class LeaseService {
     peer: Peer,
     held: Pick<Wanted, 'connection' | 'ended'>,
   ): Promise<Lease> {
-    const { scope, pid, ...asked } = request;
-    const { id } = this.#scopes.resolve(scope);
+    const { scope: id, pid, ...asked } = request;
     const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
     const terms: LeaseTerms = {
       ...asked,

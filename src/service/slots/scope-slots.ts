@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SlotView } from '../../control/schemas.js';
-import { Issued, type Key, type Peer, type SecretRequest } from '../../control/service.js';
+import { Issued, type Key, type Peer, type SecretRequest, type SlotControl } from '../../control/service.js';
 import { ScopeSecrets } from '../../keyring/slots/scope-secrets.js';
 import { Slots } from '../../keyring/slots/slots.js';
 import type { Secret, SecretInput } from '../../libc/memory.js';
@@ -21,7 +21,7 @@ import { type Opened, SlotOpening } from './slot-opening.js';
 import { Turns } from './turns.js';
 
 /** Slots of the scopes of a mounted vault: who can open what. What changes that: {@link changes}. */
-export class ScopeSlots {
+export class ScopeSlots implements SlotControl {
   readonly #services: SlotServices;
   readonly #secrets: ScopeSecrets;
   readonly #names: SlotNames;
