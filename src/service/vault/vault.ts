@@ -19,6 +19,7 @@ import { dirname, join, resolve } from 'node:path';
 import { errno, errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
 import { freshId, type ScopeId, type VolumeId } from '../../base/ids.js';
+import { isPrerelease } from '../../base/version.js';
 import { ScopeKeys } from '../../crypto/scope-keys.js';
 import type { ScryptCost } from '../../crypto/stretch.js';
 import { defaultSuite, type SuiteName, suiteName, suites } from '../../crypto/suites.js';
@@ -42,7 +43,6 @@ import { type SecretInput, SecretMemory } from '../../libc/memory.js';
 import type { SlotType } from '../../store/rows.js';
 import { Store } from '../../store/store.js';
 import { ChildKem } from '../secrets/kem.js';
-import { isPrerelease } from '../version.js';
 
 /** Where things are in a vault (FORMAT.md). */
 export function vaultPaths(vault: string, store?: string) {
