@@ -63,7 +63,7 @@ export const init: Verb = (program, run) => {
         const slot = context.slotType(source, options.slot);
         refuse(slot);
         await context.withNewSecret(source, 'passphrase of the root scope', 0, async (input, sealed) => {
-          const { initVault } = await import('../../service/vault/vault.js');
+          const { initVault } = await import('../../service/vault/init.js');
           const made = await initVault({
             vault,
             input,

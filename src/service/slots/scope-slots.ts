@@ -100,7 +100,7 @@ export class ScopeSlots implements SlotControl {
     );
   }
 
-  /** Lends what a key opens of a scope. Call it in turn: many guesses at once would all pass the throttle before the first counts. */
+  /** Lends what a key opens of a scope. In turn: many guesses at once would all pass the throttle before the first counts. */
   async #open<T>(attempt: Attempt, key: Key, use: (opened: Opened) => Promise<T>): Promise<T> {
     const opened = await this.#attempts.open(attempt, key);
     try {
