@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { Client } from '../../src/control/client.js';
 import { SecretInput } from '../../src/libc/memory.js';
+import { Client } from '../support/client.js';
 import { Vault } from '../support/mounted.js';
 import { median, quantile } from './results.js';
 

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from '../../src/control/client.js';
+import { Client } from '../support/client.js';
 import { inputOf } from '../support/key-input.js';
 import { unableToMount, Vault } from '../support/mounted.js';
 import { populate } from '../support/populate.js';

@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { Failure } from '../../src/base/failure.js';
-import { Client } from '../../src/control/client.js';
 import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
 import { SecretInput } from '../../src/libc/memory.js';
+import { Client } from '../support/client.js';
 import type { CliResult } from '../support/mounted.js';
 import { Vault } from '../support/mounted.js';
 

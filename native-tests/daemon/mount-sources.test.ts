@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { type Test, test } from 'tap';
-import { Client } from '../../src/control/client.js';
 import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
 import { input } from '../../src/keyring/test-keyring.js';
+import { Client } from '../support/client.js';
 import { type CliResult, cliPath, scopefs, Vault } from '../support/mounted.js';
 
 /** `mount --with`: every kind of slot opens the root scope, and where none does there is no mount. */

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { Client } from '../../src/control/client.js';
+import { Client } from '../support/client.js';
 import { run, Vault } from '../support/mounted.js';
 
 test('a lease ends although the disk is too full to say so, and the scope closes when its last one does', async (t) => {

@@ -3,8 +3,8 @@ import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import type { Failure } from '../../src/base/failure.js';
-import { Client } from '../../src/control/client.js';
 import { SecretInput } from '../../src/libc/memory.js';
+import { Client } from '../support/client.js';
 import { editStore } from '../support/keys.js';
 import { type CliResult, Vault } from '../support/mounted.js';
 

@@ -5,7 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Client } from '../../src/control/client.js';
+import { Client } from './client.js';
 import { inputOf } from './key-input.js';
 import { Vault } from './mounted.js';
 import { populate } from './populate.js';

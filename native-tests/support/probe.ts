@@ -5,10 +5,11 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '../../src/base/failure.js';
-import { Client, type LeaseOptions } from '../../src/control/client.js';
+import type { LeaseOptions } from '../../src/control/client.js';
 import type { LeaseView } from '../../src/control/schemas.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { Board } from './board.js';
+import { Client } from './client.js';
 import { type Receipt, run, Vault, type VaultOptions } from './mounted.js';
 import type { Orders } from './orders.js';
 

@@ -82,7 +82,7 @@ export class CommandContext {
         }
         if (source.impliedSlot === 'age') {
           input?.wipe();
-          const sealed = (await client.slots(scope)).flatMap((slot) => slot.sealed ?? []);
+          const sealed = (await client.call('slots', { scope })).flatMap((slot) => slot.sealed ?? []);
           input = await source.read({ confirm: false, what, allowPrompt: false, sealed });
         }
         input ??= await this.read(source, what);

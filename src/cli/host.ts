@@ -1,8 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../base/failure.js';
-import { answers, Client } from '../control/client.js';
-import { RUN_DIRECTORY } from '../daemon/options.js';
+import { Client } from '../control/client.js';
+import { answers } from '../control/socket.js';
+import { isSocketName, RUN_DIRECTORY } from '../daemon/options.js';
 
 /** The path in `unix:///PATH`. */
 export function socketPath(host: string): string {
@@ -22,7 +23,7 @@ export function socketPath(host: string): string {
 async function liveSockets(): Promise<string[]> {
   let names: string[];
   try {
-    names = readdirSync(RUN_DIRECTORY).filter((name) => name.endsWith('.sock'));
+    names = readdirSync(RUN_DIRECTORY).filter(isSocketName);
   } catch {
     return [];
   }

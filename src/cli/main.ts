@@ -1,8 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { Errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
+import { version } from '../base/version.js';
 import { endProcess } from '../libc/process-end.js';
-import { version } from '../service/version.js';
 import { CommandContext, type GlobalOptions } from './context.js';
 import { Output } from './output.js';
 import { verbs } from './verbs.js';

@@ -16,11 +16,11 @@ export async function unlocked<T>(
     context.source(source),
     [scope],
     `passphrase of ${scope}`,
-    async (_scope, input, how) => (await client.createLease(scope, { ...asked, ...how }, input)).id,
+    async (_scope, input, how) => (await client.call('createLease', { scope, ...asked, ...how }, input)).id,
   );
   try {
     return await use();
   } finally {
-    await client.endLease(lease as string);
+    await client.call('endLease', { lease: lease as string });
   }
 }

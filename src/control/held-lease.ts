@@ -1,13 +1,13 @@
 import type { Socket } from 'node:net';
 import { duplicateOf } from './connections.js';
-import type { ControlService, Key, LeaseRequest, Peer } from './service.js';
+import type { Key, LeaseControl, LeaseRequest, Peer } from './service.js';
 
 /**
  * A lease that lives as long as its response: NDJSON, a line when it begins and one when it ends by itself. Whoever dies
  * closes its socket: the core's thread has a descriptor of it and sees that, whatever this one does.
  */
 export async function heldLease(
-  service: ControlService,
+  leases: LeaseControl,
   request: LeaseRequest,
   key: Key,
   peer: Peer,
@@ -17,7 +17,7 @@ export async function heldLease(
   const ended = new Promise<void>((resolve) => {
     end = resolve;
   });
-  const { lease, release } = await service.holdLease(request, key, peer, () => duplicateOf(socket), end);
+  const { lease, release } = await leases.hold(request, key, peer, () => duplicateOf(socket), end);
   const line = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value)}\n`);
   const body = new ReadableStream<Uint8Array>({
     start(stream) {

@@ -30,8 +30,10 @@ async function serve(t: Test): Promise<{ path: string; client: Client }> {
   const path = join(directory, 'socket');
   const service = {
     version: async () => version,
-    createLease: async () => {
-      throw new Error('nobody gets here');
+    leases: {
+      create: async () => {
+        throw new Error('nobody gets here');
+      },
     },
   } as unknown as ControlService;
   const server = await listen(path, service);
@@ -51,7 +53,7 @@ function attack(path: string, begin: (socket: Socket) => void): Socket {
 async function honest(t: Test, client: Client, what: string, calls = 20): Promise<void> {
   for (let i = 0; i < calls; i++) {
     try {
-      await client.version();
+      await client.call('version');
     } catch (error) {
       t.fail(`${what}: an honest call failed: ${String(error)}`);
       return;

@@ -27,7 +27,7 @@ test('the OpenAPI document has every route, with its parameters, body and proble
       found?.parameters.map((parameter) => `${parameter.in} ${parameter.name}`),
       [
         ...parametersOf(route).map((parameter) => `path ${parameter}`),
-        ...queryOf(route).map((parameter) => `query ${parameter.name}`),
+        ...queryOf(name).map((parameter) => `query ${parameter.name}`),
       ],
       name,
     );

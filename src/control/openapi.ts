@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Failure, type FailureCode, failureCodes } from '../base/failure.js';
-import { parametersOf, RESULT_HEADER, type Route, routeNames, routeOf } from './routes.js';
+import { routeSchemas } from './route-schemas.js';
+import { parametersOf, RESULT_HEADER, type RouteName, routeNames, routeOf } from './routes.js';
 import { problemSchema } from './schemas.js';
 
 type Json = Record<string, unknown>;
@@ -17,8 +18,11 @@ function jsonSchema(schema: z.ZodType): Json {
 }
 
 /** The query parameters of a route, from the schema that validates them. */
-export function queryOf(route: Route): { name: string; required: boolean; schema: Json }[] {
-  const schema = jsonSchema(route.query) as { properties?: Record<string, Json>; required?: string[] };
+export function queryOf(name: RouteName): { name: string; required: boolean; schema: Json }[] {
+  const schema = jsonSchema(routeSchemas[name].query) as {
+    properties?: Record<string, Json>;
+    required?: string[];
+  };
   return Object.entries(schema.properties ?? {}).map(([name, property]) => ({
     name,
     required: schema.required?.includes(name) === true,
@@ -26,7 +30,8 @@ export function queryOf(route: Route): { name: string; required: boolean; schema
   }));
 }
 
-function operation(name: string, route: Route): Json {
+function operation(name: RouteName): Json {
+  const route = routeOf(name);
   return {
     operationId: name,
     summary: route.summary,
@@ -38,7 +43,7 @@ function operation(name: string, route: Route): Json {
         description: parameterText[parameter],
         schema: { type: 'string' },
       })),
-      ...queryOf(route).map((parameter) => ({ in: 'query', ...parameter })),
+      ...queryOf(name).map((parameter) => ({ in: 'query', ...parameter })),
     ],
     ...(route.secret === undefined
       ? {}
@@ -53,7 +58,7 @@ function operation(name: string, route: Route): Json {
       [route.status]: {
         description: 'done',
         content: {
-          'application/json': { schema: jsonSchema(route.response) },
+          'application/json': { schema: jsonSchema(routeSchemas[name].response) },
           ...(route.issues === undefined ? {} : { 'application/octet-stream': {} }),
         },
         ...(route.issues === undefined
@@ -80,7 +85,7 @@ export function openApi(version: string): Json {
   const paths: Record<string, Json> = {};
   for (const name of routeNames) {
     const route = routeOf(name);
-    paths[route.path] = { ...paths[route.path], [route.method]: operation(name, route) };
+    paths[route.path] = { ...paths[route.path], [route.method]: operation(name) };
   }
   const problem = jsonSchema(problemSchema) as { properties: Record<string, Json> };
   problem.properties.code = { type: 'string', enum: [...failureCodes] };
@@ -114,8 +119,8 @@ export function apiText(): string {
   ];
   for (const name of routeNames) {
     const route = routeOf(name);
-    const query = queryOf(route).map((one) => `${one.name}${one.required ? '' : '?'}`);
-    const reply = jsonSchema(route.response) as { properties?: Record<string, Json> };
+    const query = queryOf(name).map((one) => `${one.name}${one.required ? '' : '?'}`);
+    const reply = jsonSchema(routeSchemas[name].response) as { properties?: Record<string, Json> };
     const cells = [
       `\`${route.method.toUpperCase()} ${route.path}\``,
       query.join(', '),

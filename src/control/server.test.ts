@@ -1,16 +1,28 @@
 import { linkSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer as createHttpServer, request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
 import { Failure } from '../base/failure.js';
+import type { ScopeId } from '../base/ids.js';
+import { version as ours } from '../base/version.js';
 import { SecretInput } from '../libc/memory.js';
 import { Client } from './client.js';
+import { queryOf } from './openapi.js';
+import { daemonName, parametersOf, routeNames, routeOf } from './routes.js';
 import type { AuditView, LeaseView, ScopeView, SlotChangeView, SlotView, VersionView } from './schemas.js';
 import { listen } from './server.js';
-import { type ControlService, type HeldLease, Issued } from './service.js';
+import {
+  type AuditControl,
+  type ControlService,
+  Issued,
+  type LeaseControl,
+  type LockControl,
+  type ScopeControl,
+  type SlotControl,
+} from './service.js';
 
 const scope: ScopeView = {
   id: '00'.repeat(16),
@@ -88,122 +100,128 @@ const entry: AuditView = {
   detail: null,
 };
 
+/** Scopes have paths for ids here: what a test names is what a service is asked. */
+const idOf = (reference: string): ScopeId => reference as ScopeId;
+
 /** Remembers what it was asked, and whether secrets were wiped after it. */
 class FakeService implements ControlService {
   readonly asked: unknown[] = [];
   readonly secrets: SecretInput[] = [];
-  async version(): Promise<VersionView> {
-    return version;
-  }
-  async scopes(): Promise<ScopeView[]> {
-    return [scope];
-  }
-  async scope(reference: string): Promise<ScopeView> {
-    this.asked.push(reference);
-    if (reference !== 'users/alice')
-      throw new Failure('not_found', `no ${reference}`, { reason: 'scope_unknown' });
-    return scope;
-  }
-  async createScope(path: string, slot: { type: string }, secret: SecretInput) {
-    this.secrets.push(secret);
-    this.asked.push([path, slot.type, Buffer.from(secret.view).toString('latin1')]);
-    return new Issued(scope, undefined);
-  }
-  async leases(): Promise<LeaseView[]> {
-    return [lease];
-  }
-  async lease(id: string): Promise<LeaseView> {
-    if (id !== lease.id) throw new Failure('not_found', `no ${id}`);
-    return lease;
-  }
+  readonly knowsCallers = true;
   /** What the next lease fails with. */
   fail: Failure | undefined;
-  async createLease(wanted: unknown, secret: SecretInput, peer: unknown): Promise<LeaseView> {
-    this.secrets.push(secret);
-    if (this.fail !== undefined) throw this.fail;
-    this.asked.push([wanted, peer]);
-    return lease;
-  }
   /** How held leases ended: released by their connection, or told by {@link endHeld}. */
   readonly released: string[] = [];
   endHeld: () => void = () => {};
   connection = -1;
-  async holdLease(
-    wanted: unknown,
-    secret: SecretInput,
-    peer: unknown,
-    connection: () => number,
-    ended: () => void,
-  ): Promise<HeldLease> {
-    this.endHeld = ended;
-    this.connection = connection();
-    const held = { ...(await this.createLease(wanted, secret, peer)), bound_to: ['connection' as const] };
-    return {
-      lease: held,
-      release: async () => {
-        this.released.push(held.id);
-      },
-    };
-  }
-  async changeLease(id: string, ttl: number): Promise<LeaseView> {
-    this.asked.push([id, ttl]);
-    return lease;
-  }
-  async slotsOf(): Promise<SlotView[]> {
-    return [slot];
-  }
   /** What goes out with the next slot. */
   shares: SecretInput | undefined;
   before: Promise<void> = Promise.resolve();
   began: () => void = () => {};
-  async addSlot(scope: string, wanted: unknown, secret: SecretInput) {
-    this.began();
-    await this.before;
-    this.secrets.push(secret);
-    this.asked.push([scope, wanted]);
-    return new Issued(slot, this.shares);
-  }
-  async renewShare(_scope: string, share: SecretInput) {
-    this.secrets.push(share);
-    return new Issued(slot, this.shares);
-  }
-  async testSlot(scope: string, secret: SecretInput): Promise<SlotView> {
-    this.secrets.push(secret);
-    this.asked.push([scope]);
-    return slot;
-  }
-  async setWindow(scope: string, which: string, window: unknown) {
-    this.asked.push([scope, which, window]);
-    return slot;
-  }
-  async removeSlot(scope: string, which: string): Promise<SlotChangeView> {
-    this.asked.push([scope, which]);
-    return slotChange;
-  }
-  async rotateSlot(scope: string, which: string, secret: SecretInput) {
-    this.secrets.push(secret);
-    this.asked.push([scope, which]);
-    return new Issued(slotChange, undefined);
-  }
-  audit(count: number): AuditView[] {
-    this.asked.push(count);
-    return [entry];
-  }
-  async endLease(): Promise<never[]> {
-    throw new Error('a bug with details in it');
-  }
-  async shred(): Promise<never> {
-    throw new Failure('conflict', 'not here');
-  }
-  holders(): never[] {
-    return [];
-  }
-  async lock(reference: string, reason: string, wait: number | undefined): Promise<never[]> {
-    this.asked.push([reference, reason, wait]);
-    return [];
-  }
-  async lockAll(): Promise<never[]> {
-    throw new Failure('busy', 'in use', { details: { holders: [{ pid: 7 }] } });
+
+  readonly scopes: ScopeControl = {
+    resolve: (reference) => {
+      if (reference === 'nobody')
+        throw new Failure('not_found', `no ${reference}`, { reason: 'scope_unknown' });
+      return idOf(reference);
+    },
+    all: async () => [scope],
+    one: async (id) => {
+      this.asked.push(id);
+      return scope;
+    },
+    create: async (path, { type }, secret) => {
+      this.secrets.push(secret);
+      this.asked.push([path, type, Buffer.from(secret.view).toString('latin1')]);
+      return new Issued(scope, undefined);
+    },
+    shred: async () => {
+      throw new Failure('conflict', 'not here');
+    },
+    holders: () => [],
+  };
+  readonly locks: LockControl = {
+    lock: async (id, reason, wait) => {
+      this.asked.push([id, reason, wait]);
+      return [];
+    },
+    lockAll: async () => {
+      throw new Failure('busy', 'in use', { details: { holders: [{ pid: 7 }] } });
+    },
+  };
+  readonly leases: LeaseControl = {
+    all: async () => [lease],
+    one: async (id) => {
+      if (id !== lease.id) throw new Failure('not_found', `no ${id}`);
+      return lease;
+    },
+    create: async (wanted, key, peer) => {
+      if (key instanceof SecretInput) this.secrets.push(key);
+      if (this.fail !== undefined) throw this.fail;
+      this.asked.push([wanted, peer]);
+      return lease;
+    },
+    hold: async (wanted, key, peer, connection, ended) => {
+      this.endHeld = ended;
+      this.connection = connection();
+      const held = { ...(await this.leases.create(wanted, key, peer)), bound_to: ['connection' as const] };
+      return {
+        lease: held,
+        release: async () => {
+          this.released.push(held.id);
+        },
+      };
+    },
+    change: async (id, ttl) => {
+      this.asked.push([id, ttl]);
+      return lease;
+    },
+    end: async () => {
+      throw new Error('a bug with details in it');
+    },
+  };
+  readonly slots: SlotControl = {
+    list: async () => [slot],
+    test: async (id, key) => {
+      if (key instanceof SecretInput) this.secrets.push(key);
+      this.asked.push([id]);
+      return slot;
+    },
+    renewShare: async (_id, share) => {
+      this.secrets.push(share);
+      return new Issued(slot, this.shares);
+    },
+    changes: {
+      add: async (id, wanted, secret) => {
+        this.began();
+        await this.before;
+        this.secrets.push(secret);
+        this.asked.push([id, wanted]);
+        return new Issued(slot, this.shares);
+      },
+      setWindow: async (id, which, window) => {
+        this.asked.push([id, which, window]);
+        return slot;
+      },
+      remove: async (id, which) => {
+        this.asked.push([id, which]);
+        return slotChange;
+      },
+      rotate: async (id, which, secret) => {
+        this.secrets.push(secret);
+        this.asked.push([id, which]);
+        return new Issued(slotChange, undefined);
+      },
+    },
+  };
+  readonly audit: AuditControl = {
+    tail: (count) => {
+      this.asked.push(count);
+      return [entry];
+    },
+  };
+  async version(): Promise<VersionView> {
+    return version;
   }
   async unmount(): Promise<void> {}
 }
@@ -272,20 +290,20 @@ test('a reply that carries shares has them as its raw body, and its JSON in a he
   const text = 'scopefs-share-one\nscopefs-share-two\n';
   service.shares = secret(text);
   const shares = new SecretInput();
-  const options = { slot: 'threshold', shares: '2', threshold: '2', label: 'käse' };
-  t.same(await client.addSlot('a', options, new SecretInput(), shares), slot);
+  const options = { slot: 'threshold', shares: '2', threshold: '2', label: 'käse' } as const;
+  t.same(await client.call('addSlot', { scope: 'a', ...options }, new SecretInput(), shares), slot);
   t.match(service.asked.at(-1), ['a', { type: 'threshold', shares: 2, needed: 2, label: 'käse' }]);
   t.equal(shares.view.toString('latin1'), text);
   await sleep(50);
   t.throws(() => service.shares?.view, /wiped/, 'the daemon keeps none');
   service.shares = secret(text);
   const next = new SecretInput();
-  t.same(await client.renewShare('a', secret('scopefs-share-one'), next), slot);
+  t.same(await client.call('renewShare', { scope: 'a' }, secret('scopefs-share-one'), next), slot);
   t.equal(next.view.toString('latin1'), text);
   const share = await raw(path, 'POST', '/v1/scopes/a/share', Buffer.alloc(0));
   t.equal(share.type, 'application/problem+json', 'a body without its type is no share');
   service.fail = new Failure('pending', '1 of 2 shares are here', { details: { needed: 2, have: [1] } });
-  await t.rejects(client.createLease('a', { with: 'share' }, secret('x')), {
+  await t.rejects(client.call('createLease', { scope: 'a', with: 'share' }, secret('x')), {
     code: 'pending',
     exitStatus: 11,
     details: { needed: 2, have: [1] },
@@ -323,23 +341,29 @@ test('shares for a caller who is gone are wiped', async (t) => {
 
 test('the client and the server agree on every call', async (t) => {
   const { client, service } = await serve(t);
-  t.same(await client.version(), version);
-  t.same(await client.scopes(), [scope]);
-  t.same(await client.scope('users/alice'), scope);
-  t.same(await client.createScope('users/alice', { slot: 'keyfile' }, secret('s\0\xff')), scope);
+  t.same(await client.call('version'), version);
+  t.same(await client.call('scopes'), [scope]);
+  t.same(await client.call('scope', { scope: 'users/alice' }), scope);
+  t.same(
+    await client.call('createScope', { path: 'users/alice', slot: 'keyfile' }, secret('s\0\xff')),
+    scope,
+  );
   t.same(service.asked.at(-1), ['users/alice', 'keyfile', Buffer.from('s\0\xff').toString('latin1')]);
-  t.same(await client.leases(), [lease]);
-  t.same(await client.createLease('users/alice', { ttl: '15m' }, secret('x')), lease);
+  t.same(await client.call('leases'), [lease]);
+  t.same(await client.call('createLease', { scope: 'users/alice', ttl: '15m' }, secret('x')), lease);
   t.match(service.asked.at(-1), [
     { scope: 'users/alice', ttl: 900_000, purpose: '' },
     { uid: process.getuid?.(), pid: process.pid },
   ]);
-  t.same(await client.changeLease(lease.id, { ttl: '30s' }), lease);
+  t.same(await client.call('changeLease', { lease: lease.id, ttl: '30s' }), lease);
   t.same(service.asked.at(-1), [lease.id, 30_000]);
-  t.same(await client.lock('users/alice', { reason: 'r', wait: '5s' }), []);
+  t.same(await client.call('lock', { scope: 'users/alice', reason: 'r', wait: '5s' }), []);
   t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
-  t.same(await client.slots('users/alice'), [slot]);
-  t.same(await client.addSlot('users/alice', { slot: 'recovery', label: 'l' }, secret('x')), slot);
+  t.same(await client.call('slots', { scope: 'users/alice' }), [slot]);
+  t.same(
+    await client.call('addSlot', { scope: 'users/alice', slot: 'recovery', label: 'l' }, secret('x')),
+    slot,
+  );
   t.same(service.asked.at(-1), [
     'users/alice',
     {
@@ -352,33 +376,40 @@ test('the client and the server agree on every call', async (t) => {
       needed: undefined,
     },
   ]);
-  t.same(await client.setWindow('users/alice', '1', { window: 'at:02:00,for:1h' }), slot);
+  t.same(
+    await client.call('setWindow', { scope: 'users/alice', slot: '1', window: 'at:02:00,for:1h' }),
+    slot,
+  );
   t.match(service.asked.at(-1), ['users/alice', '1', { hour: 2, minutes: 60, zone: 'UTC' }]);
-  t.same(await client.testSlot('users/alice', secret('x')), slot);
-  t.same(await client.removeSlot('users/alice', 'a/b'), slotChange);
+  t.same(await client.call('testSlot', { scope: 'users/alice' }, secret('x')), slot);
+  t.same(await client.call('removeSlot', { scope: 'users/alice', slot: 'a/b' }), slotChange);
   t.same(service.asked.at(-1), ['users/alice', 'a/b'], 'a label of any characters');
-  t.same(await client.rotateSlot('users/alice', '1', secret('x')), slotChange);
-  t.same(await client.audit(7), [entry]);
+  t.same(await client.call('rotateSlot', { scope: 'users/alice', slot: '1' }, secret('x')), slotChange);
+  t.same(await client.call('audit', { limit: 7 }), [entry]);
   t.equal(service.asked.at(-1), 7);
-  t.match(await client.unmount(), { unmounted: true });
+  t.match(await client.call('unmount'), { unmounted: true });
   for (const used of service.secrets) t.throws(() => used.view, /wiped/, 'the daemon keeps no secret');
 });
 
 test('failures arrive with code, hint and details; a bug tells nothing of itself', async (t) => {
   const { client } = await serve(t);
-  await t.rejects(client.scope('nobody'), {
+  await t.rejects(client.call('scope', { scope: 'nobody' }), {
     code: 'not_found',
     message: 'no nobody',
     hint: 'list them with: scopefs ls',
   });
-  await t.rejects(client.lockAll({}), { code: 'busy', exitStatus: 7, details: { holders: [{ pid: 7 }] } });
+  await t.rejects(client.call('lockAll'), {
+    code: 'busy',
+    exitStatus: 7,
+    details: { holders: [{ pid: 7 }] },
+  });
   const { stderr } = process;
   const write = stderr.write.bind(stderr);
   stderr.write = (() => true) as typeof stderr.write;
-  await t.rejects(client.endLease('1'), { code: 'internal', message: /daemon log/ });
+  await t.rejects(client.call('endLease', { lease: '1' }), { code: 'internal', message: /daemon log/ });
   stderr.write = write;
   const nowhere = new Client('/nonexistent/socket');
-  await t.rejects(nowhere.version(), { code: 'unreachable', exitStatus: 10, reason: 'daemon_gone' });
+  await t.rejects(nowhere.call('version'), { code: 'unreachable', exitStatus: 10, reason: 'daemon_gone' });
 });
 
 test('what is not understood is refused as a problem document', async (t) => {
@@ -444,7 +475,7 @@ test('the socket is born with mode 0600, replaces a stale one and leaves a live 
   await new Promise((resolve) => dead.close(resolve));
   renameSync(`${stale}-kept`, stale);
   const server = await listen(stale, service);
-  t.same(await new Client(stale).leases(), [lease]);
+  t.same(await new Client(stale).call('leases'), [lease]);
   await server.close();
 });
 
@@ -479,4 +510,37 @@ test('a held lease lives as long as its connection', async (t) => {
   t.ok(await until(() => over), 'told when it ends by itself');
   for (const one of [input, again]) one.wipe();
   for (const one of service.secrets) t.throws(() => one.view, /wiped/, 'and no secret is kept');
+});
+
+test('a daemon of another version is held against our schemas, one of ours is not', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-version-'));
+  const path = join(directory, 'socket');
+  let reply: unknown;
+  let name = '';
+  const daemon = createHttpServer((_incoming, outgoing) => {
+    outgoing.writeHead(200, name === '' ? {} : { server: name }).end(JSON.stringify(reply));
+  });
+  await new Promise<void>((resolve) => daemon.listen(path, resolve));
+  t.teardown(() => {
+    daemon.close();
+    rmSync(directory, { recursive: true });
+  });
+  const client = new Client(path);
+  for (const other of ['', 'scopefs/0.0.1']) {
+    name = other;
+    reply = { scopes: [{ ...scope, of_a_later_version: true }], next: 1 };
+    t.same(await client.call('scopes'), [scope], 'what it knows more is left out');
+    reply = { scopes: [{ ...scope, state: 'ajar' }] };
+    await t.rejects(client.call('scopes'), { code: 'unreachable', reason: 'daemon_of_other_version' });
+  }
+  name = daemonName(ours);
+  t.same(await client.call('scopes'), [{ ...scope, state: 'ajar' }]);
+});
+
+test('the names in a path and in its query differ: a call gives both at once', async (t) => {
+  for (const name of routeNames) {
+    const query = queryOf(name).map((parameter) => parameter.name);
+    const both = parametersOf(routeOf(name)).filter((parameter) => query.includes(parameter));
+    t.same(both, [], name);
+  }
 });

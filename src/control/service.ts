@@ -1,3 +1,4 @@
+import type { ScopeId } from '../base/ids.js';
 import type { BudgetTerms } from '../keyring/leases/budgets.js';
 import type { Visibility } from '../keyring/leases/visibility.js';
 import type { WindowTerms } from '../keyring/slots/windows.js';
@@ -41,8 +42,7 @@ export interface Peer {
 
 /** What a lease is asked for. Durations in milliseconds. */
 export interface LeaseRequest {
-  /** Path or id. */
-  readonly scope: string;
+  readonly scope: ScopeId;
   readonly purpose: string;
   readonly ttl: number | undefined;
   readonly maxTtl: number | undefined;
@@ -77,55 +77,85 @@ export interface HeldLease {
   release(): Promise<void>;
 }
 
-/** What the HTTP server asks of the daemon. Failures are thrown as `Failure`. */
+/** What the HTTP server asks of the daemon, by what it is about. Failures are thrown as `Failure`. */
 export interface ControlService {
+  readonly scopes: ScopeControl;
+  readonly locks: LockControl;
+  readonly leases: LeaseControl;
+  readonly slots: SlotControl;
+  readonly audit: AuditControl;
+  /** Whether requests of the filesystem say who asks: without that a scope is open for all or for nobody. */
+  readonly knowsCallers: boolean;
   version(): Promise<VersionView>;
-  scopes(): Promise<ScopeView[]>;
-  scope(reference: string): Promise<ScopeView>;
-  createScope(
+  /** Resolves once the mount is gone; the daemon ends soon after. */
+  unmount(): Promise<void>;
+}
+
+export interface ScopeControl {
+  /** A scope by id, or by path from the mount's root. @throws Failure not_found; locked: paths can't be read yet */
+  resolve(reference: string): ScopeId;
+  all(): Promise<ScopeView[]>;
+  one(scope: ScopeId): Promise<ScopeView>;
+  create(
     path: string,
     slot: Pick<NewSlotRequest, 'type'> & SecretRequest,
     secret: SecretInput,
     peer: Peer,
   ): Promise<Issued<ScopeView>>;
-  leases(): Promise<LeaseView[]>;
-  lease(id: string): Promise<LeaseView>;
-  createLease(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView>;
+  /** `yes`: its path, as its destroyer has repeated it. */
+  shred(scope: ScopeId, yes: string, peer: Peer): Promise<ShredView>;
+  holders(scope: ScopeId): HolderView[];
+}
+
+/** `wait` in milliseconds: no more leases, and so long at most until nothing is open. */
+export interface LockControl {
+  lock(scope: ScopeId, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
+  lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;
+}
+
+export interface LeaseControl {
+  all(): Promise<LeaseView[]>;
+  one(id: string): Promise<LeaseView>;
+  create(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView>;
   /**
-   * As createLease, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it
-   * before that. `ended`: it has ended.
+   * As create, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it before
+   * that. `ended`: it has ended.
    */
-  holdLease(
+  hold(
     request: LeaseRequest,
     key: Key,
     peer: Peer,
     connection: () => number,
     ended: () => void,
   ): Promise<HeldLease>;
-  changeLease(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
-  endLease(id: string, peer: Peer): Promise<ReceiptView[]>;
-  slotsOf(scope: string): Promise<SlotView[]>;
-  addSlot(scope: string, wanted: NewSlotRequest, secret: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
-  testSlot(scope: string, key: Key, peer: Peer): Promise<SlotView>;
+  change(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
+  end(id: string, peer: Peer): Promise<ReceiptView[]>;
+}
+
+export interface SlotControl {
+  readonly changes: SlotChangeControl;
+  list(scope: ScopeId): Promise<SlotView[]>;
+  test(scope: ScopeId, key: Key, peer: Peer): Promise<SlotView>;
+  /** The client's next share of a split slot, for its present one. */
+  renewShare(scope: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
+}
+
+/** `slot`: number or label. */
+export interface SlotChangeControl {
+  add(scope: ScopeId, wanted: NewSlotRequest, secret: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
   /** Undefined: it may be used at any time. */
-  setWindow(scope: string, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView>;
-  removeSlot(scope: string, slot: string, peer: Peer): Promise<SlotChangeView>;
-  rotateSlot(
-    scope: string,
+  setWindow(scope: ScopeId, slot: string, window: WindowTerms | undefined, peer: Peer): Promise<SlotView>;
+  remove(scope: ScopeId, slot: string, peer: Peer): Promise<SlotChangeView>;
+  rotate(
+    scope: ScopeId,
     slot: string,
     secret: SecretInput,
     wanted: SecretRequest,
     peer: Peer,
   ): Promise<Issued<SlotChangeView>>;
-  /** The client's next share of a split slot, for its present one. */
-  renewShare(scope: string, share: SecretInput, peer: Peer): Promise<Issued<SlotView>>;
-  /** The last rows of the audit, the oldest first. */
-  audit(count: number): AuditView[];
-  /** `yes`: its path, as whoever asks has repeated it. */
-  shred(scope: string, yes: string, peer: Peer): Promise<ShredView>;
-  holders(scope: string): HolderView[];
-  lock(reference: string, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
-  lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;
-  /** Resolves once the mount is gone; the daemon ends soon after. */
-  unmount(): Promise<void>;
+}
+
+export interface AuditControl {
+  /** The last rows, the oldest first. */
+  tail(count: number): AuditView[];
 }

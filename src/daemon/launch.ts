@@ -12,7 +12,7 @@ import { endProcess } from '../libc/process-end.js';
 import { systemClock } from '../libc/system.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from '../service/vault/vault.js';
 import { Store } from '../store/store.js';
-import { RUN_DIRECTORY, type TransportName } from './options.js';
+import { RUN_DIRECTORY, socketOf, type TransportName } from './options.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
 export interface MountRequest {
@@ -126,7 +126,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
-  const socket = request.socket ?? `${RUN_DIRECTORY}/${volume}.sock`;
+  const socket = request.socket ?? socketOf(volume);
   try {
     const { store, foreground, writeback, transport, suid, dev } = request;
     if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev });

@@ -6,3 +6,7 @@ export type TransportName = (typeof transports)[number];
 
 /** Sockets and logs of daemons, by volume. */
 export const RUN_DIRECTORY = '/run/scopefs';
+const SOCKET = '.sock';
+/** Where a volume's daemon listens, unless `--host` says otherwise. */
+export const socketOf = (volume: string): string => `${RUN_DIRECTORY}/${volume}${SOCKET}`;
+export const isSocketName = (name: string): boolean => name.endsWith(SOCKET);

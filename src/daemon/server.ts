@@ -13,8 +13,9 @@ import { becomeIoFlusher, forbidDumps } from '../libc/system.js';
 import { holdersOf } from '../service/scopes/holders.js';
 import { unreadScopes } from '../service/scopes/scope-paths.js';
 import { leftovers, unlinkAside } from '../service/shred/aside-files.js';
+import { markClean, markDirty } from '../service/vault/dirty.js';
 import { MountedVault, SECRETS } from '../service/vault/mounted-vault.js';
-import { markClean, markDirty, readVault, vaultPaths } from '../service/vault/vault.js';
+import { readVault, vaultPaths } from '../service/vault/vault.js';
 import { VolumeService } from '../service/volume-service.js';
 import { Store } from '../store/store.js';
 import type { CoreData, CoreEvent } from '../worker/messages.js';
@@ -91,13 +92,13 @@ async function main(): Promise<void> {
   };
   let behind = false;
   const happened = (message: CoreEvent): void => {
-    if (message.kind === 'moved') service.moved(message.scope, message.path);
-    else if (message.kind === 'leaseEnded') service.leaseEnded(message.lease, message.reason);
+    if (message.kind === 'moved') service.scopes.moved(message.scope, message.path);
+    else if (message.kind === 'leaseEnded') service.leases.ended(message.lease, message.reason);
     else if (message.kind === 'spent')
-      service.budgetSpent(message.scope, message.lease, message.over, message.used);
+      service.leases.spent(message.scope, message.lease, message.over, message.used);
     else if (message.kind === 'behind') behind = message.behind;
     else if (message.kind === 'expired') {
-      void service.locked(message.receipts).then((receipts) => {
+      void service.locks.happened(message.receipts).then((receipts) => {
         for (const { path, errors } of receipts) {
           if (errors.length > 0)
             log.error('a lease ended, and not everything could be written', { path, errors });
@@ -105,7 +106,7 @@ async function main(): Promise<void> {
       });
     } else if (message.kind === 'recovered') {
       const { scope, path, before, after } = message;
-      const file = service.nameOf(scope, path);
+      const file = service.scopes.nameOf(scope, path);
       log.warn('a file was repaired after an unclean stop', {
         file,
         header_bytes: before,
@@ -113,7 +114,7 @@ async function main(): Promise<void> {
       });
     } else {
       const { scope, path, error } = message;
-      const file = service.nameOf(scope, path);
+      const file = service.scopes.nameOf(scope, path);
       log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
     }
   };
@@ -146,7 +147,7 @@ async function main(): Promise<void> {
     if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', mountPoint);
     // Another mount namespace may hold a copy of the mount: then lock everything and go.
     const detached = setTimeout(() => {
-      void service.closeAll('unmounted').then(lingered);
+      void service.locks.closeAll('unmounted').then(lingered);
     }, LINGER_MS);
     await unmounted;
     clearTimeout(detached);
@@ -154,7 +155,8 @@ async function main(): Promise<void> {
   const knowsCallers = argument.transport === 'kernel';
   const { core } = transport;
   const mounted = new MountedVault({ vault, store, suite, memory, core, mountPoint, knowsCallers, log });
-  const service = new VolumeService(mounted, known, unmount);
+  for (const scope of known) mounted.paths.set(scope.id, scope);
+  const service = new VolumeService(mounted, unmount);
 
   const control = await listen(argument.socket, service, log);
   const early = unmounted.then((): never => {
@@ -167,7 +169,7 @@ async function main(): Promise<void> {
   stop = async () => {
     if (stopping) return;
     stopping = true;
-    await service.closeAll('daemon stopped');
+    await service.locks.closeAll('daemon stopped');
     if ((await takeOff(false)) < 0) await takeOff(true);
     // Whoever still stands in the mount keeps it alive: everything is locked and written, so we go.
     setTimeout(lingered, LINGER_MS);

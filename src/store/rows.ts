@@ -37,7 +37,7 @@ export interface SlotRow {
   readonly type: SlotType;
   /** Which form the row has: 2, X-Wing key pairs. */
   readonly kindVersion: number;
-  /** JSON: salt and cost, and what of the slot is public (keyring/slot-facts.ts). */
+  /** JSON: salt and cost, and what of the slot is public (keyring/slots/slot-facts.ts). */
   readonly parameters: string;
   readonly publicKey: Buffer;
   readonly privateHalf: Buffer;

@@ -40,7 +40,7 @@ export class ShareTable {
     const row = this.#get.get(idBytes(scope), slot, number);
     return row === undefined ? undefined : { ...row, sealed: row.sealed ?? undefined };
   }
-  /** Those before `number` open nothing from now on. How many these were. */
+  /** Shares before `number` open nothing from now on. How many these were. */
   retireBefore(scope: ScopeId, slot: number, number: number): number {
     const { changes } = this.#retire.run(idBytes(scope), slot, number);
     if (changes > 0) this.#forget.run(idBytes(scope), slot, number - RETIRED);

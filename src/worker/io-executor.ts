@@ -50,7 +50,7 @@ class Pace {
 
 /** What the executor learns of the requests beside its jobs. */
 export interface Neighbours {
-  /** Several callers have been served within the last second: whoever waits here keeps somebody waiting. */
+  /** Several callers have been served within the last second: one that waits here keeps another waiting. */
   readonly several: boolean;
   /** Start one more thread and {@link IoExecutor.add} its line. */
   more(): void;

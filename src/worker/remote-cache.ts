@@ -3,7 +3,7 @@ import type { NotifierAnswer, NotifierLine, NotifierOrder } from './messages.js'
 
 /**
  * The first notifier drops pages only, which waits for nobody but us: a deadline can rely on it. The others may wait
- * on somebody's inode or directory lock: each has one order at a time, and the rest wait here.
+ * on a caller's inode or directory lock: each has one order at a time, and the rest wait here.
  */
 const PAGES = 0;
 

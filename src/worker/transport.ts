@@ -13,7 +13,7 @@ export interface Transport {
   readonly ready: Promise<number>;
   /** Resolves when the mount is gone and everything is locked. */
   readonly ended: Promise<void>;
-  /** Unmounts: 0, or -errno (EBUSY where somebody uses it and it is not detached). */
+  /** Unmounts: 0, or -errno (EBUSY where programs use it and it is not detached). */
   unmount(detach: boolean): Promise<number>;
 }
 

@@ -39,7 +39,7 @@ const textOf = (...shares: Share[]): string => {
 function client(renewed: string[]): Client {
   const numbers = new Map([1, 2, 3, 4].map((number) => [textOf(share(number)), number]));
   const fake = {
-    async renewShare(_scope: string, present: SecretInput, next: SecretInput): Promise<void> {
+    async call(_name: 'renewShare', _asked: object, present: SecretInput, next: SecretInput): Promise<void> {
       const text = present.view.toString('latin1');
       renewed.push(text);
       await sleep(20);

@@ -131,7 +131,7 @@ export async function withShareFile<T>(
     const shares = readShares(present, new SecretMemory(MOST_SHARES));
     for (const { value } of shares) value.wipe();
     if (shares[0]?.type !== 'split') return await use(present);
-    await client.renewShare(scope, present, next);
+    await client.call('renewShare', { scope }, present, next);
     replace(file, fd, next.view);
     return await use(next);
   } finally {

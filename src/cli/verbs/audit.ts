@@ -24,7 +24,7 @@ export const audit: Verb = (program, run) => {
             reason: { name: 'audit_count_form', most: MOST },
           });
         }
-        const entries = await (await context.client()).audit(count);
+        const entries = await (await context.client()).call('audit', { limit: count });
         context.output.result({ entries }, () =>
           context.output.table(
             ['TIME', 'EVENT', 'RESULT', 'SCOPE', 'SLOT', 'WHO', 'DETAIL'],

@@ -26,7 +26,7 @@ export const create: Verb = (program, run) => {
           `passphrase of ${path}`,
           shareCount(options),
           (input, sealed, shares) =>
-            client.createScope(path, { slot, sealed, ...sharingOf(options) }, input, shares),
+            client.call('createScope', { path, slot, sealed, ...sharingOf(options) }, input, shares),
         );
         context.output.result(scope, () => `created ${scope.path} (${scope.state})`);
       }),

@@ -1,6 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { defaultSuite, suiteNames } from '../../crypto/suites.js';
-import type { SlotType } from '../../store/rows.js';
+import { hasShares, slotKinds } from '../../keyring/slots/slot-kinds.js';
+import { type SlotType, slotTypes } from '../../store/rows.js';
 import type { Verb } from '../verb.js';
 
 interface Options {
@@ -20,14 +21,20 @@ export function parseSize(text: string): number {
 
 /** What is made beside others. */
 function refuse(slot: SlotType): void {
-  if (slot === 'parent') {
+  if (slotKinds[slot].origin === 'parent') {
     throw new Failure('usage', 'the root scope has no parent', { reason: 'slot_root_without_parent' });
   }
-  if (slot !== 'split' && slot !== 'threshold') return;
+  if (!hasShares(slot)) return;
   throw new Failure('usage', `a vault does not begin with a ${slot} slot: a recovery slot comes before it`, {
     reason: 'slot_not_for_init',
   });
 }
+
+/** `passphrase, keyfile, recovery, age or cmd`: what a caller brings. */
+const firstSlots = slotTypes
+  .filter((type) => slotKinds[type].origin === 'given')
+  .join(', ')
+  .replace(/, (\w+)$/, ' or $1');
 
 export const init: Verb = (program, run) => {
   program
@@ -35,7 +42,7 @@ export const init: Verb = (program, run) => {
     .argument('<vault>', 'directory to make, or an empty one')
     .description('make a new vault with a root scope')
     .option('--with <src>', 'where the secret of the root scope comes from')
-    .option('--slot <type>', 'passphrase, keyfile, recovery, age or cmd (from the source where not given)')
+    .option('--slot <type>', `${firstSlots} (from the source where not given)`)
     .option('--suite <name>', `cipher suite: ${suiteNames.join(' or ')} (what fits the processor)`)
     .option('--chunk-size <size>', 'plaintext bytes sealed together, 4K to 1M', '16K')
     .option('--store <path>', 'put the metadata store here instead of in the vault')
@@ -56,7 +63,7 @@ export const init: Verb = (program, run) => {
         const slot = context.slotType(source, options.slot);
         refuse(slot);
         await context.withNewSecret(source, 'passphrase of the root scope', 0, async (input, sealed) => {
-          const { initVault } = await import('../../service/vault/vault.js');
+          const { initVault } = await import('../../service/vault/init.js');
           const made = await initVault({
             vault,
             input,

@@ -36,7 +36,7 @@ export const lease: Verb = (program, run) => {
     .description('all leases')
     .action(
       run(async (context) => {
-        const leases = await (await context.client()).leases();
+        const leases = await (await context.client()).call('leases');
         context.output.result({ leases }, () => table(context, leases));
       }),
     );
@@ -46,7 +46,7 @@ export const lease: Verb = (program, run) => {
     .description('one lease')
     .action(
       run(async (context, id: string) => {
-        const found = await (await context.client()).lease(id);
+        const found = await (await context.client()).call('lease', { lease: id });
         context.output.result(found, () => table(context, [found]));
       }),
     );
@@ -62,7 +62,8 @@ export const lease: Verb = (program, run) => {
       .action(
         run(async (context, id: string, options: { ttl: string }) => {
           const client = await context.client();
-          const left = (await client.lease(id)).expires_seconds ?? Number.POSITIVE_INFINITY;
+          const left =
+            (await client.call('lease', { lease: id })).expires_seconds ?? Number.POSITIVE_INFINITY;
           const later = parseDuration(options.ttl) / 1000 > left;
           // What is meant to close something sooner must not keep it open.
           if (later !== (name === 'renew')) {
@@ -70,7 +71,7 @@ export const lease: Verb = (program, run) => {
               reason: { name: 'lease_end_misdirected', verb: later ? 'renew' : 'shorten' },
             });
           }
-          const changed = await client.changeLease(id, { ttl: options.ttl });
+          const changed = await client.call('changeLease', { lease: id, ttl: options.ttl });
           context.output.result(changed, () => table(context, [changed]));
         }),
       );
@@ -84,7 +85,7 @@ export const lease: Verb = (program, run) => {
         const client = await context.client();
         const receipts = [];
         for (const id of ids) {
-          receipts.push(...(await client.endLease(id)));
+          receipts.push(...(await client.call('endLease', { lease: id })));
         }
         context.output.receipts(receipts);
       }),

@@ -19,7 +19,7 @@ async function sayWhoUses(
 ): Promise<void> {
   if (output.json) return;
   for (const scope of scopes.length === 0 ? ['/'] : scopes) {
-    const holders = await client.holders(scope);
+    const holders = await client.call('holders', { scope });
     if (holders.length === 0) continue;
     output.note(`waiting up to ${wait} for those who use ${scope}:`);
     output.holders(holders);
@@ -45,9 +45,9 @@ export const lock: Verb = (program, run) => {
         const client = await context.client();
         const how = { reason: options.reason, wait: options.wait };
         if (options.wait !== undefined) await sayWhoUses(context, client, scopes, options.wait);
-        const receipts: ReceiptView[] = options.all === true ? await client.lockAll(how) : [];
+        const receipts: ReceiptView[] = options.all === true ? await client.call('lockAll', how) : [];
         try {
-          for (const scope of scopes) receipts.push(...(await client.lock(scope, how)));
+          for (const scope of scopes) receipts.push(...(await client.call('lock', { scope, ...how })));
         } finally {
           // What was locked is said also where a later one failed.
           if (receipts.length > 0 || options.all === true) context.output.receipts(receipts);

@@ -6,7 +6,7 @@ export const ls: Verb = (program, run) => {
     .description('list scopes')
     .action(
       run(async (context) => {
-        const scopes = await (await context.client()).scopes();
+        const scopes = await (await context.client()).call('scopes');
         const { output } = context;
         output.result({ scopes }, () =>
           output.table(

@@ -72,7 +72,7 @@ export const mount: Verb = (program, run) => {
           const client = new Client(path, context.timeout);
           try {
             await context.withSecret(client, source, ['/'], what, (scope, input, how) =>
-              client.createLease(scope, { purpose: 'mount', ...how }, input),
+              client.call('createLease', { scope, purpose: 'mount', ...how }, input),
             );
           } catch (error) {
             if (!(error instanceof Failure)) throw error;

@@ -24,9 +24,9 @@ export const rm: Verb = (program, run) => {
           });
         }
         const client = await context.client();
-        const { path, slots } = await client.scope(reference);
+        const { path, slots } = await client.call('scope', { scope: reference });
         const name = options.yes ?? (await ask(path, slots, context.options.input !== false));
-        const receipt = await client.shred(reference, name);
+        const receipt = await client.call('shred', { scope: reference, shred: '1', yes: name });
         context.output.result(receipt, () =>
           [
             `${context.output.paint('red', 'shredded')} ${receipt.path}`,

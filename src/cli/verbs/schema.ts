@@ -1,5 +1,4 @@
 import { Failure } from '../../base/failure.js';
-import { resultSchemas } from '../../control/results.js';
 import type { Verb } from '../verb.js';
 
 export const schema: Verb = (program, run) => {
@@ -9,6 +8,8 @@ export const schema: Verb = (program, run) => {
     .description('print the JSON Schema of what verbs print with --json')
     .action(
       run(async (_context, words: string[]) => {
+        // The one verb that needs the schemas: they are a third of a command's start.
+        const { resultSchemas } = await import('../../control/results.js');
         const all = resultSchemas();
         const verb = words.join(' ');
         const one = verb === '' ? all : all[verb];

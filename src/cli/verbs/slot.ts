@@ -68,7 +68,7 @@ export const slot: Verb = (program, run) => {
 
   verb('list', 'which slots it has').action(
     run(async (context, scope: string) => {
-      const found = await (await context.client()).slots(scope);
+      const found = await (await context.client()).call('slots', { scope });
       context.output.result({ slots: found }, () =>
         context.output.table(
           ['SLOT', 'TYPE', 'LABEL', 'CREATED', 'NOT AFTER', 'STATUS'],
@@ -124,7 +124,7 @@ Examples:
           scope,
           (input, sealed, shares) =>
             unlocked(context, client, scope, options.with, () =>
-              client.addSlot(scope, { ...asked, sealed }, input, shares),
+              client.call('addSlot', { scope, ...asked, sealed }, input, shares),
             ),
         );
         context.output.result(added, () => `added ${describe(added)}`);
@@ -142,7 +142,7 @@ Examples:
           source,
           [scope],
           `passphrase of ${scope}`,
-          (_scope, input, how) => client.testSlot(scope, input, how),
+          (_scope, input, how) => client.call('testSlot', { scope, ...how }, input),
           { renew: false },
         )) as [SlotView];
         context.output.result(found, () => `opens ${describe(found)}`);
@@ -156,7 +156,7 @@ Examples:
       run(async (context, scope: string, reference: string, options: With) => {
         const client = await context.client();
         const change = await unlocked(context, client, scope, options.with, () =>
-          client.removeSlot(scope, reference),
+          client.call('removeSlot', { scope, slot: reference }),
         );
         changed(context, 'removed', change);
       }),
@@ -172,7 +172,7 @@ Examples:
       run(async (context, scope: string, reference: string, options: Add) => {
         const source = context.source(newSource(options.new));
         const client = await context.client();
-        const found = (await client.slots(scope)).find(
+        const found = (await client.call('slots', { scope })).find(
           (one) => String(one.number) === reference || one.label === reference,
         );
         const count = options.shares === undefined ? (found?.shares ?? 1) : shareCount(options);
@@ -184,7 +184,12 @@ Examples:
           scope,
           (input, sealed, shares) =>
             unlocked(context, client, scope, options.with, () =>
-              client.rotateSlot(scope, reference, input, { sealed, ...sharingOf(options) }, shares),
+              client.call(
+                'rotateSlot',
+                { scope, slot: reference, sealed, ...sharingOf(options) },
+                input,
+                shares,
+              ),
             ),
         );
         changed(context, 'rotated', change);
@@ -210,7 +215,7 @@ Examples:
         const input = await context.read(source, 'share');
         try {
           const slot = await context.withNewSecret(to, 'share', 1, (_input, _sealed, shares) =>
-            client.renewShare(scope, input, shares),
+            client.call('renewShare', { scope }, input, shares),
           );
           context.output.result(slot, () => `renewed the share of ${describe(slot)}`);
         } finally {

@@ -12,7 +12,7 @@ export const status: Verb = (program, run) => {
       run(async (context, reference: string | undefined) => {
         const client = await context.client();
         if (reference === undefined) {
-          const [facts, scopes] = await Promise.all([client.version(), client.scopes()]);
+          const [facts, scopes] = await Promise.all([client.call('version'), client.call('scopes')]);
           const unlocked = scopes.filter((scope) => scope.state !== 'locked').length;
           context.output.result({ ...facts, scopes: scopes.length, unlocked }, () =>
             [
@@ -25,8 +25,8 @@ export const status: Verb = (program, run) => {
           );
           return;
         }
-        const scope = await client.scope(reference);
-        const holders = scope.open_handles > 0 ? await client.holders(reference) : [];
+        const scope = await client.call('scope', { scope: reference });
+        const holders = scope.open_handles > 0 ? await client.call('holders', { scope: reference }) : [];
         context.output.result({ ...scope, holders }, () => {
           const until = scope.expires === null ? '' : ` until ${scope.expires}`;
           return `${scope.path} ${scope.state}${until}, ${scope.leases} leases, ${scope.open_handles} open handles`;

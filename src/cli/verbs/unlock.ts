@@ -33,7 +33,7 @@ Examples:
         const asked = leaseOptions(options);
         const client = await context.client();
         const leases = await context.withSecret(client, source, scopes, 'passphrase', (scope, input, how) =>
-          client.createLease(scope, { ...asked, ...how }, input),
+          client.call('createLease', { scope, ...asked, ...how }, input),
         );
         context.output.result({ leases }, () =>
           leases

@@ -1,6 +1,6 @@
 import { Failure } from '../../base/failure.js';
 import { Client } from '../../control/client.js';
-import { RUN_DIRECTORY } from '../../daemon/options.js';
+import { socketOf } from '../../daemon/options.js';
 import { unmountFuse } from '../../fuse/mount.js';
 import { canonicalMountPoint, isDeadMount, mountAt } from '../../fuse/mount-table.js';
 import { socketPath } from '../host.js';
@@ -26,16 +26,16 @@ export const unmount: Verb = (program, run) => {
           context.output.note('its daemon had died: the dead mount is removed');
         } else {
           const host = context.options.host ?? process.env.SCOPEFS_HOST ?? '';
-          const socket = host === '' ? await socketOf(entry.device) : socketPath(host);
-          await new Client(socket).unmount();
+          const socket = host === '' ? await socketOfVault(entry.device) : socketPath(host);
+          await new Client(socket).call('unmount');
         }
         context.output.result({ unmounted: true, mount: mountPoint }, () => `unmounted ${mountPoint}`);
       }),
     );
 };
 
-/** The socket of whoever mounted a vault. */
-async function socketOf(vault: string): Promise<string> {
+/** The socket of a vault's daemon. */
+async function socketOfVault(vault: string): Promise<string> {
   const { readVault } = await import('../../service/vault/vault.js');
-  return `${RUN_DIRECTORY}/${readVault(vault).record.volume}.sock`;
+  return socketOf(readVault(vault).record.volume);
 }

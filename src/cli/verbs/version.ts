@@ -1,4 +1,4 @@
-import { version } from '../../service/version.js';
+import { version } from '../../base/version.js';
 import type { Verb } from '../verb.js';
 
 export const versionVerb: Verb = (program, run) => {

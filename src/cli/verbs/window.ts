@@ -28,7 +28,9 @@ export const window: Verb = (program, run) => {
 
   verb('list', 'which of its slots have one').action(
     run(async (context, scope: string) => {
-      const slots = (await (await context.client()).slots(scope)).filter((one) => one.window !== null);
+      const slots = (await (await context.client()).call('slots', { scope })).filter(
+        (one) => one.window !== null,
+      );
       context.output.result({ slots }, () =>
         context.output.table(
           ['SLOT', 'LABEL', 'WINDOW'],
@@ -62,7 +64,7 @@ Example:
       run(async (context, scope: string, slot: string, options: Options) => {
         const client = await context.client();
         const changed = await unlocked(context, client, scope, options.with, () =>
-          client.setWindow(scope, slot, { window: windowOf(options) }),
+          client.call('setWindow', { scope, slot, window: windowOf(options) }),
         );
         context.output.result(changed, () => `slot ${changed.number} may be used ${changed.window}`);
       }),
@@ -75,7 +77,7 @@ Example:
       run(async (context, scope: string, slot: string, options: { with?: string }) => {
         const client = await context.client();
         const changed = await unlocked(context, client, scope, options.with, () =>
-          client.setWindow(scope, slot, {}),
+          client.call('setWindow', { scope, slot }),
         );
         context.output.result(changed, () => `slot ${changed.number} may be used at any time`);
       }),

@@ -49,15 +49,6 @@ export function parseBudget(text: string): BudgetTerms {
   return terms;
 }
 
-export function budgetText({ bytes, files, per, over }: BudgetTerms): string {
-  const parts = [
-    bytes === undefined ? [] : [`bytes:${bytes}`],
-    files === undefined ? [] : [`files:${files}`],
-    [`per:${per}`, `over:${over}`],
-  ];
-  return parts.flat().join(',');
-}
-
 const MINUTE_MS = 60_000;
 /** One more than an hour has: a minute that began before it counts until it is over. */
 const MINUTES = 61;

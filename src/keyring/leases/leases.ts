@@ -3,7 +3,7 @@ import type { LeaseId, ScopeId } from '../../base/ids.js';
 import { Budget, type BudgetTerms } from './budgets.js';
 import { ANY, type Visibility } from './visibility.js';
 
-/** Who asked for a lease, as people want to read it. */
+/** The holder of a lease, as people want to read it. */
 export interface Holder {
   readonly uid: number;
   readonly pid: number;

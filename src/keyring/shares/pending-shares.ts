@@ -63,7 +63,7 @@ export class PendingShares {
   of(scope: ScopeId, slot: number): Share[] {
     return [...(this.#waiting.get(`${scope} ${slot}`)?.shares.values() ?? [])];
   }
-  /** Those of scopes are forgotten: they opened them, or these are locked, or gone. */
+  /** Shares of these scopes are forgotten: they opened them, or these are locked, or gone. */
   forget(which: (scope: ScopeId) => boolean): void {
     for (const [key, { scope }] of [...this.#waiting]) if (which(scope)) this.#drop(key);
   }

@@ -12,17 +12,15 @@ import {
   type SecretMemory,
 } from '../../libc/memory.js';
 import { readModhex, writeModhex } from '../modhex.js';
-import type { KindFrom } from '../slots/slot-kinds.js';
+import type { SharedType } from '../slots/slot-kinds.js';
 
-/** Slot types of which people and programs keep shares. */
-export type SharedType = KindFrom<'share' | 'shares'>;
 /** The number in a share of each type, and the bytes of its value. */
 const forms = {
   split: { code: 1, length: 32 },
   threshold: { code: 2, length: SHAMIR.shareBytes },
 } as const satisfies Record<SharedType, { code: number; length: number }>;
 
-/** A share as somebody keeps it. */
+/** A share as people and programs keep it. */
 export interface Share {
   readonly type: SharedType;
   readonly scope: ScopeId;

@@ -4,7 +4,7 @@ import type { ShareRow } from '../../store/rows.js';
 import { ofSlot, type ScopeContext, type Seal, type SealedPlace } from '../seal.js';
 import { type Share, tagOf } from './share-text.js';
 
-/** Shamir's sharing, where its copies end with a process (daemon/shamir.ts). */
+/** Shamir's sharing, where its copies end with a process (service/secrets/shamir.ts). */
 export interface Sharing {
   split(secret: Secret, count: number, needed: number): Promise<Secret[]>;
   /** Wrong shares give a wrong secret. */

@@ -2,7 +2,7 @@ import type { Secret } from '../../libc/memory.js';
 
 /**
  * The key pairs of slots. What is secret comes and goes in secret memory; the work itself happens where its copies
- * end with the process (daemon/kem.ts).
+ * end with the process (service/secrets/kem.ts).
  */
 export interface Kem {
   /** A fresh key pair, and a secret shared with it at once. */

@@ -12,7 +12,7 @@ export function writeRecoveryText(from: Buffer, to: Buffer): void {
   writeModhex(from, BYTES, to, 0, GROUP);
 }
 
-/** Reads what somebody typed (dashes, blanks and capitals do not matter) to 32 bytes. False: not a recovery key. */
+/** Reads what a person typed (dashes, blanks and capitals do not matter) to 32 bytes. False: not a recovery key. */
 export function readRecoveryText(input: SecretInput, to: Buffer): boolean {
   return readModhex(input.view, to, BYTES);
 }

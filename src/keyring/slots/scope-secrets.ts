@@ -29,7 +29,7 @@ export interface OpenedScope {
 }
 
 /** An epoch that is to begin, and for whom. */
-export interface NewEpoch {
+export interface NextEpoch {
   readonly slots: readonly SlotRow[];
   /** From {@link ScopeSecrets.fresh}. */
   readonly secret: Secret;
@@ -88,7 +88,7 @@ export class ScopeSecrets {
   }
 
   /**
-   * Opens a scope with what somebody gave; undefined where it opens no slot (`only`: that one).
+   * Opens a scope with the secret that a caller gave; undefined where it opens no slot (`only`: that one).
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(
@@ -144,7 +144,7 @@ export class ScopeSecrets {
     context: ScopeContext,
     rows: ScopeSecretRows,
     secret: Secret,
-    { slots, secret: next, created, wraps: made = [] }: NewEpoch,
+    { slots, secret: next, created, wraps: made = [] }: NextEpoch,
   ): Promise<SlotChange & { epoch: EpochRow }> {
     const current = { epoch: epochOf(rows), secret };
     const version = this.#verifyState(context, rows.scope.state, current) + 1;

@@ -6,7 +6,7 @@ import { parseWindow, type WindowTerms, windowText } from './windows.js';
 
 /** When a slot may open its scope: a slot of (nearly) every kind may have these. */
 export interface SlotLimits {
-  /** It opens nothing after this moment: seconds since 1970, by this machine's clock. */
+  /** The moment from which on it opens nothing: seconds since 1970, by this machine's clock. */
   readonly notAfter?: number | undefined;
   /** When it may open its scope; always where there is none. */
   readonly window?: WindowTerms | undefined;

@@ -4,7 +4,7 @@ import { type Pinned, pinned, randomFill, type Secret, type SecretInput } from '
 import { readRecoveryText } from './recovery-text.js';
 
 /** Bytes of a key file, taken exactly (PRODUCT.md); a passphrase has as many at the most. */
-export const KEYFILE = { least: 32, most: 4096 } as const;
+const KEYFILE = { least: 32, most: 4096 } as const;
 /** Bytes of a secret that scopefs makes itself, and nobody types. */
 const OWN_SECRET = 32;
 
@@ -25,7 +25,7 @@ const exactly: Pick<SlotInput, 'key' | 'stretched'> = {
   stretched: false,
 };
 
-/** Random bytes of somebody else's making. */
+/** Random bytes of another's making, taken exactly. */
 export const keyBytes = (what: string): SlotInput => ({
   ...exactly,
   fits: ({ length }) => length >= KEYFILE.least && length <= KEYFILE.most,

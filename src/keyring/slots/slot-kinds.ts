@@ -27,8 +27,7 @@ export interface SlotKind {
   readonly lastResort: 'is' | 'needed' | undefined;
 }
 
-/** The kinds of slots. A new one is a name in store/rows.ts and a row here. */
-export const slotKinds = {
+const table = {
   passphrase: {
     code: 1,
     rank: 8,
@@ -95,13 +94,14 @@ export const slotKinds = {
   },
 } as const satisfies Record<SlotType, SlotKind>;
 
-/** Kinds whose secrets come from there. */
-export type KindFrom<Origin extends SlotKind['origin']> = {
-  [Type in SlotType]: (typeof slotKinds)[Type]['origin'] extends Origin ? Type : never;
-}[SlotType];
+/** The kinds of slots. A new one is a name in store/rows.ts and a row here. */
+export const slotKinds: Readonly<Record<SlotType, SlotKind>> = table;
 
-/** Whether people or programs keep shares of such a slot's secret. */
-export function hasShares(type: SlotType): type is KindFrom<'share' | 'shares'> {
+/** Types of slots of whose secrets people and programs keep shares. */
+export type SharedType = {
+  [Type in keyof typeof table]: (typeof table)[Type]['origin'] extends 'share' | 'shares' ? Type : never;
+}[keyof typeof table];
+export function hasShares(type: SlotType): type is SharedType {
   const { origin } = slotKinds[type];
   return origin === 'share' || origin === 'shares';
 }
@@ -116,7 +116,7 @@ export function kindOf({ type }: { readonly type: SlotType }): SlotKind | undefi
  * @throws Failure usage
  */
 export function checkGiven(type: SlotType, given: SecretInput, sealed: string | undefined): void {
-  const { facts, origin, input }: SlotKind = slotKinds[type];
+  const { facts, origin, input } = slotKinds[type];
   if (facts.includes('sealed') !== (sealed !== undefined)) {
     throw new Failure('usage', 'an age slot comes with its secret as an age file, and no other does', {
       reason: 'sealed_by_age_alone',

@@ -9,7 +9,7 @@ import { encodeParameters, readParameters, type SlotFacts, type SlotParameters }
 import { kindOf, slotKinds } from './slot-kinds.js';
 
 /** X-Wing key pairs. The form of slots.kind_version and part of what every wrap is bound to. */
-export const KIND_VERSION = 2;
+const KIND_VERSION = 2;
 const KEM_CIPHERTEXT_BYTES = 1120;
 
 /** A slot that is to be made. */

@@ -14,7 +14,7 @@ interface Record {
   /** Before it no key is tried. */
   until: number;
   last: number;
-  /** Somebody was refused during this wait. */
+  /** A caller was refused during this wait. */
   refused: boolean;
 }
 

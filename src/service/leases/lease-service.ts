@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../../base/ids.js';
 import type { LeaseView, ReceiptView } from '../../control/schemas.js';
-import type { HeldLease, Key, LeaseRequest, Peer } from '../../control/service.js';
+import type { HeldLease, Key, LeaseControl, LeaseRequest, Peer } from '../../control/service.js';
 import {
   type EndReason,
   type Holder,
@@ -47,7 +47,7 @@ interface Wanted {
 }
 
 /** Leases as callers ask for them. The core's thread keeps them (lease-clock.ts): here they are opened and written down. */
-export class LeaseService {
+export class LeaseService implements LeaseControl {
   readonly #vault: MountedVault;
   readonly #slots: ScopeSlots;
   readonly #receipts: Receipts;
@@ -106,8 +106,7 @@ export class LeaseService {
 
   async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
     const { paths } = this.#vault;
-    const { scope, pid, ...asked } = request;
-    const { id } = paths.resolve(scope);
+    const { scope: id, pid, ...asked } = request;
     const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
     const terms: LeaseTerms = {
       ...asked,

@@ -72,7 +72,7 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
   }
 
   readonly #asked = new Map<ScopeId, number>();
-  /** Somebody asks for these scopes to be locked, with all below them. */
+  /** A lock of these scopes is asked for, with all below them. */
   lockAsked(scopes: readonly ScopeId[]): void {
     for (const id of scopes) this.#asked.set(id, (this.#asked.get(id) ?? 0) + 1);
   }

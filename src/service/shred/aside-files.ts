@@ -52,7 +52,7 @@ export async function unlinkAside(tree: string, name: string): Promise<Unlinked>
   const left = [name];
   for (let next = left.pop(); next !== undefined; next = left.pop()) {
     const directory = join(tree, next);
-    // Bytes: somebody may have put names there that are not ours.
+    // Bytes: other programs may have put names there that are not ours.
     for await (const entry of await opendir(directory, { encoding: 'buffer' as BufferEncoding })) {
       const inner = Buffer.concat([Buffer.from(`${directory}/`), entry.name as unknown as Buffer]);
       if (entry.isDirectory()) {

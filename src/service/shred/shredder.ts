@@ -5,7 +5,7 @@ import type { ShredView, SlotView } from '../../control/schemas.js';
 import type { Peer } from '../../control/service.js';
 import { systemClock } from '../../libc/system.js';
 import type { Results } from '../../worker/messages.js';
-import type { ScopeLocks } from '../leases/scope-locks.js';
+import type { LockService } from '../leases/lock-service.js';
 import { refused } from '../scopes/refusals.js';
 import { type KnownScopeRecord, shown } from '../scopes/scope-paths.js';
 import type { ScopeSlots } from '../slots/scope-slots.js';
@@ -29,9 +29,9 @@ function stillOpens(slots: readonly SlotView[], at: string, scrubbed: boolean): 
 export class Shredder {
   readonly #vault: MountedVault;
   readonly #slots: ScopeSlots;
-  readonly #locks: ScopeLocks;
+  readonly #locks: LockService;
 
-  constructor(vault: MountedVault, slots: ScopeSlots, locks: ScopeLocks) {
+  constructor(vault: MountedVault, slots: ScopeSlots, locks: LockService) {
     this.#vault = vault;
     this.#slots = slots;
     this.#locks = locks;
@@ -47,7 +47,7 @@ export class Shredder {
     const path = paths.fullPath(id);
     return this.#slots.inTurn(id, async () => {
       this.#refuse(scope, path, yes);
-      const receipts = await this.#locks.drop(id, 'shred');
+      const receipts = await this.#locks.discard(id, 'shred');
       const were = await this.#slots.list(id);
       const epochs = store.secretsOf(id)?.epochs.length ?? 0;
       const { result, aside } = await this.#moveAside(id);

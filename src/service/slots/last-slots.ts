@@ -4,7 +4,7 @@ import { kindOf } from '../../keyring/slots/slot-kinds.js';
 import type { SlotRow } from '../../store/rows.js';
 import type { MissingSlot } from './slot-names.js';
 
-/** It opens its scope at any time, for ever. */
+/** A slot that opens its scope at any time, for ever. */
 function isLasting(slot: SlotRow): boolean {
   const facts = factsOf(slot);
   return facts !== undefined && facts.notAfter === undefined && facts.window === undefined;

@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { Issued, type SecretRequest } from '../../control/service.js';
 import type { SlotFacts, SlotLimits } from '../../keyring/slots/slot-facts.js';
-import { checkGiven, hasShares, type SlotKind, slotKinds } from '../../keyring/slots/slot-kinds.js';
+import { checkGiven, type SharedType, slotKinds } from '../../keyring/slots/slot-kinds.js';
 import { SecretInput } from '../../libc/memory.js';
 import type { ShareRow, SlotRow, SlotType } from '../../store/rows.js';
 import type { SlotOwner } from '../scopes/stored-scopes.js';
@@ -66,33 +66,40 @@ export class NewSlots {
       const none = origin === 'share' ? 'has one share' : 'has no shares';
       throw new Failure('usage', `a ${type} slot ${none}`, { reason: 'shares_of_other_kind' });
     }
-    if (hasShares(type)) {
-      if (given.length === 0) return this.#shares.make(owner.context, { number, type }, wanted);
-      throw new Failure('usage', `scopefs makes the secret of a ${type} slot: none is given`, {
-        reason: 'made_secret_given',
-      });
+    const noShares = { serverShare: undefined, shares: undefined };
+    switch (origin) {
+      case 'share':
+      case 'shares':
+        if (given.length > 0) {
+          throw new Failure('usage', `scopefs makes the secret of a ${type} slot: none is given`, {
+            reason: 'made_secret_given',
+          });
+        }
+        return this.#shares.make(owner.context, { number, type: type as SharedType }, wanted);
+      case 'parent': {
+        checkGiven(type, given, sealed);
+        const { input, epoch } = await this.#parents.secret(owner, number);
+        return { input, facts: { notAfter, window, parentEpoch: epoch }, ...noShares };
+      }
+      case 'given': {
+        checkGiven(type, given, sealed);
+        const input = new SecretInput();
+        input.copy(given);
+        return { input, facts: { notAfter, window, sealed }, ...noShares };
+      }
     }
-    checkGiven(type, given, sealed);
-    const rest = { serverShare: undefined, shares: undefined };
-    if (origin === 'parent') {
-      const { input, epoch } = await this.#parents.secret(owner, number);
-      return { input, facts: { notAfter, window, parentEpoch: epoch }, ...rest };
-    }
-    const input = new SecretInput();
-    input.copy(given);
-    return { input, facts: { notAfter, window, sealed }, ...rest };
   }
 }
 
 /** Refuses an end or a window for slots that are there for a day that nobody plans. */
 export function refuseLimits(type: SlotType, { notAfter, window }: SlotLimits): void {
-  const { lastResort }: SlotKind = slotKinds[type];
+  const { lastResort } = slotKinds[type];
   if (lastResort !== 'is' || (notAfter === undefined && window === undefined)) return;
   throw new Failure('usage', `a ${type} slot has no end and no window`, { reason: 'recovery_bounded' });
 }
 /** A client that loses its share, or the server's copy of one that is rolled back, must not be the end of the data. */
 export function refuseWithoutRecovery(type: SlotType, slots: readonly SlotRow[], where: string): void {
-  const { lastResort }: SlotKind = slotKinds[type];
+  const { lastResort } = slotKinds[type];
   if (lastResort !== 'needed' || slots.some(isLastResort)) return;
   throw new Failure('conflict', `${where}: a ${type} slot needs a recovery slot beside it`, {
     reason: 'recovery_missing',

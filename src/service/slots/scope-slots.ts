@@ -7,6 +7,7 @@ import {
   type NewSlotRequest,
   type Peer,
   type SecretRequest,
+  type SlotControl,
 } from '../../control/service.js';
 import type { Secret, SecretInput } from '../../libc/memory.js';
 import type { ScopeSecretRows } from '../../store/rows.js';
@@ -21,7 +22,7 @@ import { SlotChanges } from './slot-changes.js';
 import { missingView, SlotNames } from './slot-names.js';
 
 /** Slots of the scopes of a mounted vault: who can open what. What changes that: {@link changes}. */
-export class ScopeSlots {
+export class ScopeSlots implements SlotControl {
   readonly #vault: MountedVault;
   readonly #scopes: StoredScopes;
   readonly #names: SlotNames;
@@ -99,7 +100,7 @@ export class ScopeSlots {
     );
   }
 
-  /** Lends what a key opens of a scope. Call it in turn: many guesses at once would all pass the throttle before the first counts. */
+  /** Lends what a key opens of a scope. In turn: many guesses at once would all pass the throttle before the first counts. */
   async #open<T>(attempt: Attempt, key: Key, use: (opened: Opened) => Promise<T>): Promise<T> {
     const opened = await this.#attempts.open(attempt, key);
     try {

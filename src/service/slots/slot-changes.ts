@@ -147,7 +147,7 @@ export class SlotChanges {
 
   #anew(scope: UnlockedScope, anew: RenewedSlot, peer: Peer): Promise<SlotChangeView> {
     const { number, type } = anew.slot;
-    // Never to a row that the list does not vouch for: somebody may have put it there.
+    // Never to a row that the list does not vouch for: an attacker may have put it there.
     const stay = scope.slots.filter((slot) => slot.number !== number && !scope.damaged.includes(slot.number));
     const entry = { event: 'slot_rotate', slot: number, detail: type } as const;
     const view = this.#names.view(scope.id, anew.slot, []);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { sessionMark } from '../../filesystem/inodes/volume.js';
-import { markClean, markDirty } from './vault.js';
+import { markClean, markDirty } from './dirty.js';
 
 test('VAULT/dirty remembers sessions that did not end well, and no other', async (t) => {
   const vault = mkdtempSync(join(tmpdir(), 'scopefs-dirty-'));

@@ -9,7 +9,7 @@ const LOOK_MS = 20;
 type Then = (drained: boolean, left: readonly ScopeId[]) => void;
 
 interface Drain {
-  /** Those that were not locked meanwhile. */
+  /** Scopes that were not locked meanwhile. */
   readonly ids: Set<ScopeId>;
   readonly until: number;
   readonly then: Then;

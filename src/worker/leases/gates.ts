@@ -14,13 +14,13 @@ function descends(tid: number, roots: ReadonlyMap<number, number>): boolean {
   const own = processOf(tid);
   const oldest = Math.min(...roots.values());
   let looks = 0;
-  // It is waiting for our answer, so it exists; one above it may end while we climb, and its children are another's then.
+  // The caller waits for our answer, so it exists; one above it may end while we climb, and its children are another's then.
   climbing: while (own !== undefined && looks < MOST_LOOKS) {
     let younger = Number.POSITIVE_INFINITY;
     for (let at = own; at > 0 && looks < MOST_LOOKS; ) {
       looks++;
       const here = ancestry(at);
-      // Gone, or its pid is somebody else's now: nobody is older than his parent.
+      // Gone, or its pid is another process's now: nobody is older than his parent.
       if (here === undefined || here.started > younger) continue climbing;
       if (roots.get(at) === here.started) return true;
       if (here.started < oldest) return false;
@@ -33,7 +33,7 @@ function descends(tid: number, roots: ReadonlyMap<number, number>): boolean {
 }
 
 /**
- * Who is let into a restricted scope. The caller sleeps until it is answered, so what proc(5) says of its thread is true
+ * The callers that are let into a restricted scope. Each sleeps until it is answered, so what proc(5) says of its thread is true
  * of nobody else; one of a foreign pid namespace (pid 0) is known by uid and gid alone. Undefined: for any caller.
  */
 export function gateFor(visibility: Visibility): Gate | undefined {

@@ -27,7 +27,7 @@ const REASONS: Record<EndReason, string> = {
   budget: 'budget spent',
 };
 
-/** Who tells when the other side of a descriptor is gone. */
+/** The watch over descriptors whose other side may go. */
 export type Watch = Pick<Hangups, 'fd' | 'add' | 'remove' | 'take'>;
 
 /** The process that is not there, or what failed. */
@@ -136,7 +136,7 @@ export class LeaseClock {
     this.#bound.set(lease, [...(this.#bound.get(lease) ?? []), fd]);
     return 0;
   }
-  /** It ended, or was not given at all. */
+  /** A lease ended, or was not given at all. */
   unbind(lease: LeaseId): void {
     for (const fd of this.#bound.get(lease) ?? []) {
       this.#anchors.delete(fd);

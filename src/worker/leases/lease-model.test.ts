@@ -1,6 +1,6 @@
 import { test } from 'tap';
 import { runLeaseBatches } from './test-lease-batches.js';
-import { type Planted, runLeaseModel } from './test-lease-model.js';
+import { type Planted, runLeaseModel } from './test-lease-sequence.js';
 
 test('leases, locks and doors do what the model says, over 500 sequences', async (t) => {
   const seed = process.env.SCOPEFS_SEED;

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { endProcess } from '../../libc/process-end.js';
-import { runLeaseModel } from './test-lease-model.js';
+import { runLeaseModel } from './test-lease-sequence.js';
 
 /** A batch of test-lease-batches.ts: `RUNS [SEED]`; its findings as JSON on standard output. */
 const [runs, seed] = process.argv.slice(2).map(Number);

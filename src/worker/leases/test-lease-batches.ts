@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { runLeaseModel } from './test-lease-model.js';
+import type { runLeaseModel } from './test-lease-sequence.js';
 
 const BATCH = 100;
 const script = fileURLToPath(new URL('./test-lease-batch.js', import.meta.url));

@@ -29,7 +29,7 @@ export class UnlockQueue {
   readonly #drains: Drains;
   readonly #clock: Clock;
   readonly #secrets: KeyMemory;
-  /** Those that wait for a lock of their scope, and until when. Whoever sent one lends its secrets until the answer. */
+  /** Unlocks that wait for a lock of their scope, and until when. Their sender lends the secrets until the answer. */
   readonly #queued = new Map<UnlockCommand, { until: number; answer: (unlocked: Unlocked) => void }>();
   #lookedAt = 0;
 

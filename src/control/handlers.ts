@@ -1,0 +1,78 @@
+import type { Socket } from 'node:net';
+import { parseDuration } from '../base/duration.js';
+import type { SecretInput } from '../libc/memory.js';
+import type { Given, Reply, SecretRoute } from './calls.js';
+import { heldLease } from './held-lease.js';
+import { openApi } from './openapi.js';
+import {
+  keyOf,
+  leaseRequest,
+  milliseconds,
+  newSlot,
+  secretRequest,
+  termsText,
+  windowOf,
+} from './requests.js';
+import type { RouteName } from './routes.js';
+import type { ControlService, Issued, Peer } from './service.js';
+
+/** Who asks, and the body of routes that have one. */
+export interface Caller<Secret> {
+  readonly peer: Peer;
+  readonly socket: Socket;
+  readonly secret: Secret;
+}
+type Answer<T> = T | Issued<T> | Response;
+type HandlerOf<N extends RouteName> = (
+  service: ControlService,
+  asked: Given<N>,
+  caller: Caller<N extends SecretRoute ? SecretInput : undefined>,
+) => Answer<Reply<N>> | Promise<Answer<Reply<N>>>;
+
+const ASKED = 'asked';
+const AUDIT_ROWS = 100;
+
+/** What each route does, with what it was asked: validated, its scope found. */
+export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
+  openapi: () => openApi('1') as Reply<'openapi'>,
+  version: (service) => service.version(),
+  unmount: async (service) => {
+    await service.unmount();
+    return { unmounted: true };
+  },
+
+  scopes: ({ scopes }) => scopes.all(),
+  scope: ({ scopes }, { scope }) => scopes.one(scope),
+  createScope: ({ scopes }, { path, slot, ...asked }, { peer, secret }) =>
+    scopes.create(path, { type: slot, ...secretRequest(asked) }, secret, peer),
+  shred: ({ scopes }, { scope, yes }, { peer }) => scopes.shred(scope, yes, peer),
+  holders: ({ scopes }, { scope }) => scopes.holders(scope),
+  lock: ({ locks }, { scope, reason, wait }) => locks.lock(scope, reason ?? ASKED, milliseconds(wait)),
+  lockAll: ({ locks }, { reason, wait }) => locks.lockAll(reason ?? ASKED, milliseconds(wait)),
+
+  leases: ({ leases }) => leases.all(),
+  lease: ({ leases }, { lease }) => leases.one(lease),
+  createLease: (service, asked, { peer, socket, secret }) => {
+    const request = leaseRequest(service, asked);
+    const key = keyOf(asked.with, secret, termsText(request));
+    return asked.hold === undefined
+      ? service.leases.create(request, key, peer)
+      : heldLease(service.leases, request, key, peer, socket);
+  },
+  changeLease: ({ leases }, { lease, ttl }, { peer }) => leases.change(lease, parseDuration(ttl), peer),
+  endLease: ({ leases }, { lease }, { peer }) => leases.end(lease, peer),
+
+  slots: ({ slots }, { scope }) => slots.list(scope),
+  testSlot: ({ slots }, { scope, with: from }, { peer, secret }) =>
+    slots.test(scope, keyOf(from, secret), peer),
+  renewShare: ({ slots }, { scope }, { peer, secret }) => slots.renewShare(scope, secret, peer),
+  addSlot: ({ slots }, asked, { peer, secret }) =>
+    slots.changes.add(asked.scope, newSlot(asked), secret, peer),
+  setWindow: ({ slots }, { scope, slot, window }, { peer }) =>
+    slots.changes.setWindow(scope, slot, windowOf(window), peer),
+  removeSlot: ({ slots }, { scope, slot }, { peer }) => slots.changes.remove(scope, slot, peer),
+  rotateSlot: ({ slots }, { scope, slot, ...asked }, { peer, secret }) =>
+    slots.changes.rotate(scope, slot, secret, secretRequest(asked), peer),
+
+  audit: ({ audit }, { limit }) => audit.tail(limit ?? AUDIT_ROWS),
+};

@@ -1,0 +1,183 @@
+import { z } from 'zod';
+import { slotTypes } from '../store/rows.js';
+import type { RouteName } from './routes.js';
+import {
+  auditsSchema,
+  holdersSchema,
+  leaseSchema,
+  leasesSchema,
+  receiptsSchema,
+  scopeSchema,
+  scopesSchema,
+  shredSchema,
+  slotChangeSchema,
+  slotSchema,
+  slotsSchema,
+  unmountSchema,
+  versionSchema,
+} from './schemas.js';
+
+/** Query parameters: strings on the wire. */
+const digits = /^[0-9]{1,9}$/;
+/** Digits alone: not `1e1`, ` 5` or nothing at all. */
+const integer = (least: number, most: number) =>
+  z.preprocess<number, z.ZodInt, string | number>(
+    (text) => (typeof text === 'string' && digits.test(text) ? Number(text) : (text as number)),
+    z.int().min(least).max(most),
+  );
+const path = z.string().min(1).max(4096);
+const moment = z.iso.datetime({ offset: true });
+const duration = z.string().regex(/^[0-9]{1,9}[smhd]$/, 'a duration like 30s, 15m, 2h or 1d');
+/** For example `at:02:00,for:15m,days:mon-fri,zone:Europe/Berlin,uses:1`. */
+const window = z.string().max(200);
+const reason = z.string().max(200);
+/** age: the slot's secret (the body) as an age file for its recipients, in base64. */
+const sealed = z.string().regex(/^[A-Za-z0-9+/]{1,11000}={0,2}$/, 'an age file in base64');
+/** threshold: how many shares are made, and how many of them open it. Split and threshold: the body is empty. */
+const sharing = {
+  shares: integer(2, 16).optional(),
+  threshold: integer(2, 16).optional(),
+};
+/** `parent`: its secret comes from the unlocked parent scope, the body is empty. `share`: the body is shares, a line each. */
+const whence = z.enum(['parent', 'share']).optional();
+
+const nothing = z.strictObject({});
+const lock = z.strictObject({
+  reason: reason.optional(),
+  /** Give no more leases, and wait so long at most until nothing is open. */
+  wait: duration.optional(),
+});
+
+/** What each route takes in its query, and what its reply has. */
+export const routeSchemas = {
+  openapi: {
+    query: nothing,
+    response: z.looseObject({ openapi: z.string() }),
+  },
+  version: {
+    query: nothing,
+    response: versionSchema,
+  },
+  scopes: {
+    query: nothing,
+    response: scopesSchema,
+  },
+  createScope: {
+    query: z.strictObject({
+      path,
+      slot: z.enum(slotTypes),
+      sealed: sealed.optional(),
+      ...sharing,
+    }),
+    response: scopeSchema,
+  },
+  scope: {
+    query: nothing,
+    response: scopeSchema,
+  },
+  shred: {
+    query: z.strictObject({
+      shred: z.literal('1'),
+      /** Its path again, against a slip. */
+      yes: path,
+    }),
+    response: shredSchema,
+  },
+  holders: {
+    query: nothing,
+    response: holdersSchema,
+  },
+  lock: {
+    query: lock,
+    response: receiptsSchema,
+  },
+  lockAll: {
+    query: lock,
+    response: receiptsSchema,
+  },
+  leases: {
+    query: nothing,
+    response: leasesSchema,
+  },
+  createLease: {
+    query: z.strictObject({
+      scope: path,
+      ttl: duration.optional(),
+      /** However often it is renewed. */
+      max_ttl: duration.optional(),
+      /** End it after so long without an open handle or an operation (at most an eighth later). */
+      idle: duration.optional(),
+      until: moment.optional(),
+      /** End it with that process. */
+      pid: integer(1, 4_194_304).optional(),
+      /** `any`, or some of `uid:N gid:N tree:PID cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
+      visible_to: z.string().max(4096).optional(),
+      /** Read-only. All leases of a scope have the same. */
+      ro: z.literal('1').optional(),
+      /** For example `bytes:500M,files:20,per:hour,over:deny`. */
+      budget: z.string().max(200).optional(),
+      purpose: reason.optional(),
+      with: whence,
+      /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
+      hold: z.literal('1').optional(),
+    }),
+    response: leaseSchema,
+  },
+  lease: {
+    query: nothing,
+    response: leaseSchema,
+  },
+  changeLease: {
+    query: z.strictObject({ ttl: duration }),
+    response: leaseSchema,
+  },
+  endLease: {
+    query: nothing,
+    response: receiptsSchema,
+  },
+  slots: {
+    query: nothing,
+    response: slotsSchema,
+  },
+  addSlot: {
+    query: z.strictObject({
+      slot: z.enum(slotTypes),
+      label: z.string().min(1).max(100).optional(),
+      not_after: moment.optional(),
+      window: window.optional(),
+      sealed: sealed.optional(),
+      ...sharing,
+    }),
+    response: slotSchema,
+  },
+  testSlot: {
+    query: z.strictObject({ with: whence }),
+    response: slotSchema,
+  },
+  removeSlot: {
+    query: nothing,
+    response: slotChangeSchema,
+  },
+  setWindow: {
+    /** Without `window` it may be used at any time. */
+    query: z.strictObject({ window: window.optional() }),
+    response: slotSchema,
+  },
+  rotateSlot: {
+    query: z.strictObject({ sealed: sealed.optional(), ...sharing }),
+    response: slotChangeSchema,
+  },
+  renewShare: {
+    query: nothing,
+    response: slotSchema,
+  },
+  audit: {
+    query: z.strictObject({ limit: integer(1, 10_000).optional() }),
+    response: auditsSchema,
+  },
+  unmount: {
+    query: nothing,
+    response: unmountSchema,
+  },
+} as const satisfies Record<RouteName, { query: z.ZodType; response: z.ZodType }>;
+export type RouteSchemas = typeof routeSchemas;
