@@ -1,18 +1,51 @@
-// Entry of `npm run demo`, `npm test` and `npm run bench` in a fresh clone: plain JavaScript without dependencies.
-// Checks what must be there, installs, builds, then starts the compiled program.
-import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+// Entry of the npm scripts in a fresh clone: plain JavaScript without dependencies. Checks what must be there, installs,
+// builds, then starts the compiled program. Whatever `node` is elsewhere, all of it runs under the one that runs this.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isThere, missingPrograms, packagesOf, programs } from './programs.mjs';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
 const [what = '', ...rest] = process.argv.slice(2);
 const ci = process.env.CI === 'true' || process.env.CI === '1';
+const tests = 'support/run-tests';
+
+/** Each script: its compiled programs below native-tests/ with their arguments, and whether they mount for certain. */
+const scripts = {
+  demo: { run: [['demo/demo']], mounts: true },
+  test: {
+    run: [
+      [tests, 'src'],
+      [tests, 'native-tests'],
+    ],
+  },
+  'test:unit': { run: [[tests, 'src']] },
+  'test:long': { run: [[tests, 'native-tests', '--long']], mounts: true },
+  'test:nodes': { run: [['support/other-nodes']], mounts: true },
+  soak: { run: [['soak/soak']], mounts: true },
+  bench: { run: [['bench/bench']], mounts: true },
+  'bench:control': { run: [['bench/control']], mounts: true },
+  'bench:latency': { run: [['bench/latency']], mounts: true },
+  'bench:lock': { run: [['bench/lock']], mounts: true },
+  'bench:memory': { run: [['bench/memory']], mounts: true },
+  'bench:requests': { run: [['bench/requests']], mounts: true },
+  'bench:scopes': { run: [['bench/scopes']], mounts: true },
+  'try:dockerfile': { run: [['docker/replay']], mounts: true },
+};
 
 const say = (text) => console.error(`[scopefs] ${text}`);
 
-function has(command) {
-  return spawnSync('sh', ['-c', `command -v ${command}`], { stdio: 'ignore' }).status === 0;
+/** Why nothing can be mounted here, or undefined. */
+function unableToMount() {
+  if (process.getuid() !== 0) return `root, for mounting: sudo npm run ${what}`;
+  return existsSync('/dev/fuse')
+    ? undefined
+    : '/dev/fuse: modprobe fuse, or in a container --device /dev/fuse';
 }
+
+const addon = `${project}node_modules/better-sqlite3/build/Release/better_sqlite3.node`;
 
 /** What is missing, each with the way to get it. */
 function missing() {
@@ -28,31 +61,86 @@ function missing() {
   if (kernelMajor < 6 || (kernelMajor === 6 && kernelMinor < 6)) {
     lines.push(`Linux >= 6.6 (this is ${kernelMajor}.${kernelMinor})`);
   }
-  if (!has('git')) lines.push('git: apt-get install git');
-  // better-sqlite3 is compiled where no prebuilt one can be downloaded.
-  if (!existsSync(`${project}/node_modules/better-sqlite3/build/Release/better_sqlite3.node`)) {
-    for (const tool of ['python3', 'make', 'g++']) {
-      if (!has(tool)) lines.push(`${tool} (better-sqlite3 is compiled here): apt-get install ${tool}`);
-    }
+  for (const row of programs) {
+    const wanted = row.needed === true || (row.compiles === true && !existsSync(addon));
+    if (!wanted || isThere(row)) continue;
+    const why = row.compiles === true ? ' (better-sqlite3 is compiled here)' : '';
+    lines.push(`${row.program}${why}: apt-get install ${packagesOf([row]).join(' ')}`);
   }
-  if (what === 'demo' || what === 'try:dockerfile' || what.startsWith('bench')) {
-    if (process.getuid() !== 0) lines.push(`root, for mounting: sudo npm run ${what}`);
-    if (!existsSync('/dev/fuse'))
-      lines.push('/dev/fuse: modprobe fuse, or in a container --device /dev/fuse');
-  }
+  const unable = scripts[what]?.mounts === true ? unableToMount() : undefined;
+  if (unable !== undefined) lines.push(unable);
   return lines;
 }
 
-function run(command, args, options = {}) {
-  const done = spawnSync(command, args, { cwd: project, stdio: 'inherit', ...options });
-  if (done.error) {
-    say(`${command}: ${done.error.message}`);
-    process.exit(1);
+/** A program to its end: its status. With `step` it says every 10 s that it still runs, and what it does. */
+function run(command, args, { step, env } = {}) {
+  const started = Date.now();
+  const seconds = () => Math.round((Date.now() - started) / 1000);
+  if (step !== undefined) say(step);
+  const beat =
+    step === undefined ? undefined : setInterval(() => say(`  ${step}: ${seconds()} s so far`), 10_000);
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: project, stdio: 'inherit', env: { ...process.env, ...env } });
+    child.on('error', (error) => {
+      say(`${command}: ${error.message}`);
+      resolve(1);
+    });
+    child.on('close', (status) => resolve(status ?? 1));
+  }).finally(() => {
+    clearInterval(beat);
+    if (step !== undefined) say(`  ${step}: took ${seconds()} s`);
+  });
+}
+
+/** @param {string} hint what may help where it fails: then everything ends */
+async function must(command, args, { hint, optional = false, ...options } = {}) {
+  const status = await run(command, args, options);
+  if (status === 0 || optional) return;
+  if (hint !== undefined) say(hint);
+  process.exit(status);
+}
+
+/** npm under this Node: packages are compiled for the Node that npm's scripts find first. */
+const npm = (args, options) =>
+  must('npm', args, {
+    ...options,
+    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
+  });
+
+/** Why better-sqlite3 does not load because it was compiled for another Node, or undefined. */
+function builtForAnother() {
+  try {
+    const Database = createRequire(import.meta.url)('better-sqlite3');
+    new Database(':memory:').close();
+  } catch (error) {
+    const { code, message } = error;
+    if (code === 'ERR_DLOPEN_FAILED' || /NODE_MODULE_VERSION/.test(message)) return message;
   }
-  if (done.status !== 0) {
-    if (options.hint) say(options.hint);
-    process.exit(done.status ?? 1);
+  return undefined;
+}
+
+async function install() {
+  const lock = `${project}node_modules/.package-lock.json`;
+  const fresh = existsSync(lock) && statSync(lock).mtimeMs >= statSync(`${project}package-lock.json`).mtimeMs;
+  const hint =
+    'the install failed: see above; it needs the npm registry, and python3, make and g++ to compile';
+  const rebuild = (name, options) => npm(['rebuild', '--loglevel=error', name], options);
+  if (!fresh) {
+    // Apart from what they compile: one silent step of minutes looks like one that hangs.
+    await npm(['ci', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error'], {
+      step: 'fetching packages from the npm registry',
+      hint,
+    });
+    say('better-sqlite3 is downloaded if that can be, else compiled, which takes a minute or two');
+    await rebuild('better-sqlite3', { step: 'building better-sqlite3', hint });
+    // Optional: without it there is no --transport fuse-native.
+    if (existsSync(`${project}node_modules/fuse-native`)) {
+      await rebuild('fuse-native', { step: 'building fuse-native', optional: true });
+    }
   }
+  if (builtForAnother() === undefined) return;
+  say(`better-sqlite3 was compiled for another Node than this ${process.version}`);
+  await rebuild('better-sqlite3', { step: `building better-sqlite3 for ${process.version}`, hint });
 }
 
 function newest(directory) {
@@ -65,62 +153,43 @@ function newest(directory) {
   return latest;
 }
 
-function build() {
-  const lock = `${project}/node_modules/.package-lock.json`;
-  const fresh =
-    existsSync(lock) && statSync(lock).mtimeMs >= statSync(`${project}/package-lock.json`).mtimeMs;
-  if (!fresh) {
-    say('installing packages (better-sqlite3 may compile for a minute or two)');
-    run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], {
-      hint: 'the install failed: see above; it needs the npm registry, and python3, make and g++ to compile',
-    });
-  }
-  const mark = `${project}/dist/.built`;
-  const sources = Math.max(newest(`${project}/src`), newest(`${project}/native-tests`));
-  if (!existsSync(mark) || statSync(mark).mtimeMs < sources) {
-    say('building');
-    run('node', ['-e', "require('fs').rmSync('dist',{recursive:true,force:true})"]);
-    run('node', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
-    run('node', ['-e', "require('fs').writeFileSync('dist/.built','')"]);
-  }
+async function build() {
+  const mark = `${project}dist/.built`;
+  const sources = Math.max(newest(`${project}src`), newest(`${project}native-tests`));
+  if (existsSync(mark) && statSync(mark).mtimeMs >= sources) return;
+  rmSync(`${project}dist`, { recursive: true, force: true });
+  await must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'], {
+    step: 'compiling',
+  });
+  writeFileSync(mark, '');
 }
 
+if (what === 'packages') {
+  // For .ci/run: the Debian packages of the programs that are missing.
+  console.log(packagesOf(missingPrograms()).join(' '));
+  process.exit(0);
+}
+const script = scripts[what];
+if (script === undefined) {
+  say(`usage: node bin/run.mjs ${Object.keys(scripts).join('|')}`);
+  process.exit(2);
+}
 const lines = missing();
 if (lines.length > 0) {
   say(`npm run ${what} needs:\n  ${lines.join('\n  ')}`);
   process.exit(1);
 }
-build();
+await install();
+await build();
 
-if (what === 'demo') {
-  run('node', ['dist/native-tests/demo/demo.js', ...rest]);
-} else if (what === 'bench') {
-  run('node', ['dist/native-tests/bench/bench.js', ...rest]);
-} else if (
-  what === 'bench:control' ||
-  what === 'bench:latency' ||
-  what === 'bench:lock' ||
-  what === 'bench:memory' ||
-  what === 'bench:requests' ||
-  what === 'bench:scopes'
-) {
-  run('node', [`dist/native-tests/bench/${what.slice(6)}.js`, ...rest]);
-} else if (what === 'test:long') {
-  run('node', ['dist/native-tests/support/run-tests.js', 'native-tests', '--long', ...rest]);
-} else if (what === 'try:dockerfile') {
-  run('node', ['dist/native-tests/docker/replay.js', ...rest]);
-} else if (what === 'test') {
-  const unable = process.getuid() !== 0 ? 'not root' : !existsSync('/dev/fuse') ? 'no /dev/fuse' : undefined;
-  run('node', ['dist/native-tests/support/run-tests.js', 'src', ...rest]);
+let status = 0;
+for (const [program, ...args] of script.run) {
+  const unable = what === 'test' && args.includes('native-tests') ? unableToMount() : undefined;
   if (unable === undefined) {
-    run('node', ['dist/native-tests/support/run-tests.js', 'native-tests', ...rest]);
+    status = (await run(process.execPath, [`dist/native-tests/${program}.js`, ...args, ...rest])) || status;
   } else {
-    say(`native tests were not run: ${unable}`);
-    if (ci) process.exit(1);
+    say(`NOT RUN: the native tests, which need ${unable}`);
+    if (ci) status = 1;
   }
-} else {
-  say(
-    'usage: node bin/run.mjs demo|test|test:long|bench|bench:control|bench:latency|bench:lock|bench:memory|bench:requests|bench:scopes|try:dockerfile',
-  );
-  process.exit(2);
 }
+process.exit(status);

@@ -1,85 +1,78 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { appendFileSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { countTap } from './tap-count.js';
+import { inOrder, watchesClock } from './test-order.js';
 
 /**
- * Runs the compiled tests below dist/ROOM and says how many assertions passed: `run-tests.js ROOM [FILTER...]`. Unit
- * tests run under tap's runner, two at a time. Native tests run each in a process of its own without the runner, whose
- * loader would ride along in every command that they start: those of TOGETHER two at a time, the others one after
- * another, as they look at processes, caches and delays of the whole machine. `--long`: those that take minutes instead (files that end in .long.ts). With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
+ * Runs the compiled tests below dist/ROOM and says how many assertions passed: `run-tests.js ROOM [FILTER...]`. Each file
+ * runs in a process of its own without tap's runner: its loader takes half a second a file, and would ride along in every
+ * command that a native test starts. `--long`: those that take minutes instead (files that end in .long.ts); `--times`:
+ * how long each unit test file took, too. Files that need a program which is not there are not run, and named at the end:
+ * with CI=true that is a failure. With SCOPEFS_TEST_COUNTS set, adds `passed failed` to that file, for .ci/run.
  */
 const project = fileURLToPath(new URL('../../../', import.meta.url));
 const [room = 'src', ...rest] = process.argv.slice(2);
 const filters = rest.filter((argument) => !argument.startsWith('-'));
+const long = rest.includes('--long');
+const native = room === 'native-tests';
+const ci = process.env['CI'] === 'true' || process.env['CI'] === '1';
 /** Seconds that one file may take. */
-const FILE_LIMIT = rest.includes('--long') ? 900 : 300;
+const FILE_LIMIT = long ? 900 : 300;
+/** Native tests wait for disks, timers and each other's processes: one more than processors keeps those busy. */
+const AT_ONCE = availableParallelism() + (native ? 1 : 0);
 
-const files = readdirSync(join(project, 'dist', room), { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith(rest.includes('--long') ? '.long.js' : '.test.js'))
-  .filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
-  .map((name) => join('dist', room, name))
-  .sort();
+interface Program {
+  readonly program: string;
+  readonly tests: readonly string[];
+}
+/** bin/programs.mjs: plain JavaScript, as the install needs it before anything is compiled. */
+interface Programs {
+  missingPrograms(): Program[];
+  packagesOf(rows: readonly Program[]): string[];
+}
+const { missingPrograms, packagesOf } = (await import(
+  new URL('../../../bin/programs.mjs', import.meta.url).href
+)) as Programs;
+
+const files = inOrder(
+  readdirSync(join(project, 'dist', room), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(long ? '.long.js' : '.test.js'))
+    .filter(
+      (name) => filters.length === 0 || filters.some((filter) => join('dist', room, name).includes(filter)),
+    )
+    .map((name) => join('dist', room, name)),
+);
 if (files.length === 0) process.exit(0);
+
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+const missing = missingPrograms();
+/** What a file needs and does not find. */
+const lacking = (file: string): Program[] =>
+  missing.filter(({ tests }) => tests.some((name) => file.startsWith(`dist/${name}`)));
 
 let passed = 0;
 let failed = 0;
 
-/** Counts the assertions of TAP output, and prints those that failed with their diagnosis. */
-function count(tap: string, from: number): void {
-  const lines = tap.split('\n');
-  for (const [at, line] of lines.entries()) {
-    const match = /^(\s*)(not )?ok \d+(?: - (.*))?$/.exec(line);
-    // A subtest's own line repeats its assertions; what is shallower than an assertion is a file's or subtest's.
-    if (match === null || (match[1] as string).length < from || / # time=/.test(line)) continue;
-    if (match[2] === undefined) {
-      passed++;
-    } else {
-      failed++;
-      process.stdout.write(`${lines.slice(at, at + 25).join('\n')}\n`);
-    }
-  }
-}
-
-function runUnits(): void {
-  const directory = mkdtempSync(join(tmpdir(), 'scopefs-tap-'));
-  const output = join(directory, 'output.tap');
-  const reporter = process.stdout.isTTY === true ? 'terse' : 'silent';
-  const done = spawnSync(
-    process.execPath,
-    [
-      join(project, 'node_modules/.bin/tap'),
-      '--jobs=2',
-      `--reporter=${reporter}`,
-      `--output-file=${output}`,
-      ...files,
-    ],
-    { cwd: project, stdio: 'inherit' },
-  );
-  try {
-    count(readFileSync(output, 'utf8'), 4);
-  } catch {
-    failed++;
-  }
-  rmSync(directory, { recursive: true, force: true });
-  if (done.status !== 0 && failed === 0) failed = 1;
-}
-
-/** Tests that look at nothing but their own vault, and measure no time. */
-const TOGETHER =
-  /^dist\/native-tests\/((applications|cli|leases|posix|slots|tamper|transport)\/|lock\/(dead-after-lock|memory|nesting|stacked|unaudited-end|under-way|ways-to-read)|daemon\/(locked-mount|mount-sources|suites|signals|service))/;
-
-async function runNative(file: string): Promise<void> {
+async function runFile(file: string): Promise<void> {
   const started = Date.now();
   const child = spawn(process.execPath, [file], {
     cwd: project,
     env: { ...process.env, TAP_TIMEOUT: String(FILE_LIMIT) },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
+  let complaints = '';
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
     output += part;
+  });
+  child.stderr.setEncoding('utf8').on('data', (part: string) => {
+    complaints += part;
   });
   // tap ends with TERM what its own limit did not.
   const limit = setTimeout(() => child.kill('SIGKILL'), (FILE_LIMIT + 30) * 1000);
@@ -87,39 +80,47 @@ async function runNative(file: string): Promise<void> {
     child.on('close', (status, signal) => resolve(status ?? signal)),
   );
   clearTimeout(limit);
-  const before = failed;
-  count(output, 4);
-  if (ended !== 0 && failed === before) {
+  const counted = countTap(output);
+  passed += counted.passed;
+  failed += counted.failed;
+  for (const failure of counted.failures) say(failure);
+  let broken = counted.failed > 0;
+  // It threw, was killed, or asserted nothing: no line of TAP says so.
+  if (!broken && (ended !== 0 || !counted.complete || counted.passed === 0)) {
+    broken = true;
     failed++;
-    process.stdout.write(`${file} ended with ${ended}\n${output.slice(-2000)}\n`);
+    say(`${file} ended with ${ended} after ${counted.passed} assertions\n${output.slice(-2000)}`);
   }
+  process.stderr.write(complaints);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  process.stdout.write(`${failed === before ? 'ok' : 'FAILED'} ${file} ${seconds} s\n`);
+  if (broken || native || rest.includes('--times')) say(`${broken ? 'FAILED' : 'ok'} ${file} ${seconds} s`);
 }
 
 async function runAll(list: readonly string[], atOnce: number): Promise<void> {
   const left = [...list];
   const one = async (): Promise<void> => {
-    for (let file = left.shift(); file !== undefined; file = left.shift()) await runNative(file);
+    for (let file = left.shift(); file !== undefined; file = left.shift()) await runFile(file);
   };
   await Promise.all(Array.from({ length: atOnce }, one));
 }
 
-if (room === 'native-tests') {
-  await runAll(
-    // The longest are at the end of the alphabet: begun last, one of them would run alone for a minute.
-    files.filter((file) => TOGETHER.test(file)).reverse(),
-    2,
-  );
-  await runAll(
-    files.filter((file) => !TOGETHER.test(file)),
-    1,
-  );
-} else {
-  runUnits();
-}
+const able = files.filter((file) => lacking(file).length === 0);
+await runAll(
+  able.filter((file) => !watchesClock(file)),
+  AT_ONCE,
+);
+await runAll(able.filter(watchesClock), AT_ONCE);
 
-const counts = process.env.SCOPEFS_TEST_COUNTS;
+const unable = files.filter((file) => !able.includes(file));
+for (const file of unable) {
+  const rows = lacking(file);
+  say(
+    `NOT RUN ${file}: needs ${rows.map(({ program }) => program).join(', ')}: apt-get install ${packagesOf(rows).join(' ')}`,
+  );
+}
+if (ci) failed += unable.length;
+const counts = process.env['SCOPEFS_TEST_COUNTS'];
 if (counts !== undefined) appendFileSync(counts, `${passed} ${failed}\n`);
-process.stdout.write(`${room}: ${passed} passed, ${failed} failed\n`);
+const left = unable.length === 0 ? '' : `, ${unable.length} files NOT RUN`;
+say(`${room}: ${passed} passed, ${failed} failed${left}`);
 process.exit(failed === 0 ? 0 : 1);

@@ -12,6 +12,7 @@ import { socketPath } from './host.js';
 import { bytes, Output } from './output.js';
 import { secretSource } from './secrets/secret-source.js';
 import { parseSize } from './verbs/init.js';
+import { verbNames } from './verbs.js';
 
 const program = fileURLToPath(new URL('../../../bin/scopefs', import.meta.url));
 
@@ -20,6 +21,24 @@ function cli(args: string[], input = ''): { status: number | null; stdout: strin
   const done = spawnSync(program, args, { input, env, encoding: 'utf8' });
   return { status: done.status, stdout: done.stdout, stderr: done.stderr };
 }
+
+test('a verb is found by its name, wherever global options stand before it; else all are there', async (t) => {
+  const help = cli(['--help']).stdout;
+  for (const name of verbNames) {
+    t.match(help, new RegExp(`^  ${name} `, 'm'), `${name} stands in the help`);
+    const own = cli(['--timeout', 'lock', '--host=unix:///lock', name, '--help']);
+    t.match(own.stdout, new RegExp(`^Usage: scopefs ${name} `), `${name}: its own help`);
+  }
+  for (const [args, said] of [
+    [['-h', 'lock'], /^Usage: scopefs \[options\] \[command\]/],
+    [['help', 'lock'], /^Usage: scopefs lock /],
+    [['lokc'], /Did you mean lock\?/],
+    [['--bogus', 'lock'], /unknown option '--bogus'/],
+  ] as const) {
+    const { stdout, stderr } = cli([...args]);
+    t.match(stdout + stderr, said, args.join(' '));
+  }
+});
 
 const options = { confirm: false, what: 'passphrase', allowPrompt: false };
 

@@ -5,7 +5,7 @@ import { version } from '../base/version.js';
 import { endProcess } from '../libc/process-end.js';
 import { CommandContext, type GlobalOptions } from './context.js';
 import { Output } from './output.js';
-import { verbs } from './verbs.js';
+import { verbNames, verbs } from './verbs.js';
 
 const USAGE = 2;
 
@@ -23,6 +23,18 @@ function asFailure(error: unknown): Failure {
   const { code, message } = error as NodeJS.ErrnoException;
   if (typeof code === 'string' && code.startsWith('E')) return new Failure('io', message);
   return new Failure('internal', error instanceof Error ? (error.stack ?? message) : String(error));
+}
+
+/** The verb that is asked for; undefined: help, or what only commander can say something about. */
+function namedVerb(program: Command, args: readonly string[]): (typeof verbNames)[number] | undefined {
+  for (let i = 0; i < args.length; i++) {
+    const [flag, inline] = (args[i] as string).split('=', 2) as [string, string?];
+    if (!flag.startsWith('-')) return verbNames.find((name) => name === args[i]);
+    const option = program.options.find(({ long, short }) => long === flag || short === flag);
+    if (option === undefined) return undefined;
+    if (option.required && inline === undefined) i++;
+  }
+  return undefined;
 }
 
 /** The admin command line. `args` without interpreter and script. */
@@ -56,7 +68,8 @@ export async function main(args: readonly string[]): Promise<void> {
         end(context.failureStatus ?? failure.exitStatus);
       }
     };
-  for (const verb of verbs) verb(program, run);
+  const named = namedVerb(program, args);
+  for (const name of named === undefined ? verbNames : [named]) (await verbs[name]())(program, run);
   // Global options are accepted behind the verb too, as people write them.
   for (const command of program.commands.flatMap((verb) => [verb, ...verb.commands])) {
     command.exitOverride();

@@ -4,12 +4,6 @@ import { ml_kem768_x25519 as kem } from '@noble/post-quantum/hybrid.js';
  * X-Wing (draft-connolly-cfrg-xwing-kem: X25519 with ML-KEM-768). In JavaScript, so its secrets pass through the
  * heap: only a short-lived child process may use it (daemon/secret-child-main.ts).
  */
-export const X_WING = {
-  privateBytes: 32,
-  publicBytes: 1216,
-  ciphertextBytes: 1120,
-  sharedBytes: 32,
-} as const;
 
 /** A fresh key pair. */
 export function generate(): { privateHalf: Uint8Array; publicKey: Uint8Array } {

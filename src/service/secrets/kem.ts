@@ -1,4 +1,4 @@
-import { X_WING } from '../../crypto/x-wing.js';
+import { X_WING } from '../../crypto/x-wing-sizes.js';
 import type { Kem } from '../../keyring/slots/kem.js';
 import type { Secret, SecretMemory } from '../../libc/memory.js';
 import { inChild } from './secret-child.js';

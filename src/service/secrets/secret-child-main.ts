@@ -1,6 +1,7 @@
 import { readFileSync, readSync, writeSync } from 'node:fs';
 import { combineShares, SHAMIR, splitSecret } from '../../crypto/shamir.js';
-import { decapsulate, encapsulate, generate, X_WING } from '../../crypto/x-wing.js';
+import { decapsulate, encapsulate, generate } from '../../crypto/x-wing.js';
+import { X_WING } from '../../crypto/x-wing-sizes.js';
 import { endOnThrow } from '../../libc/process-end.js';
 import { forbidDumps } from '../../libc/system.js';
 import { type ChildAnswer, type ChildRequest, childFd } from './child-protocol.js';
