@@ -152,13 +152,27 @@ export class SecretMemory {
   }
 }
 
-/** A secret in {@link SecretMemory}. It prints as [secret]; its bytes are used by address only. */
-export class Secret {
+/** Prints as [secret]: in a template, in JSON, in a log, in a debugger. */
+abstract class Redacted {
+  toString(): string {
+    return '[secret]';
+  }
+  toJSON(): string {
+    return '[secret]';
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[secret]';
+  }
+}
+
+/** A secret in {@link SecretMemory}; its bytes are used by address only. */
+export class Secret extends Redacted {
   readonly length: number;
   #address: Address;
   #release: (() => void) | undefined;
 
   constructor(address: Address, length: number, release: () => void) {
+    super();
     this.#address = address;
     this.length = length;
     this.#release = release;
@@ -178,19 +192,10 @@ export class Secret {
     this.#address = 0;
     release?.();
   }
-  toString(): string {
-    return '[secret]';
-  }
-  toJSON(): string {
-    return '[secret]';
-  }
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return '[secret]';
-  }
 }
 
 /** What a person or a program gives as a secret: up to 4,096 bytes and a newline, in secret memory. */
-export class SecretInput {
+export class SecretInput extends Redacted {
   static readonly capacity = 8192;
   static readonly #idle: { bytes: Buffer; address: Address }[] = [];
   readonly #region: { bytes: Buffer; address: Address };
@@ -198,6 +203,7 @@ export class SecretInput {
   #wiped = false;
 
   constructor() {
+    super();
     let region = SecretInput.#idle.pop();
     if (region === undefined) {
       const { address } = mapSecret(SecretInput.capacity);
@@ -254,14 +260,5 @@ export class SecretInput {
     this.#wiped = true;
     randomFillSync(this.#region.bytes);
     SecretInput.#idle.push(this.#region);
-  }
-  toString(): string {
-    return '[secret]';
-  }
-  toJSON(): string {
-    return '[secret]';
-  }
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return '[secret]';
   }
 }
