@@ -29,13 +29,13 @@ function result(run: ReturnType<typeof spawnSync>): CliResult {
   };
 }
 
-/** Runs the CLI to its end. `input` goes to its standard input. */
+/** Runs the CLI to its end, under the Node that runs this. `input` goes to its standard input. */
 export function scopefs(
   args: readonly string[],
   options: { input?: string | Buffer; env?: Record<string, string>; cwd?: string } = {},
 ): CliResult {
   return result(
-    spawnSync(cliPath, [...args], {
+    spawnSync(process.execPath, [cliPath, ...args], {
       input: options.input ?? '',
       env: { ...process.env, ...options.env },
       cwd: options.cwd,
@@ -98,7 +98,7 @@ export class Vault {
     const mount = (args: readonly string[]): CliResult =>
       this.#limit === undefined
         ? scopefs(args)
-        : run('prlimit', [`--nofile=${this.#limit}:${this.#limit}`, cliPath, ...args]);
+        : run('prlimit', [`--nofile=${this.#limit}:${this.#limit}`, process.execPath, cliPath, ...args]);
     const answer = this.expect(
       mount([
         'mount',
@@ -133,7 +133,7 @@ export class Vault {
   /** The same without waiting for it. */
   start(...args: string[]): Promise<CliResult> {
     return new Promise((resolve) => {
-      const child = spawn(cliPath, [...args, '--host', `unix://${this.socket}`]);
+      const child = spawn(process.execPath, [cliPath, ...args, '--host', `unix://${this.socket}`]);
       let stdout = '';
       let stderr = '';
       child.stdout.on('data', (part) => {
@@ -148,7 +148,9 @@ export class Vault {
 
   /** A verb as a process of the caller's. */
   startProcess(...args: string[]): ChildProcess {
-    return spawn(cliPath, [...args, '--host', `unix://${this.socket}`], { stdio: 'ignore' });
+    return spawn(process.execPath, [cliPath, ...args, '--host', `unix://${this.socket}`], {
+      stdio: 'ignore',
+    });
   }
 
   /** Makes a scope with a key file of its own; the path of that file. */
