@@ -139,7 +139,7 @@ export class CommandContext {
   }
 }
 
-/** The slot is made: whoever can't keep its shares must know. */
+/** The slot is made already: its operator must know that its shares are lost. */
 function written(sink: ShareSink | undefined, shares: SecretInput): string[] {
   try {
     return sink?.write(shares) ?? [];

@@ -1,6 +1,7 @@
 import { styleText } from 'node:util';
 import type { Failure } from '../base/failure.js';
 import { adviceOf } from '../control/advice.js';
+import { countTexts } from '../control/receipt-counts.js';
 import type { HolderView, ReceiptView } from '../control/schemas.js';
 
 type Style = Parameters<typeof styleText>[0];
@@ -48,7 +49,7 @@ export class Output {
     process.stderr.write(`  hint: ${adviceOf(failure)}\n`);
   }
 
-  /** Who uses something, for people. */
+  /** Processes that use a scope, for people. */
   holders(holders: readonly HolderView[]): void {
     for (const { pid, uid, command, unit, files } of holders) {
       const from = unit === null || unit === undefined ? '' : `, ${unit}`;
@@ -87,9 +88,7 @@ export class Output {
   }
   #receipt(receipt: ReceiptView): string {
     const facts = [
-      `leases ended ${receipt.leases_ended}`,
-      `handles cut ${receipt.handles_cut}`,
-      `inodes invalidated ${receipt.inodes_invalidated}`,
+      ...countTexts(receipt),
       `flushed ${bytes(receipt.bytes_flushed)}`,
       `errors ${receipt.errors.length}`,
     ];

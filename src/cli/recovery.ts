@@ -4,7 +4,7 @@ import { pinned, randomFill, SecretInput } from '../libc/memory.js';
 import type { CommandContext } from './context.js';
 import { secretSource } from './secrets/secret-source.js';
 
-/** Makes a recovery key, shows it once and has it typed back: a key that nobody noted down would protect nobody. */
+/** Makes a recovery key, shows it once and has it typed back: a key that was not noted down opens nothing. */
 export async function newRecoveryKey(context: CommandContext, what: string): Promise<SecretInput> {
   if (context.options.input === false || !process.stdin.isTTY || !process.stderr.isTTY) {
     throw new Failure('input_required', 'a new recovery key is shown on a terminal and typed back', {

@@ -7,7 +7,7 @@ import type { Asked, Reply, SecretRoute } from './calls.js';
 import { daemonName, pathWith, RESULT_HEADER, type RouteName, routeOf } from './routes.js';
 import type { LeaseView } from './schemas.js';
 
-/** Nobody needs a reply longer than a listing of many scopes. */
+/** A listing of many scopes is shorter. */
 const REPLY_LIMIT = 64 << 20;
 
 const HEADER_LIMIT = 1 << 20;
@@ -41,7 +41,7 @@ interface Exchange<T> {
   readonly outgoing: ClientRequest;
   resolve(value: T): void;
   reject(error: unknown): void;
-  /** It answered in time: from now on it may take as long as it likes. */
+  /** The daemon answered in time: from now on it may take as long as it likes. */
   arrived(): void;
 }
 
@@ -101,7 +101,7 @@ export class Client {
       });
       reply.on('close', () => {
         over();
-        // Nobody waits for this where the lease began.
+        // Unheard where the lease began.
         reject(problemOf(text, reply.statusCode ?? 0));
       });
       reply.on('error', () => {});

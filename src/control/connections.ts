@@ -28,14 +28,14 @@ export function credentialsOf(socket: Socket): ReturnType<typeof peerCredentials
   return peerCredentials(descriptorOf(socket));
 }
 
-/** Another descriptor of a connection, or -errno. Whoever has it is told when the peer hangs up. */
+/** Another descriptor of a connection, or -errno. A poll of it tells when the peer hangs up. */
 export function duplicateOf(socket: Socket): number {
   return duplicate(descriptorOf(socket));
 }
 
 /**
- * Bounds the connections of each uid. Where somebody has too many, the oldest that are not being served go, not the
- * new one: whoever holds connections open, sends a byte a second or never ends a body keeps nobody out.
+ * Bounds the connections of each uid. Of too many the oldest that are not being served go, not the new
+ * one: connections that are held open, send a byte a second or never end a body keep no caller out.
  */
 export function limitConnections(server: Server): void {
   const connections = new Map<number, Map<Socket, Connection>>();
@@ -68,8 +68,8 @@ export function limitConnections(server: Server): void {
   server.on('request', (incoming: IncomingMessage, reply: ServerResponse) => {
     const connection = all.get(incoming.socket);
     if (connection === undefined) return;
-    // Pipelined: replies would queue up behind this one until node stops reading the socket, and then nobody learns that
-    // the caller of a held lease is gone. No client of ours does it.
+    // Pipelined: replies would queue up behind this one until node stops reading the socket, and then the end of a
+    // held lease's caller goes unseen. No client of ours does it.
     if (connection.reply?.writableEnded === false) {
       incoming.socket.destroy();
       return;

@@ -16,7 +16,7 @@ import {
 import type { RouteName } from './routes.js';
 import type { ControlService, Issued, Peer } from './service.js';
 
-/** Who asks, and the body of routes that have one. */
+/** The process that asks, and the body of routes that have one. */
 export interface Caller<Secret> {
   readonly peer: Peer;
   readonly socket: Socket;

@@ -3,8 +3,8 @@ import { duplicateOf } from './connections.js';
 import type { Key, LeaseControl, LeaseRequest, Peer } from './service.js';
 
 /**
- * A lease that lives as long as its response: NDJSON, a line when it begins and one when it ends by itself. Whoever dies
- * closes its socket: the core's thread has a descriptor of it and sees that, whatever this one does.
+ * A lease that lives as long as its response: NDJSON, a line when it begins and one when it ends by itself. A caller
+ * that dies closes its socket: the core's thread has a descriptor of it and sees that, whatever this one does.
  */
 export async function heldLease(
   leases: LeaseControl,

@@ -1,12 +1,17 @@
 import { z } from 'zod';
 import { auditEvents } from '../store/audit.js';
 import { slotTypes } from '../store/rows.js';
+import { perCount } from './receipt-counts.js';
 
 /**
  * The shapes of the HTTP interface (PRODUCT.md): snake_case, times RFC 3339 with `*_seconds` beside them, bytes in
  * base64. Requests refuse unknown fields; these schemas validate them and type both ends.
  */
-export const scopeStates = ['locked', 'unlocked', 'locking'] as const;
+const integer = z.number().int();
+/** A moment, and how far away it is; null: none. */
+const expiry = { expires: z.string().nullable(), expires_seconds: z.number().nullable() };
+
+const scopeStates = ['locked', 'unlocked', 'locking'] as const;
 
 export const scopeSchema = z.object({
   id: z.string(),
@@ -15,16 +20,15 @@ export const scopeSchema = z.object({
   parent: z.string().nullable(),
   state: z.enum(scopeStates),
   /** How often it was unlocked since the mount. */
-  generation: z.number().int(),
-  leases: z.number().int(),
+  generation: integer,
+  leases: integer,
   /** When the last lease ends by itself; null: not while it is held, or locked. */
-  expires: z.string().nullable(),
-  expires_seconds: z.number().nullable(),
+  ...expiry,
   /** The callers for whom it is unlocked: as `visible_to` of its leases. */
   visible_to: z.string(),
   read_only: z.boolean(),
-  open_handles: z.number().int(),
-  slots: z.number().int(),
+  open_handles: integer,
+  slots: integer,
   created: z.string(),
 });
 export type ScopeView = z.infer<typeof scopeSchema>;
@@ -35,36 +39,35 @@ export const leaseSchema = z.object({
   path: z.string(),
   purpose: z.string(),
   holder: z.object({
-    uid: z.number().int(),
-    pid: z.number().int(),
+    uid: integer,
+    pid: integer,
     command: z.string().nullable(),
     unit: z.string().nullable(),
   }),
-  /** It ends with the response that it came by; with a process, its own or the root of a tree that it is visible to. */
+  /** The lease ends with the response that it came by; with a process, its own or the root of a tree that it is visible to. */
   bound_to: z.array(z.enum(['connection', 'process'])),
   visible_to: z.string(),
   read_only: z.boolean(),
   idle_seconds: z.number().nullable(),
   budget: z
     .object({
-      bytes: z.number().int().nullable(),
-      files: z.number().int().nullable(),
+      bytes: integer.nullable(),
+      files: integer.nullable(),
       per: z.enum(['lease', 'hour']),
       over: z.enum(['deny', 'lock']),
-      used_bytes: z.number().int(),
-      used_files: z.number().int(),
+      used_bytes: integer,
+      used_files: integer,
     })
     .nullable(),
   created: z.string(),
-  expires: z.string().nullable(),
-  expires_seconds: z.number().nullable(),
+  ...expiry,
 });
 export type LeaseView = z.infer<typeof leaseSchema>;
 
 /** A process that uses a scope: open files, working directory, mappings. */
 export const holderSchema = z.object({
-  pid: z.number().int(),
-  uid: z.number().int(),
+  pid: integer,
+  uid: integer,
   command: z.string(),
   unit: z.string().nullable(),
   files: z.array(z.string()),
@@ -72,17 +75,15 @@ export const holderSchema = z.object({
 export type HolderView = z.infer<typeof holderSchema>;
 export const holdersSchema = z.object({ holders: z.array(holderSchema) });
 
-export const receiptSchema = z.object({
+const receiptSchema = z.object({
   scope: z.string(),
   path: z.string(),
-  generation: z.number().int(),
+  generation: integer,
   reason: z.string(),
-  leases_ended: z.number().int(),
-  handles_cut: z.number().int(),
-  inodes_invalidated: z.number().int(),
-  bytes_flushed: z.number().int(),
+  ...perCount(() => integer),
+  bytes_flushed: integer,
   errors: z.array(z.object({ file: z.string(), error: z.string() })),
-  /** Who still used it when the time to wait for them was over. */
+  /** Processes that still used it when the time to wait for them was over. */
   holders: z.array(holderSchema),
   locked_at: z.string(),
   seconds: z.number(),
@@ -90,19 +91,19 @@ export const receiptSchema = z.object({
 export type ReceiptView = z.infer<typeof receiptSchema>;
 
 export const slotSchema = z.object({
-  number: z.number().int(),
+  number: integer,
   type: z.enum(slotTypes).nullable(),
   label: z.string().nullable(),
   created: z.string().nullable(),
-  /** It opens nothing after this moment. */
+  /** The slot opens nothing after this moment. */
   not_after: z.string().nullable(),
   /** When it may open the scope: `at:02:00,for:15m,zone:UTC`; null: at any time. */
   window: z.string().nullable(),
   /** age: its secret as an age file, in base64. */
   sealed: z.string().nullable(),
   /** threshold: how many shares there are, and how many of them open it. */
-  shares: z.number().int().nullable(),
-  threshold: z.number().int().nullable(),
+  shares: integer.nullable(),
+  threshold: integer.nullable(),
   /**
    * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
    * scope's list has it, the store has not.
@@ -117,9 +118,9 @@ export const shredSchema = z.object({
   path: z.string(),
   /** As they were: their secrets open older copies. */
   slots: z.array(slotSchema),
-  epochs: z.number().int(),
-  files_unlinked: z.number().int(),
-  bytes_unlinked: z.number().int(),
+  epochs: integer,
+  files_unlinked: integer,
+  bytes_unlinked: integer,
   /** What can still be read, where, and with what. */
   still_opens: z.array(z.string()),
   /** Of its lock, where it was unlocked. */
@@ -133,12 +134,12 @@ export const versionSchema = z.object({
   volume: z.string(),
   vault: z.string(),
   mount: z.string(),
-  pid: z.number().int(),
+  pid: integer,
   /** Minor number of the FUSE protocol that was negotiated. */
-  fuse_minor: z.number().int(),
+  fuse_minor: integer,
   secret_memory: z.string(),
-  inodes: z.number().int(),
-  requests: z.number().int(),
+  inodes: integer,
+  requests: integer,
   /** The request that kept the filesystem worker longest. */
   longest_request: z.object({ operation: z.string(), milliseconds: z.number() }),
 });
@@ -150,24 +151,24 @@ export const slotsSchema = z.object({ slots: z.array(slotSchema) });
 export const slotChangeSchema = z.object({
   slot: slotSchema,
   /** What is written from now on is sealed under this epoch. */
-  epoch: z.number().int(),
+  epoch: integer,
   /** What the old secret still opens, with copies of vault and store made while the slot was there. */
-  still_readable: z.object({ written_before: z.string(), epochs: z.array(z.number().int()) }),
+  still_readable: z.object({ written_before: z.string(), epochs: z.array(integer) }),
 });
 export type SlotChangeView = z.infer<typeof slotChangeSchema>;
 
-export const auditSchema = z.object({
-  sequence: z.number().int(),
+const auditSchema = z.object({
+  sequence: integer,
   at: z.string(),
   event: z.enum(auditEvents),
   /** `ok`, or the code of the failure. */
   result: z.string(),
   scope: z.string().nullable(),
   path: z.string().nullable(),
-  slot: z.number().int().nullable(),
+  slot: integer.nullable(),
   lease: z.string().nullable(),
-  uid: z.number().int().nullable(),
-  pid: z.number().int().nullable(),
+  uid: integer.nullable(),
+  pid: integer.nullable(),
   command: z.string().nullable(),
   purpose: z.string().nullable(),
   detail: z.string().nullable(),
@@ -184,7 +185,7 @@ export const unmountSchema = z.object({ unmounted: z.boolean() });
 export const problemSchema = z.looseObject({
   type: z.string(),
   title: z.string(),
-  status: z.number().int(),
+  status: integer,
   code: z.string(),
   detail: z.string(),
   /** What to do about it. */

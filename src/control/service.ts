@@ -24,7 +24,7 @@ export interface SharesGiven {
   readonly terms: string;
 }
 
-/** A result, and secrets that go to the caller with it: shares as text. Whoever sends them wipes them. */
+/** A result, and secrets that go to the caller with it: shares as text. The sender wipes them. */
 export class Issued<T> {
   readonly view: T;
   readonly shares: SecretInput | undefined;
@@ -49,7 +49,7 @@ export interface LeaseRequest {
   readonly idle: number | undefined;
   /** Milliseconds since 1970. */
   readonly until: number | undefined;
-  /** It ends with that process. */
+  /** The lease ends with that process. */
   readonly pid: number | undefined;
   readonly visibility: Visibility;
   readonly readOnly: boolean;

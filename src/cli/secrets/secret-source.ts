@@ -74,7 +74,7 @@ export function secretSource(text: string): SecretSource {
     const { read } = secretSource(share);
     return { text, impliedSlot: 'split', share, read: (options) => read({ ...options, what: 'share' }) };
   }
-  // Never repeat the text: somebody may have typed the secret itself.
+  // The text is never repeated: it may be the secret itself.
   throw new Failure('usage', 'not a source of secrets', {
     reason: { name: 'source_form', sources: SOURCES },
   });

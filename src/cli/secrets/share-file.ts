@@ -34,7 +34,7 @@ async function lockFile(path: string): Promise<number> {
   for (let tries = 0; tries < LOCK_TRIES; tries++) {
     const fd = openPath(path, open.O_RDONLY);
     if (fd < 0) throw new Failure('input_required', `${path} cannot be opened (${errnoName(-fd)})`);
-    // Replaced while we waited: then the lock is on a file that nobody reads any more.
+    // Replaced while we waited: then the lock is on a file without a name.
     if (lockExclusive(fd) >= 0 && sameFile(fd, path)) return fd;
     close(fd);
     await sleep(LOCK_PAUSE_MS);
@@ -74,8 +74,8 @@ function syncDirectory(path: string): void {
 }
 
 /**
- * Replaces a share's file at once and durably: whoever has the old share when this fails has one that still opens. The directory
- * may be somebody else's: a name that nobody can guess, no link followed, and the directory that we opened, whatever its path
+ * Replaces a share's file at once and durably: the old share still opens when this fails. The directory may be
+ * another user's: a name that can't be guessed, no link followed, and the directory that we opened, whatever its path
  * leads to by then.
  */
 function replace(path: string, held: number, text: Buffer): void {

@@ -3,12 +3,11 @@ import { constants } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import type { Held } from '../../control/client.js';
 import { adoptOrphans } from '../../libc/system.js';
+import { type With, withOption } from '../arguments.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
 import type { Verb } from '../verb.js';
 
-interface Options extends LeaseFlags {
-  with?: string;
-}
+interface Options extends LeaseFlags, With {}
 
 /** As of env(1), nohup(1) and sh: scopefs failed, the command can't be executed, is not there, died of a signal. */
 const FAILED = 125;
@@ -37,7 +36,7 @@ export const exec: Verb = (program, run) => {
     .argument('<scope...>', 'paths inside the mount, or ids; then -- and the command')
     .usage('<scope...> --with <src> -- <command> [argument...]')
     .description('run a command with scopes unlocked as long as it runs')
-    .option('--with <src>', 'where the secret comes from');
+    .option(...withOption);
   leaseFlags(exec)
     .option('--visible-to <callers>', 'others than the command and what it starts: as unlock has it')
     .addHelpText(
@@ -119,7 +118,7 @@ function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
       try {
         process.kill(terminal ? child.pid : -child.pid, signal);
       } catch {
-        // It has just ended.
+        // The command has just ended.
       }
     };
     for (const signal of FORWARDED) process.on(signal, forward);

@@ -1,6 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import type { Client } from '../../control/client.js';
 import type { ReceiptView } from '../../control/schemas.js';
+import { SCOPES } from '../arguments.js';
 import type { CommandContext } from '../context.js';
 import type { Verb } from '../verb.js';
 
@@ -10,7 +11,7 @@ interface Options {
   reason?: string;
 }
 
-/** Before a wait: for whom. */
+/** Names the processes that are waited for. */
 async function sayWhoUses(
   { output }: CommandContext,
   client: Client,
@@ -29,7 +30,7 @@ async function sayWhoUses(
 export const lock: Verb = (program, run) => {
   program
     .command('lock')
-    .argument('[scope...]', 'paths inside the mount, or ids')
+    .argument('[scope...]', SCOPES)
     .description('lock scopes and all below them; prints what was done')
     .option('-a, --all', 'lock every scope at once: keys go before anything is written back')
     .option(

@@ -58,7 +58,7 @@ export const mount: Verb = (program, run) => {
         }
         const { launch } = await import('../../daemon/launch.js');
         const { readVault } = await import('../../service/vault/vault.js');
-        // Before anybody is asked for a secret.
+        // Before the operator is asked for a secret.
         readVault(vault);
         const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
         const what = 'passphrase of the root scope';

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import { Failure } from '../../base/failure.js';
+import { scopeArgument } from '../arguments.js';
 import { bytes } from '../output.js';
 import type { Verb } from '../verb.js';
 
@@ -11,7 +12,7 @@ interface Options {
 export const rm: Verb = (program, run) => {
   program
     .command('rm')
-    .argument('<scope>', 'path inside the mount, or id')
+    .argument(...scopeArgument)
     .description('destroy a scope and its data for good, locked or not')
     .option('--shred', 'required: its slots and its data go, and nobody can bring them back')
     .option('--yes <name>', 'its path again, where nobody can be asked')

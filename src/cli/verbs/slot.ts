@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { Failure } from '../../base/failure.js';
 import type { SlotChangeView, SlotView } from '../../control/schemas.js';
 import type { SecretInput } from '../../libc/memory.js';
+import { scopeArgument, slotArgument, type With, withOption, withUnlockOption } from '../arguments.js';
 import type { CommandContext } from '../context.js';
 import { momentOf } from '../lease-options.js';
 import { newRecoveryKey } from '../recovery.js';
@@ -10,9 +11,6 @@ import { unlocked } from '../short-lease.js';
 import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
 import type { Verb } from '../verb.js';
 
-interface With {
-  with?: string;
-}
 interface Add extends With, SlotFlags {
   new?: string;
   label?: string;
@@ -63,8 +61,10 @@ export const slot: Verb = (program, run) => {
     .command('slot')
     .description('the ways to open a scope: list, add, test, remove, rotate, renew');
   const verb = (name: string, description: string): Command =>
-    slots.command(name).description(description).argument('<scope>', 'path inside the mount, or id');
-  const withOption = ['--with <src>', 'a secret that unlocks it, where it is locked'] as const;
+    slots
+      .command(name)
+      .description(description)
+      .argument(...scopeArgument);
 
   verb('list', 'which slots it has').action(
     run(async (context, scope: string) => {
@@ -93,7 +93,7 @@ export const slot: Verb = (program, run) => {
   )
     .option('--label <text>', 'a name for it')
     .option('--not-after <time>', 'when it opens nothing any more: 2026-12-24T18:30:00Z')
-    .option(...withOption)
+    .option(...withUnlockOption)
     .addHelpText(
       'after',
       `
@@ -132,7 +132,7 @@ Examples:
     );
 
   verb('test', 'which slot a secret opens; nothing is unlocked')
-    .option('--with <src>', 'where the secret comes from')
+    .option(...withOption)
     .action(
       run(async (context, scope: string, options: With) => {
         const source = context.source(options.with);
@@ -150,8 +150,8 @@ Examples:
     );
 
   verb('rm', 'remove a slot: a new epoch begins, which its secret does not open')
-    .argument('<slot>', 'number or label')
-    .option(...withOption)
+    .argument(...slotArgument)
+    .option(...withUnlockOption)
     .action(
       run(async (context, scope: string, reference: string, options: With) => {
         const client = await context.client();
@@ -163,11 +163,11 @@ Examples:
     );
 
   verb('rotate', 'give a slot a new secret: a new epoch begins, which the old one does not open')
-    .argument('<slot>', 'number or label')
+    .argument(...slotArgument)
     .option('--new <src>', 'where the new secret comes from; share:DEST: where its shares go')
     .option('--shares <n>', 'threshold: another number of shares')
     .option('--threshold <k>', 'threshold: how many of them open it')
-    .option(...withOption)
+    .option(...withUnlockOption)
     .action(
       run(async (context, scope: string, reference: string, options: Add) => {
         const source = context.source(newSource(options.new));

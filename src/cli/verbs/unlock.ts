@@ -1,16 +1,15 @@
+import { SCOPES, type With, withOption } from '../arguments.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
 import type { Verb } from '../verb.js';
 
-interface Options extends LeaseFlags {
-  with?: string;
-}
+interface Options extends LeaseFlags, With {}
 
 export const unlock: Verb = (program, run) => {
   const command = program
     .command('unlock')
-    .argument('<scope...>', 'paths inside the mount, or ids')
+    .argument('<scope...>', SCOPES)
     .description('unlock scopes: each gets a lease')
-    .option('--with <src>', 'where the secret comes from');
+    .option(...withOption);
   leaseFlags(command)
     .option('--pid <pid>', 'lock when that process ends')
     .option(

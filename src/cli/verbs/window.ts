@@ -1,18 +1,18 @@
 import type { Command } from 'commander';
 import { localZone } from '../../keyring/slots/windows.js';
+import { scopeArgument, slotArgument, type With, withUnlockOption } from '../arguments.js';
 import { unlocked } from '../short-lease.js';
 import type { Verb } from '../verb.js';
 
-interface Options {
+interface Options extends With {
   at: string;
   for: string;
   days?: string;
   zone?: string;
   uses?: string;
-  with?: string;
 }
 
-/** As the API has it (control/schemas.ts); the time zone is this machine's unless one is named. */
+/** As the API has it (control/route-schemas.ts); the time zone is this machine's unless one is named. */
 function windowOf({ at, for: length, days, zone, uses }: Options): string {
   const parts = { at, for: length, days, zone: zone ?? localZone(), uses };
   return Object.entries(parts)
@@ -23,8 +23,10 @@ function windowOf({ at, for: length, days, zone, uses }: Options): string {
 export const window: Verb = (program, run) => {
   const windows = program.command('window').description('when slots may be used: list, set, remove');
   const verb = (name: string, description: string): Command =>
-    windows.command(name).description(description).argument('<scope>', 'path inside the mount, or id');
-  const withOption = ['--with <src>', 'a secret that unlocks it, where it is locked'] as const;
+    windows
+      .command(name)
+      .description(description)
+      .argument(...scopeArgument);
 
   verb('list', 'which of its slots have one').action(
     run(async (context, scope: string) => {
@@ -44,13 +46,13 @@ export const window: Verb = (program, run) => {
     'set',
     'let a slot open it at certain times alone; what it opened then is locked when the window closes',
   )
-    .argument('<slot>', 'number or label')
+    .argument(...slotArgument)
     .requiredOption('--at <time>', 'when it opens: 02:00')
     .requiredOption('--for <length>', 'how long it is open: 15m, 2h')
     .option('--days <days>', 'mon-fri, or sat+sun; every day without it')
     .option('--zone <name>', 'time zone: Europe/Berlin; the one of this machine without it')
     .option('--uses <n>', 'how often it may be used each time')
-    .option(...withOption)
+    .option(...withUnlockOption)
     .addHelpText(
       'after',
       `
@@ -71,10 +73,10 @@ Example:
     );
 
   verb('rm', 'let a slot open it at any time')
-    .argument('<slot>', 'number or label')
-    .option(...withOption)
+    .argument(...slotArgument)
+    .option(...withUnlockOption)
     .action(
-      run(async (context, scope: string, slot: string, options: { with?: string }) => {
+      run(async (context, scope: string, slot: string, options: With) => {
         const client = await context.client();
         const changed = await unlocked(context, client, scope, options.with, () =>
           client.call('setWindow', { scope, slot }),

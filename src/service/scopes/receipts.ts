@@ -1,4 +1,5 @@
 import type { ScopeId } from '../../base/ids.js';
+import { countsOf } from '../../control/receipt-counts.js';
 import type { HolderView, ReceiptView } from '../../control/schemas.js';
 import type { Peer } from '../../control/service.js';
 import type { LockReceipt } from '../../filesystem/scopes/lock.js';
@@ -24,9 +25,7 @@ export class Receipts {
       path: this.#vault.paths.fullPath(receipt.scope),
       generation: receipt.generation,
       reason: receipt.reason,
-      leases_ended: receipt.leasesEnded,
-      handles_cut: receipt.handlesCut,
-      inodes_invalidated: receipt.inodesInvalidated,
+      ...countsOf(receipt),
       bytes_flushed: receipt.bytesFlushed,
       errors: receipt.errors.map(({ file, error }) => ({ file: shown(file), error })),
       holders: [] as HolderView[],
