@@ -111,6 +111,13 @@ export function kindOf({ type }: { readonly type: SlotType }): SlotKind | undefi
   return Object.hasOwn(slotKinds, type) ? slotKinds[type] : undefined;
 }
 
+/** As {@link kindOf}. @throws Failure unsupported_format */
+export function knownKind(slot: { readonly number: number; readonly type: SlotType }): SlotKind {
+  const kind = kindOf(slot);
+  if (kind !== undefined) return kind;
+  throw new Failure('unsupported_format', `slot ${slot.number} has a type this build does not know`);
+}
+
 /**
  * Refuses what can't be the secret of a new slot as its maker gives it: `sealed` is the same as an age file.
  * @throws Failure usage

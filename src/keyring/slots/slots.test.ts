@@ -6,7 +6,7 @@ import type { ScopeContext } from '../seal.js';
 import { input, kem, memory, reveal, seal, secrets, slots, TestKem, volume } from '../test-keyring.js';
 import { readRecoveryText, writeRecoveryText } from './recovery-text.js';
 import { readParameters } from './slot-facts.js';
-import { slotKinds } from './slot-kinds.js';
+import { kindOf, knownKind, slotKinds } from './slot-kinds.js';
 import { Slots } from './slots.js';
 
 async function made(type: SlotType, given: string | Buffer, number = 0, epoch = 1) {
@@ -175,6 +175,8 @@ test('a slot of a type that this build does not know is not tried; the others go
   t.equal((await slots.open(context, rows, 1, input(key)))?.slot.number, 0);
   t.equal(await slots.open(context, rows, 1, input(key), 1), undefined);
   t.throws(() => readParameters(strange), { code: 'integrity', message: /slot 1/ });
+  t.throws(() => knownKind(strange), { code: 'unsupported_format', message: /slot 1/ });
+  t.equal(kindOf({ type: 'toString' as SlotType }), undefined, 'nor what every object has');
 });
 
 test('the kinds of slots have numbers and ranks of their own, and facts that no other kind may have', async (t) => {

@@ -1,7 +1,7 @@
 import { Failure } from '../../base/failure.js';
 import { Issued, type SecretRequest } from '../../control/service.js';
 import type { SlotFacts, SlotLimits } from '../../keyring/slots/slot-facts.js';
-import { checkGiven, type SharedType, slotKinds } from '../../keyring/slots/slot-kinds.js';
+import { checkGiven, kindOf, knownKind, type SharedType } from '../../keyring/slots/slot-kinds.js';
 import { SecretInput } from '../../libc/memory.js';
 import type { ShareRow, SlotRow, SlotType } from '../../store/rows.js';
 import type { SlotOwner } from '../scopes/stored-scopes.js';
@@ -60,7 +60,7 @@ export class NewSlots {
     wanted: SlotRequest,
   ): Promise<SlotSecret> {
     const { number, type } = slot;
-    const { origin } = slotKinds[type];
+    const { origin } = knownKind(slot);
     const { notAfter, window, sealed } = wanted;
     if (origin !== 'shares' && (wanted.shares !== undefined || wanted.needed !== undefined)) {
       const none = origin === 'share' ? 'has one share' : 'has no shares';
@@ -93,14 +93,12 @@ export class NewSlots {
 
 /** Refuses an end or a window for slots that are there for a day that nobody plans. */
 export function refuseLimits(type: SlotType, { notAfter, window }: SlotLimits): void {
-  const { lastResort } = slotKinds[type];
-  if (lastResort !== 'is' || (notAfter === undefined && window === undefined)) return;
+  if (kindOf({ type })?.lastResort !== 'is' || (notAfter === undefined && window === undefined)) return;
   throw new Failure('usage', `a ${type} slot has no end and no window`, { reason: 'recovery_bounded' });
 }
 /** A client that loses its share, or the server's copy of one that is rolled back, must not be the end of the data. */
 export function refuseWithoutRecovery(type: SlotType, slots: readonly SlotRow[], where: string): void {
-  const { lastResort } = slotKinds[type];
-  if (lastResort !== 'needed' || slots.some(isLastResort)) return;
+  if (kindOf({ type })?.lastResort !== 'needed' || slots.some(isLastResort)) return;
   throw new Failure('conflict', `${where}: a ${type} slot needs a recovery slot beside it`, {
     reason: 'recovery_missing',
   });

@@ -111,7 +111,7 @@ export class SlotChanges {
       const stay = scope.slots.filter(({ number }) => !gone.has(number));
       refuseLast(slot, stay, isDamaged, scope.path);
       const view = slot.type === undefined ? missingView(slot.number) : this.#names.view(id, slot, damaged);
-      const entry = { event: 'slot_remove', slot: slot.number, detail: view.type ?? 'missing' } as const;
+      const entry = { event: 'slot_remove', slot: slot.number, detail: slot.type ?? 'missing' } as const;
       return this.#begin({ scope, stay, gone, peer, entry, view });
     });
   }

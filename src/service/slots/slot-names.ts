@@ -3,6 +3,7 @@ import type { ScopeId } from '../../base/ids.js';
 import type { SlotView } from '../../control/schemas.js';
 import type { EpochSecret } from '../../keyring/seal.js';
 import { factsOf, tagsOf } from '../../keyring/slots/slot-facts.js';
+import { kindOf } from '../../keyring/slots/slot-kinds.js';
 import { windowText } from '../../keyring/slots/windows.js';
 import { StoreKey } from '../../keyring/store-key.js';
 import type { SlotRow } from '../../store/rows.js';
@@ -45,7 +46,7 @@ export class SlotNames {
   view(scope: ScopeId, slot: SlotRow, damaged: readonly number[] | undefined): SlotView {
     return {
       number: slot.number,
-      type: slot.type,
+      type: kindOf(slot) === undefined ? null : slot.type,
       label: this.label(scope, slot) ?? null,
       created: new Date(slot.created * 1000).toISOString(),
       ...factsView(slot),
