@@ -55,7 +55,7 @@ const byReason = {
     'install OpenSSL 3 (apt-get install libssl3), or use the node binary from nodejs.org or Debian',
   secret_memory_full: 'try again when fewer scopes are being unlocked',
   sqlite_for_other_node:
-    'it was built for another Node: rebuild it in the directory of scopefs with: npm rebuild better-sqlite3',
+    'it was built for another Node, or not at all: rebuild it in the directory of scopefs with: npm rebuild better-sqlite3',
   device_missing: 'load the module with: modprobe fuse (in a container: --device /dev/fuse)',
   device_without_module: 'load the module with: modprobe fuse',
   device_forbidden: 'mount as root',

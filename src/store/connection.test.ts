@@ -53,7 +53,8 @@ test('a better-sqlite3 that was built for another Node says so, and how to rebui
       filter: (source) => !/better-sqlite3\/(deps|src|build\/.+\/(?!better_sqlite3\.node$))/.test(source),
     });
   }
-  writeFileSync(join(modules, 'better-sqlite3/build/Release/better_sqlite3.node'), 'not for this Node');
+  const native = join(modules, 'better-sqlite3/build/Release/better_sqlite3.node');
+  writeFileSync(native, 'not for this Node');
   writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
   cpSync(here('..'), join(directory, 'src'), {
     recursive: true,
@@ -62,14 +63,16 @@ test('a better-sqlite3 that was built for another Node says so, and how to rebui
   const script = `import { Store } from '${directory}/src/store/store.js';
     try { Store.open(process.argv[1]); } catch (e) { console.log(JSON.stringify({ code: e.code, message: e.message, reason: e.reason })); }`;
   writeFileSync(join(directory, 'store.sqlite'), '');
-  const done = spawnSync(
-    process.execPath,
-    ['--input-type=module', '-e', script, join(directory, 'store.sqlite')],
-    { encoding: 'utf8' },
-  );
-  t.match(JSON.parse(done.stdout || '{}'), {
+  const refused = (): unknown => {
+    const args = ['--input-type=module', '-e', script, join(directory, 'store.sqlite')];
+    return JSON.parse(spawnSync(process.execPath, args, { encoding: 'utf8' }).stdout || '{}');
+  };
+  const expected = {
     code: 'unsupported_system',
     message: new RegExp(`better-sqlite3 cannot be loaded by Node ${process.versions.node}`),
     reason: 'sqlite_for_other_node',
-  });
+  };
+  t.match(refused(), expected);
+  rmSync(native);
+  t.match(refused(), expected, 'also where it was not built at all');
 });

@@ -65,8 +65,11 @@ function loaded<T>(make: () => T): T {
   try {
     return make();
   } catch (error) {
-    if (!(error instanceof Error) || (error as NodeJS.ErrnoException).code !== 'ERR_DLOPEN_FAILED')
-      throw error;
+    // Built for another Node, or not at all (`bindings` lists where it looked).
+    const isUnloadable =
+      error instanceof Error &&
+      ((error as NodeJS.ErrnoException).code === 'ERR_DLOPEN_FAILED' || 'tries' in error);
+    if (!isUnloadable) throw error;
     throw new Failure(
       'unsupported_system',
       `better-sqlite3 cannot be loaded by Node ${process.versions.node}: ${error.message.split('\n')[0]}`,
