@@ -24,23 +24,24 @@ import { ScopeCreation } from './scopes/scope-creation.js';
 import { ScopeRemoval } from './scopes/scope-removal.js';
 
 /**
- * The filesystem: the single writer behind every transport. `files`, `namespace`, `removal`, `renaming` and the methods here are the
+ * The filesystem: the single writer behind every transport. Its parts and the methods here are the
  * contract's operations; the rest is for the control plane.
  */
 export class Core {
   readonly volume: Volume;
   readonly nodes: Nodes;
   readonly namespace: Namespace;
-  readonly making: Creation;
+  readonly creation: Creation;
   readonly removal: Removal;
-  readonly renaming: Rename;
+  readonly rename: Rename;
   readonly xattrs: Xattrs;
   readonly files: Files;
+  readonly attributes: AttributeOperations;
   readonly space: Space;
   readonly #handles = new Handles();
   readonly locks: Locks;
-  readonly access: ScopeAccess;
-  readonly creation: ScopeCreation;
+  readonly scopeAccess: ScopeAccess;
+  readonly scopeCreation: ScopeCreation;
   readonly scopeRemoval: ScopeRemoval;
 
   constructor(options: VolumeOptions, scopes: readonly KnownScope[], wiped: LockParts['wiped']) {
@@ -51,17 +52,17 @@ export class Core {
     this.volume = volume;
     this.nodes = nodes;
     this.namespace = new Namespace(volume, nodes, bindings);
-    this.making = new Creation(volume, nodes);
+    this.creation = new Creation(volume, nodes);
     this.removal = new Removal(volume, nodes);
-    this.renaming = new Rename(volume, nodes, this.removal, bindings);
+    this.rename = new Rename(volume, nodes, this.removal, bindings);
     this.xattrs = new Xattrs(volume, nodes);
-    const attributes = new AttributeOperations(volume, nodes);
-    this.files = new Files(volume, nodes, this.making, this.#handles, attributes);
-    this.space = new Space(volume, this.files);
+    this.attributes = new AttributeOperations(volume, nodes);
+    this.files = new Files(volume, nodes, this.creation, this.#handles, this.attributes);
+    this.space = new Space(volume, this.files, this.attributes);
     this.locks = new Locks({ volume, handles: this.#handles, files: open, wiped });
-    this.access = new ScopeAccess(volume, nodes, this.locks);
-    this.creation = new ScopeCreation(volume, nodes, this.making, this.access);
-    this.scopeRemoval = new ScopeRemoval(volume, this.access, this.locks);
+    this.scopeAccess = new ScopeAccess(volume, nodes, this.locks);
+    this.scopeCreation = new ScopeCreation(volume, nodes, this.creation, this.scopeAccess);
+    this.scopeRemoval = new ScopeRemoval(volume, this.scopeAccess, this.locks);
     for (const known of scopes) this.volume.addScope(known);
     const root = this.volume.scopes[0];
     if (root === undefined) throw new Error('a volume needs a root scope');

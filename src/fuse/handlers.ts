@@ -23,8 +23,7 @@ export interface SessionEvents {
 
 /** What each request of the kernel means to the core. */
 export function handlers(core: Core, writeback: boolean, events: SessionEvents): Handlers {
-  const { files, making, namespace, nodes, removal, renaming, space, xattrs } = core;
-  const { attributes } = files;
+  const { attributes, creation, files, namespace, nodes, removal, rename, space, xattrs } = core;
   return {
     INIT: (request, _caller, reply) => events.ready(reply.init(request, writeback).minor),
     DESTROY: (_request, _caller, reply) => reply.ok(),
@@ -40,22 +39,22 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
     SETATTR: (request, caller, reply) =>
       attributes.setattr(request.nodeid, attributeChange(request), caller, reply),
     READLINK: ({ nodeid }, caller, reply) => namespace.readlink(nodeid, caller, reply),
-    SYMLINK: ({ nodeid, name, link }, caller, reply) => making.symlink(nodeid, name, link, caller, reply),
+    SYMLINK: ({ nodeid, name, link }, caller, reply) => creation.symlink(nodeid, name, link, caller, reply),
     // A regular file too: open(2) makes it in one step by CREATE, but NFS servers and mknod(2) do not.
     MKNOD: ({ nodeid, name, mode, umask, rdev }, caller, reply) =>
-      making.mknod(nodeid, name, { mode, umask }, rdev, caller, reply),
+      creation.mknod(nodeid, name, { mode, umask }, rdev, caller, reply),
     MKDIR: ({ nodeid, name, mode, umask }, caller, reply) =>
-      making.mkdir(nodeid, name, { mode, umask }, caller, reply),
+      creation.mkdir(nodeid, name, { mode, umask }, caller, reply),
     UNLINK: ({ nodeid, name }, caller, reply) => removal.unlink(nodeid, name, caller, reply),
     RMDIR: ({ nodeid, name }, caller, reply) => removal.rmdir(nodeid, name, caller, reply),
     RENAME: ({ nodeid, oldname, newdir, newname }, caller, reply) =>
-      renaming.rename(
+      rename.rename(
         { parent: nodeid, name: oldname, newParent: newdir, newName: newname, flags: 0 },
         caller,
         reply,
       ),
     RENAME2: ({ nodeid, oldname, newdir, newname, flags }, caller, reply) =>
-      renaming.rename(
+      rename.rename(
         { parent: nodeid, name: oldname, newParent: newdir, newName: newname, flags },
         caller,
         reply,

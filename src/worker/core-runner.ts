@@ -148,7 +148,7 @@ export class CoreRunner<E extends Executor> {
     },
     advance: ({ scope, epoch, secret }, answer) => {
       if (this.#hasRoom(1)) {
-        answer({ advanced: this.core.access.advance(scope, epoch, this.#adopt(secret)) });
+        answer({ advanced: this.core.scopeAccess.advance(scope, epoch, this.#adopt(secret)) });
         return;
       }
       // Nothing more may be written under the epoch before.
@@ -159,9 +159,9 @@ export class CoreRunner<E extends Executor> {
       });
     },
     lend: ({ scope, to, epoch }, answer) =>
-      answer({ epoch: this.core.access.lendEpochSecret(scope, to, epoch) }),
+      answer({ epoch: this.core.scopeAccess.lendEpochSecret(scope, to, epoch) }),
     slotCopy: ({ scope, bytes }, answer) =>
-      answer({ result: this.core.access.writeSlotCopy(scope, Buffer.from(bytes)) }),
+      answer({ result: this.core.scopeAccess.writeSlotCopy(scope, Buffer.from(bytes)) }),
     create: (command, answer) => {
       if (!this.#hasRoom(1)) {
         answer({ result: { ok: false, errno: errno.ENFILE } });
@@ -169,7 +169,7 @@ export class CoreRunner<E extends Executor> {
       }
       const { scope: id, names, epoch, owner, lease, terms } = command;
       const secret = this.#adopt(command.secret);
-      this.core.creation.create({ id, names, epoch, secret, owner }, (result, place) => {
+      this.core.scopeCreation.create({ id, names, epoch, secret, owner }, (result, place) => {
         const scope = this.core.scope(id);
         // A lock of everything may have been faster.
         if (result.ok && scope?.isOpen === true) this.leaseClock.add(lease, scope, terms);

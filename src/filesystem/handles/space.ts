@@ -4,16 +4,19 @@ import { LOADED, Operation } from '../content/operation.js';
 import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
 import { flag } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
+import type { AttributeOperations } from './attributes.js';
 import type { Files } from './files.js';
 
 /** Where a file has room, and where it has none: FALLOCATE and LSEEK. */
 export class Space {
   readonly #volume: Volume;
   readonly #files: Files;
+  readonly #attributes: AttributeOperations;
 
-  constructor(volume: Volume, files: Files) {
+  constructor(volume: Volume, files: Files, attributes: AttributeOperations) {
     this.#volume = volume;
     this.#files = files;
+    this.#attributes = attributes;
   }
 
   fallocate(node: NodeId, number: number, what: Allocation, caller: Caller, reply: Reply): void {
@@ -24,7 +27,7 @@ export class Space {
     }
     Operation.run(file, WHOLE, reply, LOADED, (operation) => {
       // The kernel leaves this to us and does not say who has CAP_FSETID: root has.
-      if (caller.uid !== 0) this.#files.attributes.killPrivileges(file.slot);
+      if (caller.uid !== 0) this.#attributes.killPrivileges(file.slot);
       allocateFile(file, operation.buffers, what, (result) => {
         this.#volume.table.set(file.slot, flag.STALE);
         operation.leave();

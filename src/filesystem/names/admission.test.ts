@@ -20,7 +20,7 @@ test('an open that is refused says why, and its caller one errno', async (t) => 
   rig.cache.hold = true;
   rig.core.locks.lock([scope], 'test', Number.POSITIVE_INFINITY, () => {});
   t.match(open(file), { error: 'ENOKEY', reason: 'locking' });
-  const byHandle = rig.start((reply) => rig.core.files.attributes.getattr(file, true, user, reply));
+  const byHandle = rig.start((reply) => rig.core.attributes.getattr(file, true, user, reply));
   t.match(byHandle.answers[0], { error: 'ENOKEY', reason: 'locking' }, 'a writer notices the lock');
   while (rig.cache.answer());
   rig.cache.hold = false;
@@ -34,7 +34,7 @@ test('an open that is refused says why, and its caller one errno', async (t) => 
   rig.lock(scope);
   const gate = { admits: ({ uid }: { uid: number }) => uid === user.uid };
   const unlock = (terms: typeof FOR_ANY): void => {
-    const result = rig.core.access.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))], undefined, terms);
+    const result = rig.core.scopeAccess.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))], undefined, terms);
     t.ok(result.ok);
   };
   unlock({ gate, readOnly: true });
@@ -42,7 +42,7 @@ test('an open that is refused says why, and its caller one errno', async (t) => 
   t.match(open(again), { handle: 1 });
   t.match(open(again, other), { error: 'ENOKEY', reason: 'caller' });
   t.match(open(again, user, true), { error: 'EROFS', reason: 'read_only' });
-  const seen = rig.start((reply) => rig.core.files.attributes.getattr(root, false, other, reply));
+  const seen = rig.start((reply) => rig.core.attributes.getattr(root, false, other, reply));
   t.match(seen.answers[0], { error: 'ENOKEY', reason: 'caller' }, 'the door');
   const missing = rig.lookup(ROOT_NODE, 'n'.repeat(256));
   t.match(missing, { error: 'ENAMETOOLONG', reason: undefined }, 'what was let in and failed has no reason');

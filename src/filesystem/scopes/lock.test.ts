@@ -147,7 +147,7 @@ test('a deadline wipes although the flush hangs, answers what is under way and n
     { id: scope, parent: ROOT_SCOPE, path: 'alice' },
   ];
   const rig = new Rig(disk, { executor: late, fresh: false, known, now: () => now });
-  rig.core.access.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))]);
+  rig.core.scopeAccess.unlock(scope, 1, [secretOf(Buffer.alloc(32, 1))]);
   const node = rig.walk('alice', 'f');
   const { handle } = rig.open(node, true) as Opened;
   rig.cache.hold = true;
@@ -194,7 +194,7 @@ test('a parent locks its children first; a child does not unlock below a locked 
   const all = rig.lock(ROOT_SCOPE);
   t.equal(all.length, 4);
   t.match(rig.lookup(ROOT_NODE, 'users'), { error: 'ENOKEY' });
-  t.ok(rig.core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]).ok);
+  t.ok(rig.core.scopeAccess.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]).ok);
   t.equal(nodeOf(rig.lookup(ROOT_NODE, 'users')), rig.walk('users'));
 });
 

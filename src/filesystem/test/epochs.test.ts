@@ -30,7 +30,7 @@ function aged() {
   rig.symlink(ROOT_NODE, 'old link', 'old target');
   const { handle } = rig.open(changed, true) as { handle: number };
 
-  if (!rig.core.access.advance(ROOT_SCOPE, 2, secretOf(SECOND))) throw new Error('no new epoch');
+  if (!rig.core.scopeAccess.advance(ROOT_SCOPE, 2, secretOf(SECOND))) throw new Error('no new epoch');
 
   // Through a handle from before, in the middle of the file.
   const middle = randomBytes(C);
@@ -100,7 +100,7 @@ test('a torn pair of headers of two epochs is repaired after an unclean stop', a
   const { directories } = rig.core.volume;
   const path = [directories.stored(directories.get(1) as never, 'file').name];
   const old = Buffer.from(disk.raw(path));
-  rig.core.access.advance(ROOT_SCOPE, 2, secretOf(SECOND));
+  rig.core.scopeAccess.advance(ROOT_SCOPE, 2, secretOf(SECOND));
   const { handle } = rig.open(node, true) as { handle: number };
   const fresh = randomBytes(C);
   rig.write(node, handle, 0, fresh);
@@ -123,11 +123,11 @@ test('a torn pair of headers of two epochs is repaired after an unclean stop', a
 
 test('an epoch follows the one before it; a locked scope gets none', async (t) => {
   const rig = new Rig(new MemoryDisk());
-  t.notOk(rig.core.access.advance(ROOT_SCOPE, 3, secretOf(SECOND)), 'not two at once');
-  t.notOk(rig.core.access.advance(ROOT_SCOPE, 1, secretOf(SECOND)));
-  t.ok(rig.core.access.advance(ROOT_SCOPE, 2, secretOf(SECOND)));
+  t.notOk(rig.core.scopeAccess.advance(ROOT_SCOPE, 3, secretOf(SECOND)), 'not two at once');
+  t.notOk(rig.core.scopeAccess.advance(ROOT_SCOPE, 1, secretOf(SECOND)));
+  t.ok(rig.core.scopeAccess.advance(ROOT_SCOPE, 2, secretOf(SECOND)));
   rig.lock(ROOT_SCOPE);
-  t.notOk(rig.core.access.advance(ROOT_SCOPE, 3, secretOf(SECOND)));
+  t.notOk(rig.core.scopeAccess.advance(ROOT_SCOPE, 3, secretOf(SECOND)));
 });
 
 test('directories of scopes below keep opening after their parent began a new epoch', async (t) => {
@@ -135,7 +135,7 @@ test('directories of scopes below keep opening after their parent began a new ep
   const rig = new Rig(disk);
   const id = rig.createScope('child', 5);
   rig.put(rig.walk('child'), 'x', 'y');
-  rig.core.access.advance(ROOT_SCOPE, 2, secretOf(SECOND));
+  rig.core.scopeAccess.advance(ROOT_SCOPE, 2, secretOf(SECOND));
   rig.lock(id);
   t.equal(rig.unlock(id, 5), 'ok');
   t.equal(String(rig.get(rig.walk('child', 'x'))), 'y');
@@ -155,23 +155,23 @@ test("the copy of a scope's slots is hidden, durable, and shuts out an older sto
   const rig = new Rig(disk);
   const copy = (epoch: number, list: number): Buffer =>
     encodeSlotCopy(ROOT_SCOPE, { epoch, list }, Buffer.from('{}'));
-  t.equal(rig.core.access.writeSlotCopy(ROOT_SCOPE, copy(1, 3)), 0);
-  t.equal(rig.core.access.writeSlotCopy(ROOT_SCOPE, copy(1, 4)), 0, 'again');
+  t.equal(rig.core.scopeAccess.writeSlotCopy(ROOT_SCOPE, copy(1, 3)), 0);
+  t.equal(rig.core.scopeAccess.writeSlotCopy(ROOT_SCOPE, copy(1, 4)), 0, 'again');
   t.same(rig.names(ROOT_NODE), [], 'not a file of the user');
   rig.lock(ROOT_SCOPE);
-  t.equal(rig.core.access.writeSlotCopy(ROOT_SCOPE, copy(1, 5)), -errno.ENOKEY);
+  t.equal(rig.core.scopeAccess.writeSlotCopy(ROOT_SCOPE, copy(1, 5)), -errno.ENOKEY);
   disk.crash(0);
   const unlock = (epoch: number, list: number) => {
     const again = new Rig(disk, { fresh: false });
     again.lock(ROOT_SCOPE);
-    return again.core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch, list });
+    return again.core.scopeAccess.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch, list });
   };
   t.match(unlock(1, 3), { ok: false, errno: errno.ESTALE }, 'an older list');
   t.match(unlock(1, 4), { ok: true, copyBehind: false });
   t.match(unlock(1, 5), { ok: true, copyBehind: true }, 'the copy is to be written again');
   const newer = new Rig(disk, { fresh: false });
-  newer.core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch: 1, list: 5 });
-  t.equal(newer.core.access.writeSlotCopy(ROOT_SCOPE, copy(2, 1)), 0);
+  newer.core.scopeAccess.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)], { epoch: 1, list: 5 });
+  t.equal(newer.core.scopeAccess.writeSlotCopy(ROOT_SCOPE, copy(2, 1)), 0);
   t.match(unlock(1, 9), { ok: false, errno: errno.ESTALE }, 'an older epoch');
 });
 
@@ -181,6 +181,6 @@ test('what a lock under way still writes is sealed under the epoch that began me
   const rig = new Rig(disk, { executor });
   rig.core.locks.lock([ROOT_SCOPE], 'test', Number.POSITIVE_INFINITY, () => {});
   t.equal(rig.core.locks.stateOf(rig.core.volume.scopes[0]!), 'locking');
-  t.ok(rig.core.access.advance(ROOT_SCOPE, 2, secretOf(SECOND)));
+  t.ok(rig.core.scopeAccess.advance(ROOT_SCOPE, 2, secretOf(SECOND)));
   t.equal(rig.core.volume.scopes[0]?.keys?.epoch, 2);
 });

@@ -30,7 +30,7 @@ test('a job of the locked generation is done before the next one begins', async 
     const { disk, executor, rig, finish, scope, node, handle } = setup(Buffer.from('old data'));
     const late =
       what === 'truncate'
-        ? rig.start((reply) => rig.core.files.attributes.setattr(node, { size: 0 }, user, reply))
+        ? rig.start((reply) => rig.core.attributes.setattr(node, { size: 0 }, user, reply))
         : rig.startWrite(node, handle, 0, Buffer.from('OLD'));
     t.equal(late.answers.length, 0);
     t.ok(executor.waiting.length > 0, 'its job waits for the disk');
@@ -105,7 +105,7 @@ test('an fsync that ends while the file shrinks does not promise the old size', 
     rig.start((reply) => rig.core.files.fsync(node, handle, false, user, reply));
     while (executor.waiting[0]?.job?.op === 'pwrite') executor.step();
     t.equal(executor.waiting[0]?.job?.op, 'fsync');
-    rig.start((reply) => rig.core.files.attributes.setattr(node, { size: C }, user, reply));
+    rig.start((reply) => rig.core.attributes.setattr(node, { size: C }, user, reply));
     // The fsync ends after so many steps of the truncate.
     for (let i = 0; i < order; i++) executor.step((waiting) => waiting - 1);
     finish();

@@ -133,7 +133,7 @@ function run(seed: number, steps: number): string[] {
     } else if (kind === 6) {
       model.content = resized(model.content, random(4) === 0 ? 0 : offset);
       const reply = begin(`${what} truncate`, 'attributes');
-      files.attributes.setattr(model.node, { size: model.content.length }, user, reply);
+      rig.core.attributes.setattr(model.node, { size: model.content.length }, user, reply);
     } else if (kind === 7) {
       files.fsync(model.node, handle as number, random(2) === 0, user, begin(`${what} fsync`, 'ok'));
     } else if (kind === 8) {
@@ -197,7 +197,7 @@ test('a modification time that is set while a file’s header is being written s
   // close(2) does not wait for RELEASE: cp -p and tar set times while the header goes out.
   rig.start((reply) => rig.core.files.release(handle, reply));
   t.equal(executor.waiting.length, 1, 'the header is on its way');
-  rig.start((reply) => rig.core.files.attributes.setattr(node, { mtime: [1000, 5] }, user, reply));
+  rig.start((reply) => rig.core.attributes.setattr(node, { mtime: [1000, 5] }, user, reply));
   finish();
   t.match(rig.getattr(node), { attributes: { mtime: 1000, mtimeNs: 5 } });
   const fresh = new Rig(disk, { fresh: false });
@@ -215,7 +215,7 @@ test('a read of a hole and a read of data under way do not disturb each other', 
   const data = randomBytes(2 * C);
   rig.startWrite(node, handle, 0, data);
   finish();
-  rig.start((reply) => rig.core.files.attributes.setattr(node, { size: 4 * C }, user, reply));
+  rig.start((reply) => rig.core.attributes.setattr(node, { size: 4 * C }, user, reply));
   finish();
   const replies = [C, 0, 3 * C].map((offset) => {
     const reply = new Counted();

@@ -213,7 +213,7 @@ class Schedule {
     } else if (kind === 2) {
       const other = this.pick(NAMES.filter((one) => one.startsWith(name[0] as string)));
       this.request(`rename ${path}`, (reply) =>
-        core.renaming.rename({ parent, name, newParent: parent, newName: other, flags: 0 }, user, reply),
+        core.rename.rename({ parent, name, newParent: parent, newName: other, flags: 0 }, user, reply),
       );
       for (const one of NAMES) this.nodes.delete(directory === '' ? one : `${directory}/${one}`);
     } else if (kind === 3) {
@@ -242,18 +242,18 @@ class Schedule {
       );
     } else if (kind < 10) {
       const size = this.pick([0, this.random(4 * C), C]);
-      this.request(`truncate ${path}`, (reply) => core.files.attributes.setattr(node, { size }, user, reply));
+      this.request(`truncate ${path}`, (reply) => core.attributes.setattr(node, { size }, user, reply));
     } else {
       const change = this.pick([{ mode: 0o600 }, { mtime: [5, 5] as const }]);
-      this.request(`setattr ${path}`, (reply) => core.files.attributes.setattr(node, change, user, reply));
+      this.request(`setattr ${path}`, (reply) => core.attributes.setattr(node, change, user, reply));
     }
   }
 
   control(): void {
     const { core } = this.rig;
     if (this.random(2) === 0) {
-      core.access.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
-      core.access.unlock(this.child, 1, [secretOf(Buffer.alloc(32, 9))]);
+      core.scopeAccess.unlock(ROOT_SCOPE, 1, [secretOf(ROOT_SECRET)]);
+      core.scopeAccess.unlock(this.child, 1, [secretOf(Buffer.alloc(32, 9))]);
       return;
     }
     this.locks++;

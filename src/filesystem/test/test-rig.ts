@@ -102,7 +102,7 @@ export class Rig {
         return this.onWiped(scope);
       },
     );
-    this.core.access.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
+    this.core.scopeAccess.unlock(ROOT_SCOPE, 1, (options.secrets ?? [ROOT_SECRET]).map(secretOf));
   }
 
   #happened(event: VolumeEvent): void {
@@ -151,7 +151,7 @@ export class Rig {
     return this.#now((reply) => this.core.files.create(parent, name, { mode, umask: 0 }, caller, reply));
   }
   mkdir(parent: NodeId, name: string, mode = 0o755): Answer {
-    return this.#now((reply) => this.core.making.mkdir(parent, name, { mode, umask: 0 }, user, reply));
+    return this.#now((reply) => this.core.creation.mkdir(parent, name, { mode, umask: 0 }, user, reply));
   }
   open(node: NodeId, write = false, truncate = false): Answer {
     return this.#now((reply) =>
@@ -190,14 +190,14 @@ export class Rig {
     return this.#now((reply) => this.core.files.release(handle, reply));
   }
   getattr(node: NodeId): Answer {
-    return this.#now((reply) => this.core.files.attributes.getattr(node, false, user, reply));
+    return this.#now((reply) => this.core.attributes.getattr(node, false, user, reply));
   }
   setattr(node: NodeId, change: AttributeChange): Answer {
-    return this.#now((reply) => this.core.files.attributes.setattr(node, change, user, reply));
+    return this.#now((reply) => this.core.attributes.setattr(node, change, user, reply));
   }
   rename(parent: NodeId, name: string, newParent: NodeId, newName: string, flags = 0): Answer {
     return this.#now((reply) =>
-      this.core.renaming.rename({ parent, name, newParent, newName, flags }, user, reply),
+      this.core.rename.rename({ parent, name, newParent, newName, flags }, user, reply),
     );
   }
   unlink(parent: NodeId, name: string): Answer {
@@ -210,13 +210,15 @@ export class Rig {
     return this.#now((reply) => this.core.namespace.link(node, parent, name, user, reply));
   }
   symlink(parent: NodeId, name: string, target: string): Answer {
-    return this.#now((reply) => this.core.making.symlink(parent, name, target, user, reply));
+    return this.#now((reply) => this.core.creation.symlink(parent, name, target, user, reply));
   }
   readlink(node: NodeId): Answer {
     return this.#now((reply) => this.core.namespace.readlink(node, user, reply));
   }
   mknod(parent: NodeId, name: string, mode: number, rdev = 0): Answer {
-    return this.#now((reply) => this.core.making.mknod(parent, name, { mode, umask: 0 }, rdev, user, reply));
+    return this.#now((reply) =>
+      this.core.creation.mknod(parent, name, { mode, umask: 0 }, rdev, user, reply),
+    );
   }
   createUnnamed(parent: NodeId, mode = 0o644): Answer {
     return this.#now((reply) => this.core.files.createUnnamed(parent, { mode, umask: 0 }, user, reply));
@@ -309,7 +311,7 @@ export class Rig {
   createScope(path: string, fill: number): ScopeId {
     const id = freshId<ScopeId>();
     let error = -1;
-    this.core.creation.create(
+    this.core.scopeCreation.create(
       {
         id,
         names: path.split('/'),
@@ -330,7 +332,7 @@ export class Rig {
     return receipts;
   }
   unlock(id: ScopeId, fill: number): string {
-    const result = this.core.access.unlock(id, 1, [secretOf(Buffer.alloc(32, fill))]);
+    const result = this.core.scopeAccess.unlock(id, 1, [secretOf(Buffer.alloc(32, fill))]);
     return result.ok ? 'ok' : errnoName(result.errno);
   }
 }

@@ -65,7 +65,7 @@ export class NativeOperations {
     then?: (nodeid: NodeId) => void,
   ): void {
     this.#paths.at(path, done, (nodeid, chain) =>
-      this.#core.files.attributes.setattr(
+      this.#core.attributes.setattr(
         nodeid,
         change,
         this.#caller,
@@ -85,7 +85,7 @@ export class NativeOperations {
     getattr: (path, done) => {
       this.asked++;
       this.#paths.at(path, done, (nodeid, chain) =>
-        this.#core.files.attributes.getattr(
+        this.#core.attributes.getattr(
           nodeid,
           false,
           this.#caller,
@@ -135,12 +135,12 @@ export class NativeOperations {
       }
       this.#paths.in(path, done, (nodeid, name, chain) => {
         const wanted = { mode, umask: 0 };
-        this.#core.making.mknod(nodeid, name, wanted, device, this.#caller, this.#paths.reply(chain, done));
+        this.#core.creation.mknod(nodeid, name, wanted, device, this.#caller, this.#paths.reply(chain, done));
       });
     },
     mkdir: (path, mode, done) =>
       this.#paths.in(path, done, (nodeid, name, chain) =>
-        this.#core.making.mkdir(
+        this.#core.creation.mkdir(
           nodeid,
           name,
           { mode, umask: 0 },
@@ -153,7 +153,7 @@ export class NativeOperations {
       if (raw === undefined) done(-errno.EILSEQ);
       else
         this.#paths.in(path, done, (nodeid, name, chain) =>
-          this.#core.making.symlink(nodeid, name, raw, this.#caller, this.#paths.reply(chain, done)),
+          this.#core.creation.symlink(nodeid, name, raw, this.#caller, this.#paths.reply(chain, done)),
         );
     },
     link: (path, to, done) =>
@@ -176,7 +176,7 @@ export class NativeOperations {
         this.#paths.inHeld(to, this.#paths.orForget(chain, done), (parent, newName, also) => {
           const reply = this.#paths.reply([...chain, ...also], done);
           const request = { parent: nodeid, name, newParent: parent, newName, flags: 0 };
-          this.#core.renaming.rename(request, this.#caller, reply);
+          this.#core.rename.rename(request, this.#caller, reply);
         }),
       ),
     chmod: (path, mode, done) => this.#setattr(path, { mode }, done),
@@ -193,7 +193,7 @@ export class NativeOperations {
       this.#setattr(path, { size }, done, (nodeid) => this.#dropCapabilities(nodeid)),
     ftruncate: (_path, fd, size, done) =>
       this.#on(fd, done, ({ nodeid, fh }) =>
-        this.#core.files.attributes.setattr(
+        this.#core.attributes.setattr(
           nodeid,
           { size, handle: fh },
           this.#caller,

@@ -138,7 +138,7 @@ class Sequence {
   #walk(caller: Caller, ask: boolean): number | undefined {
     const { core } = this.rig;
     const door = this.#door();
-    const refused = this.#errorOf((reply) => core.files.attributes.getattr(door, false, caller, reply));
+    const refused = this.#errorOf((reply) => core.attributes.getattr(door, false, caller, reply));
     if (refused !== '' && ask) return undefined;
     const found = this.rig.lookup(door, 'f', caller);
     return found.error === undefined ? nodeOf(found) : undefined;
@@ -333,7 +333,7 @@ class Sequence {
     const door = this.#door();
     if (one.op === 'stat') {
       // A locked scope's root may be looked at; a restricted one's by those who may see it.
-      error = this.#errorOf((reply) => core.files.attributes.getattr(door, false, caller, reply));
+      error = this.#errorOf((reply) => core.attributes.getattr(door, false, caller, reply));
       const shown = this.#model.terms === undefined || this.#model.admits(uid);
       const keeps = this.#model.closing === undefined || this.#model.now < this.#model.closing;
       if (keeps && (error === '') !== shown)
@@ -349,7 +349,7 @@ class Sequence {
       if (made?.error === undefined) {
         this.rig.release((made as { handle: number }).handle);
         error = this.#errorOf((reply) =>
-          core.renaming.rename(
+          core.rename.rename(
             { parent: door, name, newParent: door, newName: `${name}x`, flags: 0 },
             caller,
             reply,

@@ -93,7 +93,7 @@ export class UnlockQueue {
     }
     const secrets = command.secrets.map((address) => this.#secrets.adopt(address));
     const { oldest, stored } = command;
-    const result = this.#core.access.unlock(id, oldest, secrets, stored, leases.termsOf(terms));
+    const result = this.#core.scopeAccess.unlock(id, oldest, secrets, stored, leases.termsOf(terms));
     if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });
     return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: result.copyBehind === true };
   }
