@@ -1,5 +1,4 @@
 import { errno } from '../base/errno.js';
-import { EPOCH_SLOTS } from '../crypto/scope-keys.js';
 import { suites } from '../crypto/suites.js';
 import type { CachePort } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
@@ -8,9 +7,10 @@ import { LibcBacking } from '../filesystem/disk/libc-backing.js';
 import { InodeTable } from '../filesystem/inodes/inode-table.js';
 import { open, openPath } from '../libc/files.js';
 import { Hangups } from '../libc/hangups.js';
-import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
+import { SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './leases/drains.js';
+import { KeyMemory } from './leases/key-memory.js';
 import { LeaseClock, LOCK_LIMIT_MS } from './leases/lease-clock.js';
 import { UnlockQueue } from './leases/unlock-queue.js';
 import type { CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
@@ -46,6 +46,7 @@ export class CoreHost<E extends Executor> {
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   // Files leave some, so that their number keeps nobody from unlocking another scope.
   readonly #memory = new SecretMemory(65_536, 8_192);
+  readonly #keys = new KeyMemory(this.#memory);
 
   constructor(data: CoreData, around: Surroundings<E>) {
     this.#around = around;
@@ -88,24 +89,11 @@ export class CoreHost<E extends Executor> {
     );
     this.leaseClock = new LeaseClock(this.core, tell, systemClock, new Hangups());
     this.#drains = new Drains(this.core, systemClock);
-    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, {
-      adopt: (at) => this.#adopt(at),
-      hasRoom: (epochs) => this.#hasRoom(epochs),
-    });
+    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, this.#keys);
   }
 
   #tellBehind(): void {
     this.#around.tell({ kind: 'behind', behind: this.core.volume.leftBehind.size > 0 });
-  }
-
-  #hasRoom(epochs: number): boolean {
-    return this.#memory.free >= epochs * EPOCH_SLOTS;
-  }
-  /** Takes a copy of a secret that the main thread lends until the answer. */
-  #adopt(address: number): Secret {
-    const secret = this.#memory.allocate(32);
-    copyMemory(secret.address, address, 32);
-    return secret;
   }
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
@@ -148,8 +136,8 @@ export class CoreHost<E extends Executor> {
         return;
       case 'advance': {
         const { scope, epoch, secret } = command;
-        if (this.#hasRoom(1)) {
-          answer({ advanced: core.access.advance(scope, epoch, this.#adopt(secret)) });
+        if (this.#keys.hasRoom(1)) {
+          answer({ advanced: core.access.advance(scope, epoch, this.#keys.adopt(secret)) });
           return;
         }
         // Nothing more may be written under the epoch before.
@@ -167,7 +155,7 @@ export class CoreHost<E extends Executor> {
         answer({ result: core.access.writeSlotCopy(command.scope, Buffer.from(command.bytes)) });
         return;
       case 'create':
-        if (!this.#hasRoom(1)) {
+        if (!this.#keys.hasRoom(1)) {
           answer({ result: { ok: false, errno: errno.ENFILE } });
           return;
         }
@@ -175,7 +163,7 @@ export class CoreHost<E extends Executor> {
           command.names,
           command.scope,
           command.epoch,
-          this.#adopt(command.secret),
+          this.#keys.adopt(command.secret),
           command.owner,
           (result, parent, path) => {
             const scope = core.scope(command.scope);
