@@ -9,21 +9,9 @@ import { Client } from './client.js';
 import { GRACE_MS, limitConnections, MOST_CONNECTIONS } from './connections.js';
 import { listen } from './server.js';
 import type { ControlService } from './service.js';
+import { version } from './test-version.js';
 
 /** Callers that mean harm: every honest call succeeds meanwhile, and nothing of theirs stays. */
-
-const version = {
-  version: '0',
-  volume: '22'.repeat(16),
-  vault: '/v',
-  mount: '/m',
-  pid: 1,
-  fuse_minor: 45,
-  secret_memory: 'memfd_secret',
-  inodes: 1,
-  requests: 1,
-  longest_request: { operation: 'READ', milliseconds: 0.1 },
-};
 
 async function serve(t: Test): Promise<{ path: string; client: Client }> {
   const directory = mkdtempSync(join(tmpdir(), 'scopefs-hostile-'));

@@ -23,6 +23,7 @@ import {
   type ScopeControl,
   type SlotControl,
 } from './service.js';
+import { version } from './test-version.js';
 
 const scope: ScopeView = {
   id: '00'.repeat(16),
@@ -53,18 +54,6 @@ const lease: LeaseView = {
   created: scope.created,
   expires: null,
   expires_seconds: null,
-};
-const version: VersionView = {
-  version: '0',
-  volume: '22'.repeat(16),
-  vault: '/v',
-  mount: '/m',
-  pid: 1,
-  fuse_minor: 45,
-  secret_memory: 'memfd_secret',
-  inodes: 1,
-  requests: 1,
-  longest_request: { operation: 'READ', milliseconds: 0.1 },
 };
 
 const slot: SlotView = {
