@@ -16,7 +16,7 @@ import type {
   VersionView,
 } from './schemas.js';
 
-/** What opens a scope: a secret, what its parent scope gives, or shares as text (keyring/share-text.ts). */
+/** What opens a scope: a secret, what its parent scope gives, or shares as text (keyring/shares/share-text.ts). */
 export type Key = SecretInput | 'parent' | SharesGiven;
 /** `terms`: for whom and what, as people read it; shares that wait for each other have the same. */
 export interface SharesGiven {

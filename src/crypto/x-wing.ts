@@ -2,7 +2,7 @@ import { ml_kem768_x25519 as kem } from '@noble/post-quantum/hybrid.js';
 
 /**
  * X-Wing (draft-connolly-cfrg-xwing-kem: X25519 with ML-KEM-768). In JavaScript, so its secrets pass through the
- * heap: only a short-lived child process may use it (daemon/secret-child-main.ts).
+ * heap: only a short-lived child process may use it (service/secrets/secret-child-main.ts).
  */
 
 /** A fresh key pair. */

@@ -1,6 +1,5 @@
 import { errno } from '../base/errno.js';
 import type { ScopeId } from '../base/ids.js';
-import { EPOCH_SLOTS } from '../crypto/scope-keys.js';
 import { suites } from '../crypto/suites.js';
 import type { CachePort } from '../filesystem/contract.js';
 import { Core } from '../filesystem/core.js';
@@ -10,9 +9,10 @@ import { InodeTable } from '../filesystem/inodes/inode-table.js';
 import type { Scope } from '../filesystem/inodes/scope.js';
 import { open, openPath } from '../libc/files.js';
 import { Hangups } from '../libc/hangups.js';
-import { copyMemory, type Secret, SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
+import { SecretMemory, sparseArrayBuffer } from '../libc/memory.js';
 import { descriptorLimit, systemClock } from '../libc/system.js';
 import { Drains } from './leases/drains.js';
+import { KeyMemory } from './leases/key-memory.js';
 import { LeaseClock, LOCK_LIMIT_MS } from './leases/lease-clock.js';
 import { UnlockQueue } from './leases/unlock-queue.js';
 import type { Command, CommandMessage, CoreData, Results, WorkerMessage } from './messages.js';
@@ -55,6 +55,7 @@ export class CoreRunner<E extends Executor> {
   // Three AEAD keys, names, binding and epoch secret a scope, one key an open file: 64 bytes each.
   // Files leave some, so that their number keeps nobody from unlocking another scope.
   readonly #memory = new SecretMemory(65_536, 8_192);
+  readonly #keys = new KeyMemory(this.#memory);
 
   constructor(data: CoreData, around: Surroundings<E>) {
     this.#around = around;
@@ -92,24 +93,11 @@ export class CoreRunner<E extends Executor> {
     );
     this.leaseClock = new LeaseClock(this.core, tell, systemClock, new Hangups());
     this.#drains = new Drains(this.core, systemClock);
-    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, {
-      adopt: (at) => this.#adopt(at),
-      hasRoom: (epochs) => this.#hasRoom(epochs),
-    });
+    this.#unlocks = new UnlockQueue(this.core, this.leaseClock, this.#drains, systemClock, this.#keys);
   }
 
   #tellBehind(): void {
     this.#around.tell({ kind: 'behind', behind: this.core.volume.leftBehind.size > 0 });
-  }
-
-  #hasRoom(epochs: number): boolean {
-    return this.#memory.free >= epochs * EPOCH_SLOTS;
-  }
-  /** Takes a copy of a secret that the main thread lends until the answer. */
-  #adopt(address: number): Secret {
-    const secret = this.#memory.allocate(32);
-    copyMemory(secret.address, address, 32);
-    return secret;
   }
 
   /** When {@link tick} has something to do (CLOCK_BOOTTIME, ms). */
@@ -147,8 +135,8 @@ export class CoreRunner<E extends Executor> {
       answer({ leases: found.filter((one) => one !== undefined) });
     },
     advance: ({ scope, epoch, secret }, answer) => {
-      if (this.#hasRoom(1)) {
-        answer({ advanced: this.core.scopeAccess.advance(scope, epoch, this.#adopt(secret)) });
+      if (this.#keys.hasRoom(1)) {
+        answer({ advanced: this.core.scopeAccess.advance(scope, epoch, this.#keys.adopt(secret)) });
         return;
       }
       // Nothing more may be written under the epoch before.
@@ -163,12 +151,12 @@ export class CoreRunner<E extends Executor> {
     slotCopy: ({ scope, bytes }, answer) =>
       answer({ result: this.core.scopeAccess.writeSlotCopy(scope, Buffer.from(bytes)) }),
     create: (command, answer) => {
-      if (!this.#hasRoom(1)) {
+      if (!this.#keys.hasRoom(1)) {
         answer({ result: { ok: false, errno: errno.ENFILE } });
         return;
       }
       const { scope: id, names, epoch, owner, lease, terms } = command;
-      const secret = this.#adopt(command.secret);
+      const secret = this.#keys.adopt(command.secret);
       this.core.scopeCreation.create({ id, names, epoch, secret, owner }, (result, place) => {
         const scope = this.core.scope(id);
         // A lock of everything may have been faster.

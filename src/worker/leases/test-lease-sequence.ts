@@ -5,9 +5,9 @@ import { MemoryDisk } from '../../filesystem/disk/test-memory-disk.js';
 import { ROOT_NODE } from '../../filesystem/inodes/inode-table.js';
 import { memory, nodeOf, Rig, secretOf } from '../../filesystem/test/test-rig.js';
 import { parseVisibility } from '../../keyring/leases/visibility.js';
-import { copyMemory } from '../../libc/memory.js';
 import type { Unlocked } from '../messages.js';
 import { Drains } from './drains.js';
+import { KeyMemory } from './key-memory.js';
 import { LeaseClock, LOCK_LIMIT_MS, type Watch } from './lease-clock.js';
 import { type Asked, type Expected, IDLE_MS, LeaseModel } from './test-lease-model.js';
 import { type Step, step } from './test-lease-steps.js';
@@ -63,14 +63,7 @@ class Sequence {
     );
     this.rig.onWiped = (scope) => this.leaseClock.locked(scope);
     this.#drains = new Drains(core, clock);
-    this.#unlocks = new UnlockQueue(core, this.leaseClock, this.#drains, clock, {
-      adopt: (address) => {
-        const secret = memory.allocate(32);
-        copyMemory(secret.address, address, 32);
-        return secret;
-      },
-      hasRoom: () => true,
-    });
+    this.#unlocks = new UnlockQueue(core, this.leaseClock, this.#drains, clock, new KeyMemory(memory));
     this.#scope = this.rig.createScope('s', FILL);
     const node = this.#door();
     this.rig.put(node, 'f', 'content');

@@ -6,9 +6,10 @@ import { MemoryDisk } from '../../filesystem/disk/test-memory-disk.js';
 import { memory, Rig, secretOf } from '../../filesystem/test/test-rig.js';
 import { PLAIN } from '../../keyring/leases/leases.js';
 import { MOST_EPOCHS } from '../../keyring/slots/scope-secrets.js';
-import { copyMemory, type Secret, SecretMemory } from '../../libc/memory.js';
+import { type Secret, SecretMemory } from '../../libc/memory.js';
 import type { Unlocked } from '../messages.js';
 import { Drains } from './drains.js';
+import { KeyMemory } from './key-memory.js';
 import { LeaseClock } from './lease-clock.js';
 import { UnlockQueue } from './unlock-queue.js';
 
@@ -19,14 +20,13 @@ test('where secret memory is full an unlock is refused, and works again once the
   rig.lock(scope);
   const watch = { fd: -1, add: () => 0, remove: () => {}, take: () => [] };
   const leaseClock = new LeaseClock(rig.core, () => {}, clock, watch);
-  const queue = new UnlockQueue(rig.core, leaseClock, new Drains(rig.core, clock), clock, {
-    adopt: (address) => {
-      const secret = memory.allocate(32);
-      copyMemory(secret.address, address, 32);
-      return secret;
-    },
-    hasRoom: (epochs) => memory.free >= epochs * EPOCH_SLOTS,
-  });
+  const queue = new UnlockQueue(
+    rig.core,
+    leaseClock,
+    new Drains(rig.core, clock),
+    clock,
+    new KeyMemory(memory),
+  );
   const secret = secretOf(Buffer.alloc(32, 9));
   const ask = (): Unlocked | undefined => {
     let unlocked: Unlocked | undefined;

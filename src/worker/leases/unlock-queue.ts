@@ -2,9 +2,9 @@ import type { Clock } from '../../base/clock.js';
 import { errno } from '../../base/errno.js';
 import type { Core } from '../../filesystem/core.js';
 import { MOST_LEASES } from '../../keyring/leases/leases.js';
-import type { Secret } from '../../libc/memory.js';
 import type { Command, Unlocked } from '../messages.js';
 import type { Drains } from './drains.js';
+import type { KeyMemory } from './key-memory.js';
 import type { LeaseClock } from './lease-clock.js';
 
 /** How long an unlock waits: a caller who stalls a lock's last step must not keep others for ever. */
@@ -14,31 +14,23 @@ const LOOK_AGAIN_MS = 5;
 
 export type UnlockCommand = Extract<Command, { op: 'unlock' }>;
 
-/** The secret memory of the core. */
-export interface KeyMemory {
-  /** Takes a copy of a secret that is lent until the answer. */
-  adopt(address: number): Secret;
-  /** Whether a scope with so many epochs can be unlocked. */
-  hasRoom(epochs: number): boolean;
-}
-
 /** Unlocks as the core answers them: at once, or when a lock of their scope is over. */
 export class UnlockQueue {
   readonly #core: Core;
   readonly #leaseClock: LeaseClock;
   readonly #drains: Drains;
   readonly #clock: Clock;
-  readonly #secrets: KeyMemory;
+  readonly #memory: KeyMemory;
   /** Unlocks that wait for a lock of their scope, and until when. Their sender lends the secrets until the answer. */
   readonly #queued = new Map<UnlockCommand, { until: number; answer: (unlocked: Unlocked) => void }>();
   #lookedAt = 0;
 
-  constructor(core: Core, leaseClock: LeaseClock, drains: Drains, clock: Clock, secrets: KeyMemory) {
+  constructor(core: Core, leaseClock: LeaseClock, drains: Drains, clock: Clock, memory: KeyMemory) {
     this.#core = core;
     this.#leaseClock = leaseClock;
     this.#drains = drains;
     this.#clock = clock;
-    this.#secrets = secrets;
+    this.#memory = memory;
   }
 
   /** CLOCK_BOOTTIME, ms. */
@@ -88,10 +80,10 @@ export class UnlockQueue {
       if (conflict !== undefined) return refuse({ conflict });
       return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: false };
     }
-    if (!this.#secrets.hasRoom(command.secrets.length)) {
+    if (!this.#memory.hasRoom(command.secrets.length)) {
       return refuse({ refusal: { ok: false, errno: errno.ENFILE } });
     }
-    const secrets = command.secrets.map((address) => this.#secrets.adopt(address));
+    const secrets = command.secrets.map((address) => this.#memory.adopt(address));
     const { oldest, stored } = command;
     const result = this.#core.scopeAccess.unlock(id, oldest, secrets, stored, leases.termsOf(terms));
     if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });
