@@ -122,7 +122,7 @@ export function isFailureCode(code: string): code is FailureCode {
 export interface FailureOptions {
   /** Where the code alone does not tell what to do next. The advice is at the top: control/advice.ts. */
   reason?: GivenReason;
-  /** Advice that a daemon gave with its answer. (Sites below control/ that have one yet: they get a reason.) */
+  /** Advice that a daemon gave with its answer. */
   hint?: string;
   /** Machine-readable particulars (JSON values). */
   details?: Record<string, unknown>;

@@ -228,11 +228,10 @@ async function start(server: ServerArguments, device: number, lock: number): Pro
   const report = await firstLine(status, ended, server.log);
   starting = undefined;
   if (!report.ok) {
-    const { code, message, reason, hint } = report;
+    const { code, message, reason } = report;
     child.kill('SIGKILL');
     throw new Failure(code, message, {
       ...(reason === undefined ? {} : { reason }),
-      ...(hint === undefined ? {} : { hint }),
     });
   }
   status.destroy();

@@ -27,5 +27,4 @@ export type StartReport =
       code: FailureCode;
       message: string;
       reason?: GivenReason | undefined;
-      hint?: string | undefined;
     };

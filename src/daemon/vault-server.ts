@@ -71,8 +71,8 @@ export class VaultServer {
       await this.#end(info, this.#serving);
     } catch (error) {
       if (this.#serving === undefined) await this.#abandon();
-      const { code, message, reason, hint, exitStatus } = asFailure(error);
-      report({ ok: false, code, message, reason, hint });
+      const { code, message, reason, exitStatus } = asFailure(error);
+      report({ ok: false, code, message, reason });
       endProcess(exitStatus, `scopefs: ${message.split('\n')[0]}`);
     }
   }
