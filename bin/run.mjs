@@ -73,14 +73,14 @@ function missing() {
 }
 
 /** A program to its end: its status. With `step` it says every 10 s that it still runs, and what it does. */
-function run(command, args, { step, env } = {}) {
+function run(command, args, { step, env = process.env } = {}) {
   const started = Date.now();
   const seconds = () => Math.round((Date.now() - started) / 1000);
   if (step !== undefined) say(step);
   const beat =
     step === undefined ? undefined : setInterval(() => say(`  ${step}: ${seconds()} s so far`), 10_000);
   return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: project, stdio: 'inherit', env: { ...process.env, ...env } });
+    const child = spawn(command, args, { cwd: project, stdio: 'inherit', env });
     child.on('error', (error) => {
       say(`${command}: ${error.message}`);
       resolve(1);
@@ -100,12 +100,17 @@ async function must(command, args, { hint, optional = false, ...options } = {}) 
   process.exit(status);
 }
 
-/** npm under this Node: packages are compiled for the Node that npm's scripts find first. */
-const npm = (args, options) =>
-  must('npm', args, {
-    ...options,
-    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
-  });
+/**
+ * npm under this Node: packages are compiled for the Node that npm's scripts find first, with the headers beside it where
+ * they are there (else node-gyp downloads them).
+ */
+function npm(args, options) {
+  const bin = dirname(process.execPath);
+  const home = dirname(bin);
+  const headers = existsSync(`${home}/include/node/node.h`) ? { npm_config_nodedir: home } : {};
+  const env = { ...headers, ...process.env, PATH: `${bin}:${process.env.PATH}` };
+  return must('npm', args, { ...options, env });
+}
 
 /** Why better-sqlite3 does not load because it was compiled for another Node, or undefined. */
 function builtForAnother() {

@@ -45,11 +45,15 @@ const files = inOrder(
     )
     .map((name) => join('dist', room, name)),
 );
-if (files.length === 0) process.exit(0);
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
+
+if (files.length === 0) {
+  say(`${room}: no test file's path has ${filters.join(' or ')}`);
+  process.exit(0);
+}
 
 const missing = missingPrograms();
 /** What a file needs and does not find. */

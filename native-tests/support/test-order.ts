@@ -10,7 +10,7 @@ const CLOCKS: readonly { readonly file: RegExp; readonly why: string }[] = [
     why: 'reads must work until a deadline, and not half a second longer',
   },
   {
-    file: /native-tests\/lock\/stalled\./,
+    file: /native-tests\/lock\/stalled/,
     why: "deadlines to 0.4 s, and the daemon's processor time while it waits",
   },
   { file: /native-tests\/daemon\/ends\./, why: 'a process must have ended within seconds' },
