@@ -93,57 +93,61 @@ test('what waits for the disk is done elsewhere, the rest at once', async (t) =>
   const bench = new Bench();
   t.teardown(() => bench.end());
   const content = randomBytes(64 << 10);
-  const handle = bench.file('f', content);
+  const descriptor = bench.file('f', content);
   const buffer = ioBuffer(1 << 20);
-  const read = { op: 'pread', handle, buffer, at: 0, length: 4096, offset: 100 } as const;
+  const read = { op: 'pread', descriptor, buffer, at: 0, length: 4096, offset: 100 } as const;
   t.same(await bench.run(read), { atOnce: true, result: 4096 });
   t.same(buffer.bytes.subarray(0, 4096), content.subarray(100, 4196));
-  t.same(await bench.run({ op: 'syncfs', handle }), { atOnce: false, result: 0 });
+  t.same(await bench.run({ op: 'syncfs', descriptor }), { atOnce: false, result: 0 });
   t.match(
-    await bench.run({ op: 'fsync', handle }),
+    await bench.run({ op: 'fsync', descriptor }),
     { result: 0 },
     'whether anybody waits is seen after the first',
   );
   for (const op of ['fsync', 'fdatasync'] as const) {
-    t.same(await bench.run({ op, handle }), { atOnce: false, result: 0 }, `${op} while others are served`);
+    t.same(
+      await bench.run({ op, descriptor }),
+      { atOnce: false, result: 0 },
+      `${op} while others are served`,
+    );
   }
-  t.same(await bench.run({ op: 'ftruncate', handle, length: 10, from: 64 << 10 }), {
+  t.same(await bench.run({ op: 'ftruncate', descriptor, length: 10, from: 64 << 10 }), {
     atOnce: true,
     result: 0,
   });
   truncateSync(join(bench.directory, 'f'), 2 * LARGE);
-  t.same(await bench.run({ op: 'ftruncate', handle, length: 10, from: 2 * LARGE }), {
+  t.same(await bench.run({ op: 'ftruncate', descriptor, length: 10, from: 2 * LARGE }), {
     atOnce: false,
     result: 0,
   });
   t.equal(readFileSync(join(bench.directory, 'f')).length, 10);
-  t.same(await bench.run({ op: 'warm', handle: bench.backing.root, names: ['f', 'absent'] }), {
+  t.same(await bench.run({ op: 'warm', descriptor: bench.backing.root, names: ['f', 'absent'] }), {
     atOnce: false,
     result: 0,
   });
-  t.same(await bench.run({ op: 'warm', handle: bench.backing.root, names: [] }), {
+  t.same(await bench.run({ op: 'warm', descriptor: bench.backing.root, names: [] }), {
     atOnce: false,
     result: 0,
   });
-  t.same(await bench.run({ op: 'close', handle }), { atOnce: false, result: 0 });
+  t.same(await bench.run({ op: 'close', descriptor }), { atOnce: false, result: 0 });
   // No number of an open descriptor: those are given to others at once.
-  t.same(await bench.run({ op: 'fsync', handle: 999_999 }), { atOnce: false, result: -errno.EBADF });
+  t.same(await bench.run({ op: 'fsync', descriptor: 999_999 }), { atOnce: false, result: -errno.EBADF });
 });
 
 test('a large read takes what is cached and waits elsewhere for the rest; short at the end', async (t) => {
   const bench = new Bench();
   t.teardown(() => bench.end());
   const content = randomBytes(900_000);
-  const handle = bench.file('f', content);
+  const descriptor = bench.file('f', content);
   const buffer = ioBuffer(1 << 20);
-  const job = { op: 'pread', handle, buffer, at: 8, length: 1 << 19, offset: 5 } as const;
+  const job = { op: 'pread', descriptor, buffer, at: 8, length: 1 << 19, offset: 5 } as const;
   t.same(await bench.run(job), { atOnce: true, result: 1 << 19 }, 'cached');
   t.same(buffer.bytes.subarray(8, 8 + (1 << 19)), content.subarray(5, 5 + (1 << 19)));
   const end = await bench.run({ ...job, offset: 600_000 });
   t.equal(end.result, 300_000);
   t.same(buffer.bytes.subarray(8, 300_008), content.subarray(600_000));
   t.same((await bench.run({ ...job, offset: 2_000_000 })).result, 0, 'beyond the end');
-  t.same((await bench.run({ ...job, handle: 999_999 })).result, -errno.EBADF);
+  t.same((await bench.run({ ...job, descriptor: 999_999 })).result, -errno.EBADF);
 });
 
 test('after a slow look-up others ask elsewhere first, for a while', async (t) => {
@@ -161,9 +165,9 @@ test('after a slow look-up others ask elsewhere first, for a while', async (t) =
   t.notOk(bench.executor.warmsFirst(5_000), 'alone: only a stalled disk');
   for (const milliseconds of [300, 300]) bench.executor.took(milliseconds);
   t.ok(bench.executor.warmsFirst(1));
-  const handle = bench.file('f', 'some text');
+  const descriptor = bench.file('f', 'some text');
   const buffer = ioBuffer(4096);
-  const cached = await bench.run({ op: 'pread', handle, buffer, at: 0, length: 9, offset: 0 });
+  const cached = await bench.run({ op: 'pread', descriptor, buffer, at: 0, length: 9, offset: 0 });
   t.same(cached, { atOnce: true, result: 9 }, 'what is cached needs no thread even then');
 });
 
@@ -171,9 +175,9 @@ test('long jobs leave a thread to the others, and each job is answered once', as
   const bench = new Bench();
   t.teardown(() => bench.end());
   mkdirSync(join(bench.directory, 'd'));
-  const handle = bench.file('f', randomBytes(1 << 20));
+  const descriptor = bench.file('f', randomBytes(1 << 20));
   // Threads start in their own time.
-  const ready = [0, 1, 2].map(() => bench.run({ op: 'warm', handle: bench.backing.root, names: ['d'] }));
+  const ready = [0, 1, 2].map(() => bench.run({ op: 'warm', descriptor: bench.backing.root, names: ['d'] }));
   await Promise.all(ready);
   const order: string[] = [];
   const answers = new Map<string, number>();
@@ -182,8 +186,8 @@ test('long jobs leave a thread to the others, and each job is answered once', as
       order.push(name);
       answers.set(name, (answers.get(name) ?? 0) + 1);
     });
-  for (let i = 0; i < 40; i++) start(`sync ${i}`, { op: 'syncfs', handle });
-  start('look', { op: 'warm', handle: bench.backing.root, names: ['d'] });
+  for (let i = 0; i < 40; i++) start(`sync ${i}`, { op: 'syncfs', descriptor });
+  start('look', { op: 'warm', descriptor: bench.backing.root, names: ['d'] });
   t.equal(bench.executor.outstanding, 41);
   t.equal(bench.asked, 1, 'it asked for one more thread, once');
   await bench.until(() => bench.executor.outstanding === 0);
@@ -202,11 +206,11 @@ test('2,000 random jobs on real threads: every result is right', async (t) => {
   let done = 0;
   for (let i = 0; i < 2_000; i++) {
     const which = i % 3;
-    const handle = handles[which] as number;
+    const descriptor = handles[which] as number;
     const content = contents[which] as Buffer;
     if (i % 10 === 0) {
       bench.executor.run(
-        { op: i % 20 === 0 ? 'fdatasync' : 'warm', handle, names: ['.'] } as Job,
+        { op: i % 20 === 0 ? 'fdatasync' : 'warm', descriptor, names: ['.'] } as Job,
         (result) => {
           done++;
           if (result !== 0) wrong++;
@@ -218,7 +222,7 @@ test('2,000 random jobs on real threads: every result is right', async (t) => {
       const offset = Math.floor(Math.random() * size);
       const buffer = ioBuffer(length);
       if (i % 100 === 1) bench.executor.took(50);
-      bench.executor.run({ op: 'pread', handle, buffer, at: 0, length, offset }, (result) => {
+      bench.executor.run({ op: 'pread', descriptor, buffer, at: 0, length, offset }, (result) => {
         done++;
         const expected = content.subarray(offset, offset + length);
         if (result !== expected.length || !buffer.bytes.subarray(0, result).equals(expected)) wrong++;
@@ -230,7 +234,7 @@ test('2,000 random jobs on real threads: every result is right', async (t) => {
   t.equal(done, 2_000);
   t.equal(wrong, 0);
   t.ok(bench.executor.handed >= 200, `${bench.executor.handed} jobs by threads`);
-  for (const handle of handles) bench.executor.run({ op: 'close', handle }, () => {});
+  for (const descriptor of handles) bench.executor.run({ op: 'close', descriptor }, () => {});
   await bench.until(() => bench.executor.outstanding === 0);
   t.same(bench.openFiles(), [], 'no descriptor is left');
 });
@@ -247,8 +251,8 @@ function linkOf(number: string): string {
 test('without a thread every job is done at once, and one is asked for', async (t) => {
   const bench = new Bench(0);
   t.teardown(() => bench.end());
-  const handle = bench.file('f', 'some text');
-  t.same(await bench.run({ op: 'fsync', handle }), { atOnce: true, result: 0 });
-  t.same(await bench.run({ op: 'close', handle }), { atOnce: true, result: 0 });
+  const descriptor = bench.file('f', 'some text');
+  t.same(await bench.run({ op: 'fsync', descriptor }), { atOnce: true, result: 0 });
+  t.same(await bench.run({ op: 'close', descriptor }), { atOnce: true, result: 0 });
   t.equal(bench.asked, 1, 'once');
 });

@@ -155,7 +155,7 @@ export class IoExecutor implements Executor {
 
   #readAside(job: Extract<Job, { op: 'pread' | 'pwrite' }>, done: (result: number) => void): void {
     const address = job.buffer.address + job.at;
-    const cached = Math.max(0, preadNowait(job.handle, address, job.length, job.offset));
+    const cached = Math.max(0, preadNowait(job.descriptor, address, job.length, job.offset));
     if (cached === job.length) {
       done(cached);
       return;

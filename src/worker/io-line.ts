@@ -39,7 +39,7 @@ export class IoLine {
   submit(job: Job): void {
     const fields = this.#fields;
     fields[field.OP] = operations.indexOf(job.op);
-    fields[field.HANDLE] = job.handle;
+    fields[field.HANDLE] = job.descriptor;
     if (job.op === 'pread' || job.op === 'pwrite') {
       fields[field.ADDRESS] = job.buffer.address + job.at;
       fields[field.LENGTH] = job.length;
@@ -82,9 +82,9 @@ export class IoLine {
   }
 
   #perform(): number {
-    const [op, handle, address, length, offset] = this.#fields as unknown as number[];
+    const [op, descriptor, address, length, offset] = this.#fields as unknown as number[];
     const name = operations[op as number] as (typeof operations)[number];
-    const on = handle as number;
+    const on = descriptor as number;
     switch (name) {
       case 'pread':
       case 'pwrite':

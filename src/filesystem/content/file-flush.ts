@@ -20,7 +20,7 @@ export function flushHeader(file: OpenFile, io: IoBuffers, done: Done): void {
     done(0);
     return;
   }
-  file.volume.backing.fstat(file.handle, stat);
+  file.volume.backing.fstat(file.descriptor, stat);
   const { mtime, mtimeNs } = stat;
   flushMap(file, (result) => {
     if (result < 0) {
@@ -91,7 +91,7 @@ function flushMap(file: OpenFile, done: Done): void {
   };
   const { backing } = volume;
   if (record.length <= MAP_INLINE) {
-    const set = backing.fsetxattr(file.handle, XATTR_MAP, record);
+    const set = backing.fsetxattr(file.descriptor, XATTR_MAP, record);
     if (set >= 0) {
       holes.unsynced = true;
       if (holes.filed) backing.unlink(backing.root, mapFileName(header.tag));
@@ -111,7 +111,7 @@ function flushMap(file: OpenFile, done: Done): void {
       done(-errno.ENOKEY);
       return;
     }
-    if (result >= 0 && !holes.filed) backing.fremovexattr(file.handle, XATTR_MAP);
+    if (result >= 0 && !holes.filed) backing.fremovexattr(file.descriptor, XATTR_MAP);
     if (result >= 0) {
       holes.filed = true;
       holes.unsynced = true;
@@ -141,8 +141,8 @@ function fileMap(file: OpenFile, record: Buffer, done: Done): void {
     if (last < 0) backing.unlink(root, temporary);
     done(Math.min(last, 0));
   };
-  executor.run({ op: 'pwrite', handle: target, buffer, at: 0, length, offset: 0 }, (wrote) => {
+  executor.run({ op: 'pwrite', descriptor: target, buffer, at: 0, length, offset: 0 }, (wrote) => {
     if (wrote < length) end(wrote < 0 ? wrote : -errno.ENOSPC);
-    else executor.run({ op: 'fdatasync', handle: target }, end);
+    else executor.run({ op: 'fdatasync', descriptor: target }, end);
   });
 }

@@ -22,7 +22,7 @@ const stat = new Stat();
  */
 export function loadFile(file: OpenFile, io: IoBuffers, done: Done): void {
   const { backing, table, geometry } = file.volume;
-  const known = backing.fstat(file.handle, stat);
+  const known = backing.fstat(file.descriptor, stat);
   if (known < 0 || !stat.isRegular) {
     done(known < 0 ? known : -errno.EIO);
     return;
@@ -184,7 +184,7 @@ function endOfTrust(
 /** Whether the file's binding names this tag and, unless it has no name any more, its name. */
 function bound(file: OpenFile, tag: Buffer): boolean {
   const { table, backing, directories } = file.volume;
-  const length = backing.fgetxattr(file.handle, XATTR, xattr);
+  const length = backing.fgetxattr(file.descriptor, XATTR, xattr);
   if (length < 0) return false;
   const named = Buffer.alloc(16);
   const parent = directories.get(table.parent[file.slot] as number);

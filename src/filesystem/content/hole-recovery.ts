@@ -61,7 +61,7 @@ function open(file: OpenFile, header: FileHeader, bytes: Buffer, isFile: boolean
 }
 
 function inline(file: OpenFile, header: FileHeader): Found | 'bad' | undefined {
-  const length = file.volume.backing.fgetxattr(file.handle, XATTR_MAP, record);
+  const length = file.volume.backing.fgetxattr(file.descriptor, XATTR_MAP, record);
   return length < 0 || length > MAP_INLINE
     ? undefined
     : open(file, header, record.subarray(0, length), false);
@@ -69,17 +69,17 @@ function inline(file: OpenFile, header: FileHeader): Found | 'bad' | undefined {
 
 function filed(file: OpenFile, header: FileHeader): Found | 'bad' | undefined {
   const { backing } = file.volume;
-  const handle = backing.openFile(backing.root, mapFileName(header.tag));
-  if (handle < 0) return undefined;
-  const known = backing.fstat(handle, stat);
+  const descriptor = backing.openFile(backing.root, mapFileName(header.tag));
+  if (descriptor < 0) return undefined;
+  const known = backing.fstat(descriptor, stat);
   let found: Found | 'bad' | undefined;
   if (known >= 0 && stat.isRegular && stat.size > 0 && stat.size <= MAP_LARGEST) {
     const length = stat.size;
     const buffer = pinned(length);
-    const got = backing.perform({ op: 'pread', handle, buffer, at: 0, length, offset: 0 });
+    const got = backing.perform({ op: 'pread', descriptor, buffer, at: 0, length, offset: 0 });
     if (got === length) found = open(file, header, buffer.bytes, true);
   }
-  backing.close(handle);
+  backing.close(descriptor);
   return found;
 }
 

@@ -5,7 +5,7 @@ import { mapFileName } from '../../format/file/hole-map.js';
 import { encodeBinding, encodeUnbound, XATTR } from '../../format/names/binding.js';
 import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
 import { type Pinned, pinned, randomFill } from '../../libc/memory.js';
-import type { Handle, Job } from '../disk/backing.js';
+import type { Descriptor, Job } from '../disk/backing.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { IoBuffers } from '../inodes/io-buffers.js';
 import type { Scope } from '../inodes/scope.js';
@@ -21,7 +21,9 @@ export const NOT_AUTHENTIC = -(2 ** 20);
 export const LARGE = 16 << 20;
 
 /** A job on a file's own descriptor, which {@link OpenFile.run} fills in. */
-export type FileJob<J extends Job = Job> = J extends { handle: Handle } ? Omit<J, 'handle'> : never;
+export type FileJob<J extends Job = Job> = J extends { descriptor: Descriptor }
+  ? Omit<J, 'descriptor'>
+  : never;
 
 /** A chunk as stored: `extent` bytes of plaintext. */
 export interface StoredChunk {
@@ -39,7 +41,7 @@ export class OpenFile {
   readonly volume: Volume;
   readonly slot: Slot;
   readonly scope: Scope;
-  readonly handle: Handle;
+  readonly descriptor: Descriptor;
   /** Handles that the transport has. */
   opens = 0;
   cacheEntry = -1;
@@ -62,11 +64,11 @@ export class OpenFile {
   #loaded = false;
   #keys: FileKeys | undefined;
 
-  constructor(volume: Volume, slot: Slot, scope: Scope, handle: Handle) {
+  constructor(volume: Volume, slot: Slot, scope: Scope, descriptor: Descriptor) {
     this.volume = volume;
     this.slot = slot;
     this.scope = scope;
-    this.handle = handle;
+    this.descriptor = descriptor;
   }
 
   get size(): number {
@@ -173,12 +175,12 @@ export class OpenFile {
       const several = (table.nlink[this.slot] as number) > 1;
       const place = { directory: parent.id, name: table.name[this.slot] as string };
       bound = backing.fsetxattr(
-        this.handle,
+        this.descriptor,
         XATTR,
         several ? encodeUnbound(binding, tag) : encodeBinding(binding, tag, [place]),
       );
     } else {
-      bound = backing.fsetxattr(this.handle, XATTR, encodeUnbound(binding, tag));
+      bound = backing.fsetxattr(this.descriptor, XATTR, encodeUnbound(binding, tag));
     }
     if (bound < 0) {
       keys.close();
@@ -215,7 +217,7 @@ export class OpenFile {
    * until the operation leaves).
    */
   run(job: FileJob, done: (result: number) => void, then: (result: number) => void): void {
-    this.volume.executor.run({ ...job, handle: this.handle }, (result) => {
+    this.volume.executor.run({ ...job, descriptor: this.descriptor }, (result) => {
       if (this.dead) done(-errno.ENOKEY);
       else then(result);
     });
@@ -229,7 +231,7 @@ export class OpenFile {
   }
   /** Sets the modification time: now, or what it was (seconds and nanoseconds). 0 or -errno. */
   touch(mtime = 0, mtimeNs = UTIME_NOW): number {
-    return this.volume.backing.futimes(this.handle, 0, UTIME_OMIT, mtime, mtimeNs);
+    return this.volume.backing.futimes(this.descriptor, 0, UTIME_OMIT, mtime, mtimeNs);
   }
 
   /** Brings the plaintext of a stored chunk into edge `edge`. Uses the sealed buffer's start. 0 or -errno. */
@@ -281,7 +283,7 @@ export class OpenFile {
     if (this.holes.filed && this.header !== undefined && table.has(this.slot, flag.UNLINKED)) {
       backing.unlink(backing.root, mapFileName(this.header.tag));
     }
-    if (size < LARGE || !table.has(this.slot, flag.UNLINKED)) backing.close(this.handle);
-    else executor.run({ op: 'close', handle: this.handle }, () => {});
+    if (size < LARGE || !table.has(this.slot, flag.UNLINKED)) backing.close(this.descriptor);
+    else executor.run({ op: 'close', descriptor: this.descriptor }, () => {});
   }
 }

@@ -1,5 +1,5 @@
 import { errno } from '../../base/errno.js';
-import type { Handle } from '../disk/backing.js';
+import type { Descriptor } from '../disk/backing.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
 import type { Volume } from '../inodes/volume.js';
@@ -37,23 +37,23 @@ export class OpenFiles {
     if (file === undefined) {
       const place = directories.place(slot);
       if (place === undefined) return -errno.ESTALE;
-      const handle = backing.openFile(place.handle, place.name);
-      if (handle < 0) return handle;
-      file = this.#add(slot, handle);
+      const descriptor = backing.openFile(place.descriptor, place.name);
+      if (descriptor < 0) return descriptor;
+      file = this.#add(slot, descriptor);
     }
     file.opens++;
     return file;
   }
   /** A file that was made just now: empty, with one handle. */
-  adopt(slot: Slot, handle: Handle): OpenFile {
-    const file = this.#add(slot, handle);
+  adopt(slot: Slot, descriptor: Descriptor): OpenFile {
+    const file = this.#add(slot, descriptor);
     file.opens = 1;
     // Nothing is stored yet, so there is nothing to load.
     file.reset();
     return file;
   }
-  #add(slot: Slot, handle: Handle): OpenFile {
-    const file = new OpenFile(this.#volume, slot, this.#volume.scopeOf(slot), handle);
+  #add(slot: Slot, descriptor: Descriptor): OpenFile {
+    const file = new OpenFile(this.#volume, slot, this.#volume.scopeOf(slot), descriptor);
     this.#bySlot.set(slot, file);
     this.#volume.table.set(slot, flag.OPEN);
     return file;

@@ -9,7 +9,7 @@ export const RENAME_EXCHANGE = 2;
 export const RENAME_WHITEOUT = 4;
 
 /** An open object of the backing disk. */
-export type Handle = number;
+export type Descriptor = number;
 
 /**
  * What may take long or is large, as data: an executor runs it, here or on another thread. `offset` and `length` are
@@ -18,27 +18,32 @@ export type Handle = number;
 export type Job =
   | {
       readonly op: 'pread' | 'pwrite';
-      readonly handle: Handle;
+      readonly descriptor: Descriptor;
       readonly buffer: Pinned;
       readonly at: number;
       readonly length: number;
       readonly offset: number;
     }
   /** `from`: the length before. */
-  | { readonly op: 'ftruncate'; readonly handle: Handle; readonly length: number; readonly from: number }
+  | {
+      readonly op: 'ftruncate';
+      readonly descriptor: Descriptor;
+      readonly length: number;
+      readonly from: number;
+    }
   /** fallocate(2) with FALLOC_FL_KEEP_SIZE: makes room, or gives it back. */
   | {
       readonly op: 'allocate' | 'punch';
-      readonly handle: Handle;
+      readonly descriptor: Descriptor;
       readonly offset: number;
       readonly length: number;
     }
-  | { readonly op: 'fsync' | 'fdatasync' | 'syncfs' | 'close'; readonly handle: Handle }
+  | { readonly op: 'fsync' | 'fdatasync' | 'syncfs' | 'close'; readonly descriptor: Descriptor }
   /**
    * Reads what is stored of names in a directory, or without names the directory itself, for the host's cache alone:
    * who asks afterwards does not wait for the disk. The result says nothing.
    */
-  | { readonly op: 'warm'; readonly handle: Handle; readonly names: readonly string[] };
+  | { readonly op: 'warm'; readonly descriptor: Descriptor; readonly names: readonly string[] };
 
 /**
  * The core's port to the disk. Directory-relative calls, no symlink is ever followed; each returns its result or
@@ -46,56 +51,56 @@ export type Job =
  */
 export interface Backing {
   /** VAULT/tree. */
-  readonly root: Handle;
-  stat(dir: Handle, name: string, into: Stat): number;
-  fstat(handle: Handle, into: Stat): number;
+  readonly root: Descriptor;
+  stat(dir: Descriptor, name: string, into: Stat): number;
+  fstat(descriptor: Descriptor, into: Stat): number;
   /** `read`: somebody lists it, so its access time follows. */
-  openDirectory(dir: Handle, name: string, read: boolean): Handle;
+  openDirectory(dir: Descriptor, name: string, read: boolean): Descriptor;
   /** Opens an existing regular file for reading and writing. */
-  openFile(dir: Handle, name: string): Handle;
+  openFile(dir: Descriptor, name: string): Descriptor;
   /** Creates a regular file that must not exist, for reading and writing. */
-  createFile(dir: Handle, name: string, mode: number): Handle;
+  createFile(dir: Descriptor, name: string, mode: number): Descriptor;
   /** Creates a regular file that has no name yet (O_TMPFILE). */
-  createUnnamed(dir: Handle, mode: number): Handle;
+  createUnnamed(dir: Descriptor, mode: number): Descriptor;
   /** Gives an open object a name. */
-  linkHandle(handle: Handle, dir: Handle, name: string): number;
+  linkDescriptor(descriptor: Descriptor, dir: Descriptor, name: string): number;
   /** mknod(2): fifos, sockets and device nodes. */
-  makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number;
-  close(handle: Handle): void;
+  makeNode(dir: Descriptor, name: string, mode: number, major: number, minor: number): number;
+  close(descriptor: Descriptor): void;
   /** A descriptor that only keeps an object in existence (O_PATH). */
-  hold(dir: Handle, name: string): Handle;
-  mkdir(dir: Handle, name: string, mode: number): number;
-  unlink(dir: Handle, name: string): number;
-  rmdir(dir: Handle, name: string): number;
+  hold(dir: Descriptor, name: string): Descriptor;
+  mkdir(dir: Descriptor, name: string, mode: number): number;
+  unlink(dir: Descriptor, name: string): number;
+  rmdir(dir: Descriptor, name: string): number;
   /** renameat2(2). */
-  rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number;
-  link(dir: Handle, name: string, newDir: Handle, newName: string): number;
-  symlink(target: string, dir: Handle, name: string): number;
-  readlink(dir: Handle, name: string): string | number;
+  rename(dir: Descriptor, name: string, newDir: Descriptor, newName: string, flags: number): number;
+  link(dir: Descriptor, name: string, newDir: Descriptor, newName: string): number;
+  symlink(target: string, dir: Descriptor, name: string): number;
+  readlink(dir: Descriptor, name: string): string | number;
   /** All entries. */
-  list(dir: Handle): DirectoryEntry[] | number;
+  list(dir: Descriptor): DirectoryEntry[] | number;
   /** Some entries, from where the descriptor's reader stopped; none at the end. */
-  listSome(dir: Handle): DirectoryEntry[] | number;
-  chmod(dir: Handle, name: string, mode: number): number;
-  fchmod(handle: Handle, mode: number): number;
-  chown(dir: Handle, name: string, uid: number, gid: number): number;
-  fchown(handle: Handle, uid: number, gid: number): number;
+  listSome(dir: Descriptor): DirectoryEntry[] | number;
+  chmod(dir: Descriptor, name: string, mode: number): number;
+  fchmod(descriptor: Descriptor, mode: number): number;
+  chown(dir: Descriptor, name: string, uid: number, gid: number): number;
+  fchown(descriptor: Descriptor, uid: number, gid: number): number;
   /** utimensat(2) with its UTIME_NOW and UTIME_OMIT. */
-  utimes(dir: Handle, name: string, a: number, aNs: number, m: number, mNs: number): number;
-  futimes(handle: Handle, a: number, aNs: number, m: number, mNs: number): number;
+  utimes(dir: Descriptor, name: string, a: number, aNs: number, m: number, mNs: number): number;
+  futimes(descriptor: Descriptor, a: number, aNs: number, m: number, mNs: number): number;
   /** The value's length, its bytes in `into`. */
-  getxattr(dir: Handle, name: string, attribute: string, into: Buffer): number;
-  fgetxattr(handle: Handle, attribute: string, into: Buffer): number;
-  setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number;
-  fsetxattr(handle: Handle, attribute: string, value: Buffer): number;
-  removexattr(dir: Handle, name: string, attribute: string): number;
-  fremovexattr(handle: Handle, attribute: string): number;
+  getxattr(dir: Descriptor, name: string, attribute: string, into: Buffer): number;
+  fgetxattr(descriptor: Descriptor, attribute: string, into: Buffer): number;
+  setxattr(dir: Descriptor, name: string, attribute: string, value: Buffer): number;
+  fsetxattr(descriptor: Descriptor, attribute: string, value: Buffer): number;
+  removexattr(dir: Descriptor, name: string, attribute: string): number;
+  fremovexattr(descriptor: Descriptor, attribute: string): number;
   /** Names of all xattrs. */
-  listxattr(dir: Handle, name: string): string[] | number;
-  flistxattr(handle: Handle): string[] | number;
+  listxattr(dir: Descriptor, name: string): string[] | number;
+  flistxattr(descriptor: Descriptor): string[] | number;
   /** Sets the access time as a read does, where the backing's mount keeps one. */
-  touchAccess(handle: Handle): void;
-  usage(handle: Handle): FilesystemUsage | number;
+  touchAccess(descriptor: Descriptor): void;
+  usage(descriptor: Descriptor): FilesystemUsage | number;
   perform(job: Job): number;
 }
 

@@ -1,13 +1,13 @@
 import { errno } from '../../base/errno.js';
 import { UTIME_NOW, UTIME_OMIT } from '../../libc/files.js';
-import type { Handle } from './backing.js';
+import type { Descriptor } from './backing.js';
 import { MemoryImage } from './test-memory-image.js';
 import type { Inode } from './test-memory-inode.js';
 
 /** Modes, owners, times and extended attributes of the disk in memory. */
 export abstract class MemoryAttributes extends MemoryImage {
-  protected abstract byHandle(handle: Handle): Inode | undefined;
-  protected abstract lookup(dir: Handle, name: string): Inode | number;
+  protected abstract byHandle(descriptor: Descriptor): Inode | undefined;
+  protected abstract lookup(dir: Descriptor, name: string): Inode | number;
   /** What a test wants to fail: -errno, or 0. */
   protected abstract fault(call: string): number;
 
@@ -23,11 +23,11 @@ export abstract class MemoryAttributes extends MemoryImage {
       it.mode = (it.mode & 0o170000) | mode;
     });
   }
-  chmod(dir: Handle, name: string, mode: number): number {
+  chmod(dir: Descriptor, name: string, mode: number): number {
     return this.#chmod(this.lookup(dir, name), mode);
   }
-  fchmod(handle: Handle, mode: number): number {
-    return this.#chmod(this.byHandle(handle), mode);
+  fchmod(descriptor: Descriptor, mode: number): number {
+    return this.#chmod(this.byHandle(descriptor), mode);
   }
   #chown(inode: Inode | number | undefined, uid: number, gid: number): number {
     return this.#set(inode, (it) => {
@@ -35,11 +35,11 @@ export abstract class MemoryAttributes extends MemoryImage {
       if (gid !== -1) it.gid = gid;
     });
   }
-  chown(dir: Handle, name: string, uid: number, gid: number): number {
+  chown(dir: Descriptor, name: string, uid: number, gid: number): number {
     return this.#chown(this.lookup(dir, name), uid, gid);
   }
-  fchown(handle: Handle, uid: number, gid: number): number {
-    return this.#chown(this.byHandle(handle), uid, gid);
+  fchown(descriptor: Descriptor, uid: number, gid: number): number {
+    return this.#chown(this.byHandle(descriptor), uid, gid);
   }
   #times(inode: Inode | number | undefined, a: number, aNs: number, m: number, mNs: number): number {
     const now = [this.time++, 0] as const;
@@ -48,11 +48,11 @@ export abstract class MemoryAttributes extends MemoryImage {
       if (mNs !== UTIME_OMIT) it.mtime = mNs === UTIME_NOW ? now : [m, mNs];
     });
   }
-  utimes(dir: Handle, name: string, a: number, aNs: number, m: number, mNs: number): number {
+  utimes(dir: Descriptor, name: string, a: number, aNs: number, m: number, mNs: number): number {
     return this.#times(this.lookup(dir, name), a, aNs, m, mNs);
   }
-  futimes(handle: Handle, a: number, aNs: number, m: number, mNs: number): number {
-    return this.#times(this.byHandle(handle), a, aNs, m, mNs);
+  futimes(descriptor: Descriptor, a: number, aNs: number, m: number, mNs: number): number {
+    return this.#times(this.byHandle(descriptor), a, aNs, m, mNs);
   }
   #getxattr(inode: Inode | number | undefined, attribute: string, into: Buffer): number {
     if (inode === undefined) return -errno.EBADF;
@@ -60,11 +60,11 @@ export abstract class MemoryAttributes extends MemoryImage {
     const value = inode.xattrs.get(attribute);
     return value === undefined ? -errno.ENODATA : value.copy(into);
   }
-  getxattr(dir: Handle, name: string, attribute: string, into: Buffer): number {
+  getxattr(dir: Descriptor, name: string, attribute: string, into: Buffer): number {
     return this.#getxattr(this.lookup(dir, name), attribute, into);
   }
-  fgetxattr(handle: Handle, attribute: string, into: Buffer): number {
-    return this.#getxattr(this.byHandle(handle), attribute, into);
+  fgetxattr(descriptor: Descriptor, attribute: string, into: Buffer): number {
+    return this.#getxattr(this.byHandle(descriptor), attribute, into);
   }
   #setxattr(inode: Inode | number | undefined, attribute: string, value: Buffer): number {
     const fault = this.fault('setxattr');
@@ -74,11 +74,11 @@ export abstract class MemoryAttributes extends MemoryImage {
       it.xattrs = new Map(it.xattrs).set(attribute, kept);
     });
   }
-  setxattr(dir: Handle, name: string, attribute: string, value: Buffer): number {
+  setxattr(dir: Descriptor, name: string, attribute: string, value: Buffer): number {
     return this.#setxattr(this.lookup(dir, name), attribute, value);
   }
-  fsetxattr(handle: Handle, attribute: string, value: Buffer): number {
-    return this.#setxattr(this.byHandle(handle), attribute, value);
+  fsetxattr(descriptor: Descriptor, attribute: string, value: Buffer): number {
+    return this.#setxattr(this.byHandle(descriptor), attribute, value);
   }
   #removexattr(inode: Inode | number | undefined, attribute: string): number {
     if (typeof inode === 'object' && !inode.xattrs.has(attribute)) return -errno.ENODATA;
@@ -87,22 +87,22 @@ export abstract class MemoryAttributes extends MemoryImage {
       it.xattrs.delete(attribute);
     });
   }
-  removexattr(dir: Handle, name: string, attribute: string): number {
+  removexattr(dir: Descriptor, name: string, attribute: string): number {
     return this.#removexattr(this.lookup(dir, name), attribute);
   }
-  fremovexattr(handle: Handle, attribute: string): number {
-    return this.#removexattr(this.byHandle(handle), attribute);
+  fremovexattr(descriptor: Descriptor, attribute: string): number {
+    return this.#removexattr(this.byHandle(descriptor), attribute);
   }
-  listxattr(dir: Handle, name: string): string[] | number {
+  listxattr(dir: Descriptor, name: string): string[] | number {
     const inode = this.lookup(dir, name);
     return typeof inode === 'number' ? inode : [...inode.xattrs.keys()];
   }
-  flistxattr(handle: Handle): string[] | number {
-    return [...(this.byHandle(handle)?.xattrs.keys() ?? [])];
+  flistxattr(descriptor: Descriptor): string[] | number {
+    return [...(this.byHandle(descriptor)?.xattrs.keys() ?? [])];
   }
-  touchAccess(handle: Handle): void {
+  touchAccess(descriptor: Descriptor): void {
     const now = [this.time++, 0] as const;
-    this.#set(this.byHandle(handle), (it) => {
+    this.#set(this.byHandle(descriptor), (it) => {
       it.atime = now;
     });
   }

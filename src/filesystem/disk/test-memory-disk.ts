@@ -1,7 +1,7 @@
 import { errno } from '../../base/errno.js';
 import type { DirectoryEntry, FilesystemUsage } from '../../libc/files.js';
 import type { Stat } from '../../libc/stat.js';
-import { type Backing, type Handle, type Job, RENAME_EXCHANGE } from './backing.js';
+import { type Backing, type Descriptor, type Job, RENAME_EXCHANGE } from './backing.js';
 import { MemoryAttributes } from './test-memory-attributes.js';
 import {
   copyInodes,
@@ -27,9 +27,9 @@ export interface DiskFaults {
  * journal.
  */
 export class MemoryDisk extends MemoryAttributes implements Backing {
-  readonly root: Handle = 0;
+  readonly root: Descriptor = 0;
   readonly faults: DiskFaults = {};
-  readonly #handles = new Map<Handle, number>([[0, 1]]);
+  readonly #handles = new Map<Descriptor, number>([[0, 1]]);
   #nextHandle = 1;
   /** A new disk as it would be found after a power cut: the first `changes` logged metadata changes happened. */
   crash(changes: number = this.changes): MemoryDisk {
@@ -37,8 +37,8 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     this.crashInto(disk, changes);
     return disk;
   }
-  isOpen(handle: Handle): boolean {
-    return this.#handles.has(handle);
+  isOpen(descriptor: Descriptor): boolean {
+    return this.#handles.has(descriptor);
   }
   get openHandles(): number {
     return this.#handles.size - 1;
@@ -46,34 +46,34 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
   protected override fault(call: string): number {
     return this.faults.before?.(call) ?? 0;
   }
-  protected override byHandle(handle: Handle): Inode | undefined {
-    return this.inodes.get(this.#handles.get(handle) ?? -1);
+  protected override byHandle(descriptor: Descriptor): Inode | undefined {
+    return this.inodes.get(this.#handles.get(descriptor) ?? -1);
   }
-  protected override lookup(dir: Handle, name: string): Inode | number {
+  protected override lookup(dir: Descriptor, name: string): Inode | number {
     const parent = this.byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     const id = parent.children.get(name);
     return id === undefined ? -errno.ENOENT : (this.inodes.get(id) as Inode);
   }
-  #open(inode: Inode): Handle {
-    const handle = this.#nextHandle++;
-    this.#handles.set(handle, inode.id);
-    return handle;
+  #open(inode: Inode): Descriptor {
+    const descriptor = this.#nextHandle++;
+    this.#handles.set(descriptor, inode.id);
+    return descriptor;
   }
 
-  stat(dir: Handle, name: string, into: Stat): number {
+  stat(dir: Descriptor, name: string, into: Stat): number {
     const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     fillStat(into, inode);
     return 0;
   }
-  fstat(handle: Handle, into: Stat): number {
-    const inode = this.byHandle(handle);
+  fstat(descriptor: Descriptor, into: Stat): number {
+    const inode = this.byHandle(descriptor);
     if (inode === undefined) return -errno.EBADF;
     fillStat(into, inode);
     return 0;
   }
-  openDirectory(dir: Handle, name: string): Handle {
+  openDirectory(dir: Descriptor, name: string): Descriptor {
     const fault = this.fault('openDirectory');
     if (fault < 0) return fault;
     const inode = name === '.' ? this.byHandle(dir) : this.lookup(dir, name);
@@ -81,14 +81,14 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     if (typeof inode === 'number') return inode;
     return inode.children === undefined ? -errno.ENOTDIR : this.#open(inode);
   }
-  openFile(dir: Handle, name: string): Handle {
+  openFile(dir: Descriptor, name: string): Descriptor {
     const fault = this.fault('openFile');
     if (fault < 0) return fault;
     const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     return (inode.mode & 0o170000) === 0o100000 ? this.#open(inode) : -errno.ELOOP;
   }
-  #insert(dir: Handle, name: string, mode: number, target = ''): Inode | number {
+  #insert(dir: Descriptor, name: string, mode: number, target = ''): Inode | number {
     const parent = this.byHandle(dir);
     if (parent?.children === undefined) return -errno.ENOTDIR;
     if (parent.children.has(name)) return -errno.EEXIST;
@@ -103,13 +103,13 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     });
     return this.inodes.get(fresh.id) as Inode;
   }
-  createFile(dir: Handle, name: string, mode: number): Handle {
+  createFile(dir: Descriptor, name: string, mode: number): Descriptor {
     const fault = this.fault('createFile');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o100000 | mode);
     return typeof inode === 'number' ? inode : this.#open(inode);
   }
-  createUnnamed(dir: Handle, mode: number): Handle {
+  createUnnamed(dir: Descriptor, mode: number): Descriptor {
     const fault = this.fault('createUnnamed');
     if (fault < 0) return fault;
     if (this.byHandle(dir)?.children === undefined) return -errno.ENOTDIR;
@@ -118,11 +118,11 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     this.change((image) => image.set(inode.id, duplicate(inode)));
     return this.#open(this.inodes.get(inode.id) as Inode);
   }
-  linkHandle(handle: Handle, dir: Handle, name: string): number {
+  linkDescriptor(descriptor: Descriptor, dir: Descriptor, name: string): number {
     const fault = this.fault('link');
-    return fault < 0 ? fault : this.#link(this.byHandle(handle) ?? -errno.EBADF, dir, name);
+    return fault < 0 ? fault : this.#link(this.byHandle(descriptor) ?? -errno.EBADF, dir, name);
   }
-  makeNode(dir: Handle, name: string, mode: number, major: number, minor: number): number {
+  makeNode(dir: Descriptor, name: string, mode: number, major: number, minor: number): number {
     const fault = this.fault('makeNode');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, mode);
@@ -130,29 +130,29 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     inode.device = [major, minor];
     return 0;
   }
-  close(handle: Handle): void {
-    this.#handles.delete(handle);
-    this.#readers.delete(handle);
+  close(descriptor: Descriptor): void {
+    this.#handles.delete(descriptor);
+    this.#readers.delete(descriptor);
   }
-  hold(dir: Handle, name: string): Handle {
+  hold(dir: Descriptor, name: string): Descriptor {
     const fault = this.fault('hold');
     if (fault < 0) return fault;
     const inode = this.lookup(dir, name);
     return typeof inode === 'number' ? inode : this.#open(inode);
   }
-  mkdir(dir: Handle, name: string, mode: number): number {
+  mkdir(dir: Descriptor, name: string, mode: number): number {
     const fault = this.fault('mkdir');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o040000 | mode);
     return typeof inode === 'number' ? inode : 0;
   }
-  symlink(target: string, dir: Handle, name: string): number {
+  symlink(target: string, dir: Descriptor, name: string): number {
     const fault = this.fault('symlink');
     if (fault < 0) return fault;
     const inode = this.#insert(dir, name, 0o120777, target);
     return typeof inode === 'number' ? inode : 0;
   }
-  #remove(dir: Handle, name: string, directory: boolean): number {
+  #remove(dir: Descriptor, name: string, directory: boolean): number {
     const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     if (directory && inode.children === undefined) return -errno.ENOTDIR;
@@ -169,15 +169,15 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     });
     return 0;
   }
-  unlink(dir: Handle, name: string): number {
+  unlink(dir: Descriptor, name: string): number {
     const fault = this.fault('unlink');
     return fault < 0 ? fault : this.#remove(dir, name, false);
   }
-  rmdir(dir: Handle, name: string): number {
+  rmdir(dir: Descriptor, name: string): number {
     const fault = this.fault('rmdir');
     return fault < 0 ? fault : this.#remove(dir, name, true);
   }
-  rename(dir: Handle, name: string, newDir: Handle, newName: string, flags: number): number {
+  rename(dir: Descriptor, name: string, newDir: Descriptor, newName: string, flags: number): number {
     const fault = this.fault('rename');
     if (fault < 0) return fault;
     const inode = this.lookup(dir, name);
@@ -210,7 +210,7 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     });
     return 0;
   }
-  #exchange(dir: Handle, name: string, newDir: Handle, newName: string): number {
+  #exchange(dir: Descriptor, name: string, newDir: Descriptor, newName: string): number {
     const one = this.lookup(dir, name);
     const other = this.lookup(newDir, newName);
     if (typeof one === 'number') return one;
@@ -223,10 +223,10 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     });
     return 0;
   }
-  link(dir: Handle, name: string, newDir: Handle, newName: string): number {
+  link(dir: Descriptor, name: string, newDir: Descriptor, newName: string): number {
     return this.#link(this.lookup(dir, name), newDir, newName);
   }
-  #link(inode: Inode | number, newDir: Handle, newName: string): number {
+  #link(inode: Inode | number, newDir: Descriptor, newName: string): number {
     if (typeof inode === 'number') return inode;
     if (typeof this.lookup(newDir, newName) !== 'number') return -errno.EEXIST;
     const to = (this.byHandle(newDir) as Inode).id;
@@ -238,12 +238,12 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     });
     return 0;
   }
-  readlink(dir: Handle, name: string): string | number {
+  readlink(dir: Descriptor, name: string): string | number {
     const inode = this.lookup(dir, name);
     if (typeof inode === 'number') return inode;
     return (inode.mode & 0o170000) === 0o120000 ? inode.target : -errno.EINVAL;
   }
-  list(dir: Handle): DirectoryEntry[] | number {
+  list(dir: Descriptor): DirectoryEntry[] | number {
     const fault = this.fault('list');
     if (fault < 0) return fault;
     const inode = this.byHandle(dir);
@@ -255,8 +255,8 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
     }));
   }
 
-  readonly #readers = new Map<Handle, DirectoryEntry[]>();
-  listSome(dir: Handle): DirectoryEntry[] | number {
+  readonly #readers = new Map<Descriptor, DirectoryEntry[]>();
+  listSome(dir: Descriptor): DirectoryEntry[] | number {
     const entries = this.#readers.get(dir) ?? this.list(dir);
     if (typeof entries === 'number') return entries;
     this.#readers.set(dir, entries.slice(3));
@@ -277,11 +277,11 @@ export class MemoryDisk extends MemoryAttributes implements Backing {
   perform(job: Job): number {
     const fault = this.fault(job.op);
     if (fault < 0) return fault;
-    const inode = this.byHandle(job.handle);
+    const inode = this.byHandle(job.descriptor);
     if (inode === undefined) return -errno.EBADF;
     switch (job.op) {
       case 'close':
-        this.close(job.handle);
+        this.close(job.descriptor);
         return 0;
       case 'warm':
         return 0;

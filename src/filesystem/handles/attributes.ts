@@ -43,8 +43,8 @@ export class AttributeOperations {
     if (next === mode) return;
     const file = this.#files.get(slot);
     const place = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.handle, next & ALLPERMS);
-    else if (place !== undefined) backing.chmod(place.handle, place.name, next & ALLPERMS);
+    if (file !== undefined) backing.fchmod(file.descriptor, next & ALLPERMS);
+    else if (place !== undefined) backing.chmod(place.descriptor, place.name, next & ALLPERMS);
     table.mode[slot] = next;
   }
 
@@ -64,7 +64,7 @@ export class AttributeOperations {
     const state = `${day} ${now.mtime} ${now.mtimeNs} ${now.ctime} ${now.ctimeNs}`;
     if (file.accessedAt === state) return;
     file.accessedAt = state;
-    backing.touchAccess(file.handle);
+    backing.touchAccess(file.descriptor);
     table.set(slot, flag.STALE);
   }
 
@@ -172,11 +172,11 @@ export class AttributeOperations {
   #change(slot: Slot, change: AttributeChange): number {
     const { table, backing, directories } = this.#volume;
     const file = this.#files.get(slot);
-    const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
-    const place = handle === undefined ? directories.place(slot) : undefined;
-    if (handle === undefined && place === undefined) return -errno.ESTALE;
+    const descriptor = file?.descriptor ?? (slot === ROOT_SLOT ? backing.root : undefined);
+    const place = descriptor === undefined ? directories.place(slot) : undefined;
+    if (descriptor === undefined && place === undefined) return -errno.ESTALE;
     const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
-      place === undefined ? byHandle(handle as number) : byName(place.handle, place.name);
+      place === undefined ? byHandle(descriptor as number) : byName(place.descriptor, place.name);
     const chmod = (mode: number): number =>
       on(
         (h) => backing.fchmod(h, mode),

@@ -16,7 +16,7 @@ import {
   type Reply,
   type WriteRequest,
 } from '../contract.js';
-import type { Handle } from '../disk/backing.js';
+import type { Descriptor } from '../disk/backing.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
 import type { Access } from '../names/admission.js';
@@ -64,13 +64,13 @@ export class Files {
   createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller, reply: Reply): void {
     this.#created(this.#creation.createUnnamed(parent, wanted, caller), reply);
   }
-  #created(made: { slot: Slot; handle: Handle } | Refusal, reply: Reply): void {
+  #created(made: { slot: Slot; descriptor: Descriptor } | Refusal, reply: Reply): void {
     if (made instanceof Refusal) {
       reply.refuse(made);
       return;
     }
     const { table } = this.#volume;
-    const file = this.#open.adopt(made.slot, made.handle);
+    const file = this.#open.adopt(made.slot, made.descriptor);
     table.set(made.slot, flag.PAGES | flag.WRITABLE);
     const attributes = this.#nodes.attributes(made.slot);
     if (typeof attributes === 'number') {

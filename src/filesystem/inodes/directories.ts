@@ -11,7 +11,7 @@ import {
 } from '../../format/names/names.js';
 import { pinned } from '../../libc/memory.js';
 import { Stat } from '../../libc/stat.js';
-import type { Backing, Handle } from '../disk/backing.js';
+import type { Backing, Descriptor } from '../disk/backing.js';
 import { flag, type InodeTable, NO_SLOT, ROOT_SLOT, type Slot } from './inode-table.js';
 import type { Scope } from './scope.js';
 
@@ -21,7 +21,7 @@ const ignored = Buffer.alloc(0);
 const probe = new Stat();
 
 /** Open directory descriptors kept at once. */
-const KEPT_HANDLES = 1024;
+const KEPT_DESCRIPTORS = 1024;
 
 /** What is known of a directory of an unlocked scope. */
 export class Directory {
@@ -33,11 +33,11 @@ export class Directory {
   /** Its names are sealed under this epoch or later ones. */
   readonly epoch: number;
   readonly children = new Map<string, Slot>();
-  handle: Handle = -1;
+  descriptor: Descriptor = -1;
   used = false;
   /** Whether it has a default ACL; undefined: not asked yet. */
   inherits: boolean | undefined;
-  /** Jobs under way on {@link handle}. */
+  /** Jobs under way on {@link descriptor}. */
   pins = 0;
 
   constructor(slot: Slot, scope: Scope, id: Buffer, epoch: number) {
@@ -53,7 +53,7 @@ export class Directories {
   readonly #backing: Backing;
   readonly #table: InodeTable;
   readonly #known: (Directory | undefined)[] = [];
-  /** Those with an open handle, in the order of opening: a second chance, then closed. */
+  /** Those with an open descriptor, in the order of opening: a second chance, then closed. */
   readonly #open = new Set<Directory>();
 
   constructor(backing: Backing, table: InodeTable) {
@@ -92,12 +92,12 @@ export class Directories {
   }
   /** In a directory from before the current epoch an object may still have its name under an older key. */
   #older(directory: Directory, keys: ScopeKeys, name: string, current: StoredName): StoredName {
-    const handle = this.handle(directory.slot);
-    if (handle < 0 || this.#backing.stat(handle, current.name, probe) >= 0) return current;
+    const descriptor = this.descriptor(directory.slot);
+    if (descriptor < 0 || this.#backing.stat(descriptor, current.name, probe) >= 0) return current;
     for (const { epoch, names } of keys.since(directory.epoch)) {
       if (epoch === keys.epoch) continue;
       const stored = storeName(names, directory.id, name);
-      if (this.#backing.stat(handle, stored.name, probe) >= 0) return stored;
+      if (this.#backing.stat(descriptor, stored.name, probe) >= 0) return stored;
     }
     return current;
   }
@@ -108,46 +108,48 @@ export class Directories {
   #last: { directory: Directory; name: string; stored: StoredName } | undefined;
 
   /** An open descriptor of a directory, or -errno. Valid until the next call of this method. */
-  handle(slot: Slot): Handle {
+  descriptor(slot: Slot): Descriptor {
     if (slot === ROOT_SLOT) return this.#backing.root;
     const directory = this.#known[slot];
     if (directory === undefined) return this.#openAt(slot);
-    if (directory.handle < 0) {
-      const handle = this.#openAt(slot);
-      if (handle < 0) return handle;
-      directory.handle = handle;
+    if (directory.descriptor < 0) {
+      const descriptor = this.#openAt(slot);
+      if (descriptor < 0) return descriptor;
+      directory.descriptor = descriptor;
       this.#open.add(directory);
-      if (this.#open.size > KEPT_HANDLES) this.#evict(directory);
+      if (this.#open.size > KEPT_DESCRIPTORS) this.#evict(directory);
     }
     directory.used = true;
-    return directory.handle;
+    return directory.descriptor;
   }
 
   /** Whether a directory has a default ACL, which then rules over modes of what is made in it. */
-  inherits(directory: Directory, handle: Handle): boolean {
-    directory.inherits ??= this.#backing.fgetxattr(handle, ACL_DEFAULT, ignored) >= 0;
+  inherits(directory: Directory, descriptor: Descriptor): boolean {
+    directory.inherits ??= this.#backing.fgetxattr(descriptor, ACL_DEFAULT, ignored) >= 0;
     return directory.inherits;
   }
 
   /** Where an object is: its parent's descriptor and stored name; undefined where it has no name any more. */
-  place(slot: Slot): { handle: Handle; name: string } | undefined {
+  place(slot: Slot): { descriptor: Descriptor; name: string } | undefined {
     if (this.#table.has(slot, flag.UNLINKED)) return undefined;
     const parent = this.#known[this.#table.parent[slot] as number];
     if (parent === undefined) return undefined;
-    const handle = this.handle(parent.slot);
-    if (handle < 0) return undefined;
-    return { handle, name: this.stored(parent, this.#table.name[slot] as string).name };
+    const descriptor = this.descriptor(parent.slot);
+    if (descriptor < 0) return undefined;
+    return { descriptor, name: this.stored(parent, this.#table.name[slot] as string).name };
   }
 
-  #openAt(slot: Slot): Handle {
+  #openAt(slot: Slot): Descriptor {
     const place = this.place(slot);
     if (place === undefined) return -errno.ENOENT;
-    const handle = this.#backing.openDirectory(place.handle, place.name, false);
-    if (handle !== -errno.EMFILE) return handle;
+    const descriptor = this.#backing.openDirectory(place.descriptor, place.name, false);
+    if (descriptor !== -errno.EMFILE) return descriptor;
     // Out of descriptors: ours are a cache, so give them all back and try once more.
     for (const directory of [...this.#open]) this.#close(directory);
     const again = this.place(slot);
-    return again === undefined ? -errno.ENOENT : this.#backing.openDirectory(again.handle, again.name, false);
+    return again === undefined
+      ? -errno.ENOENT
+      : this.#backing.openDirectory(again.descriptor, again.name, false);
   }
 
   #evict(keep: Directory): void {
@@ -165,40 +167,40 @@ export class Directories {
   }
 
   #close(directory: Directory): void {
-    if (directory.handle < 0) return;
+    if (directory.descriptor < 0) return;
     // With a job under way the descriptor is closed by whoever takes the last pin off.
-    if (directory.pins === 0) this.#backing.close(directory.handle);
-    else this.#parted.set(directory.handle, directory.pins);
+    if (directory.pins === 0) this.#backing.close(directory.descriptor);
+    else this.#parted.set(directory.descriptor, directory.pins);
     directory.pins = 0;
-    directory.handle = -1;
+    directory.descriptor = -1;
     this.#open.delete(directory);
   }
   /** Descriptors that their directory gave up while jobs used them, and how many still do. */
-  readonly #parted = new Map<Handle, number>();
+  readonly #parted = new Map<Descriptor, number>();
 
-  /** As {@link handle}, and it stays open until {@link unpin}. */
-  pin(directory: Directory): Handle {
-    const handle = this.handle(directory.slot);
-    if (handle >= 0) directory.pins++;
-    return handle;
+  /** As {@link descriptor}, and it stays open until {@link unpin}. */
+  pin(directory: Directory): Descriptor {
+    const descriptor = this.descriptor(directory.slot);
+    if (descriptor >= 0) directory.pins++;
+    return descriptor;
   }
-  unpin(directory: Directory, handle: Handle): void {
-    const left = this.#parted.get(handle);
+  unpin(directory: Directory, descriptor: Descriptor): void {
+    const left = this.#parted.get(descriptor);
     if (left === undefined) {
       directory.pins--;
     } else if (left > 1) {
-      this.#parted.set(handle, left - 1);
+      this.#parted.set(descriptor, left - 1);
     } else {
-      this.#parted.delete(handle);
-      this.#backing.close(handle);
+      this.#parted.delete(descriptor);
+      this.#backing.close(descriptor);
     }
   }
 
   /** The name behind a stored one: undefined for the vault's own entries and for what is not authentic. */
-  reveal(directory: Directory, handle: Handle, stored: string): string | undefined {
+  reveal(directory: Directory, descriptor: Descriptor, stored: string): string | undefined {
     const long = stored.startsWith(LONG_PREFIX);
     if (!long && stored.startsWith('+')) return undefined;
-    const content = long ? this.#readSide(handle, sideName(stored)) : undefined;
+    const content = long ? this.#readSide(descriptor, sideName(stored)) : undefined;
     if (long && content === undefined) return undefined;
     for (const { names } of directory.scope.live.since(directory.epoch)) {
       const name =
@@ -210,13 +212,13 @@ export class Directories {
     return undefined;
   }
 
-  #readSide(handle: Handle, name: string): Buffer | undefined {
-    const file = this.#backing.openFile(handle, name);
+  #readSide(descriptor: Descriptor, name: string): Buffer | undefined {
+    const file = this.#backing.openFile(descriptor, name);
     if (file < 0) return undefined;
     const buffer = pinned(SIDE_BYTES + 1);
     const length = this.#backing.perform({
       op: 'pread',
-      handle: file,
+      descriptor: file,
       buffer,
       at: 0,
       length: SIDE_BYTES + 1,
@@ -227,34 +229,34 @@ export class Directories {
   }
 
   /** Writes the side file of a long name, before the object gets that name. 0 or -errno. */
-  writeSide(handle: Handle, stored: StoredName): number {
+  writeSide(descriptor: Descriptor, stored: StoredName): number {
     const { side } = stored;
     if (side === undefined) return 0;
-    let file = this.#backing.createFile(handle, side.name, 0o600);
+    let file = this.#backing.createFile(descriptor, side.name, 0o600);
     // Left by an earlier object of this name: its content is the same, or a crash cut it short. Write it again.
-    if (file === -errno.EEXIST) file = this.#backing.openFile(handle, side.name);
+    if (file === -errno.EEXIST) file = this.#backing.openFile(descriptor, side.name);
     if (file < 0) return file;
     const buffer = pinned(side.content.length);
     side.content.copy(buffer.bytes);
     const length = buffer.bytes.length;
     const written = this.#backing.perform({
       op: 'pwrite',
-      handle: file,
+      descriptor: file,
       buffer,
       at: 0,
       length,
       offset: 0,
     });
     // Durable before the object gets its name: a name without its side file could not be listed.
-    const synced = written < 0 ? written : this.#backing.perform({ op: 'fdatasync', handle: file });
+    const synced = written < 0 ? written : this.#backing.perform({ op: 'fdatasync', descriptor: file });
     this.#backing.close(file);
     if (synced < 0) return synced;
     return written === length ? 0 : -errno.ENOSPC;
   }
 
   /** Removes the side file of a long name, after the object lost it. A leftover is harmless. */
-  removeSide(handle: Handle, stored: StoredName): void {
-    if (stored.side !== undefined) this.#backing.unlink(handle, stored.side.name);
+  removeSide(descriptor: Descriptor, stored: StoredName): void {
+    if (stored.side !== undefined) this.#backing.unlink(descriptor, stored.side.name);
   }
 
   /** The names from the scope's root down to a node, joined by `/`, or undefined where a parent is unknown. */

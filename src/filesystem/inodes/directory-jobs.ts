@@ -25,17 +25,20 @@ export class DirectoryJobs {
     reply: Reply,
     then: (result: number) => void,
   ): void {
-    const handle = this.#directories.pin(directory);
-    if (handle < 0) {
-      reply.refuse(Refusal.failed(handle));
+    const descriptor = this.#directories.pin(directory);
+    if (descriptor < 0) {
+      reply.refuse(Refusal.failed(descriptor));
       return;
     }
     this.#waiting.set(reply, directory.scope);
-    this.#executor.run(job === 'warm' ? { op: 'warm', handle, names } : { op: job, handle }, (result) => {
-      this.#directories.unpin(directory, handle);
-      // Else the scope was wiped, and the reply given.
-      if (this.#waiting.delete(reply)) then(result);
-    });
+    this.#executor.run(
+      job === 'warm' ? { op: 'warm', descriptor, names } : { op: job, descriptor },
+      (result) => {
+        this.#directories.unpin(directory, descriptor);
+        // Else the scope was wiped, and the reply given.
+        if (this.#waiting.delete(reply)) then(result);
+      },
+    );
   }
 
   wipe(scope: Scope): void {

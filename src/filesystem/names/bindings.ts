@@ -2,7 +2,7 @@ import { errno } from '../../base/errno.js';
 import { idBytes } from '../../base/ids.js';
 import { encodeBinding, encodeUnbound, judgeBinding, type Place, XATTR } from '../../format/names/binding.js';
 import { encodeDirectoryRecord } from '../../format/names/directory-record.js';
-import type { Handle } from '../disk/backing.js';
+import type { Descriptor } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -18,16 +18,16 @@ export class Bindings {
   }
 
   /** Before a file gets a second name, its binding stops naming the first. An empty file has none. */
-  unbind(slot: Slot, handle: Handle, stored: string): number {
+  unbind(slot: Slot, descriptor: Descriptor, stored: string): number {
     const { table, directories, backing } = this.#volume;
     const home = directories.get(table.parent[slot] as number) as Directory;
     const place = { directory: home.id, name: table.name[slot] as string };
     const tag = Buffer.alloc(16);
-    const verdict = this.#judge(slot, handle, stored, place, tag);
+    const verdict = this.#judge(slot, descriptor, stored, place, tag);
     if (verdict === 'none' || verdict === 'unbound') return 0;
     if (verdict === 'mismatch') return -errno.EIO;
     const unbound = encodeUnbound(this.#volume.scopeOf(slot).live.current.binding, tag);
-    return backing.setxattr(handle, stored, XATTR, unbound);
+    return backing.setxattr(descriptor, stored, XATTR, unbound);
   }
 
   /** The xattr that an object needs before, during and after a rename; undefined where it has none; or -errno. */
@@ -43,7 +43,7 @@ export class Bindings {
     const next = { directory: to.directory.id, name: to.name };
     if (table.isRegular(slot)) {
       const tag = Buffer.alloc(16);
-      const verdict = this.#judge(slot, from.handle, from.stored.name, old, tag);
+      const verdict = this.#judge(slot, from.descriptor, from.stored.name, old, tag);
       if (verdict === 'none' || verdict === 'unbound') return undefined;
       if (verdict === 'mismatch') return -errno.EIO;
       return {
@@ -71,13 +71,13 @@ export class Bindings {
   /** What a file's binding says of a place; `none`: an empty file without one. Its tag is copied to `tag`. */
   #judge(
     slot: Slot,
-    handle: Handle,
+    descriptor: Descriptor,
     stored: string,
     place: Place,
     tag: Buffer,
   ): 'bound' | 'unbound' | 'mismatch' | 'none' {
     const { table, backing } = this.#volume;
-    const length = backing.getxattr(handle, stored, XATTR, xattr);
+    const length = backing.getxattr(descriptor, stored, XATTR, xattr);
     if (length < 0) {
       return length === -errno.ENODATA && table.size[slot] === 0 ? 'none' : 'mismatch';
     }

@@ -6,7 +6,7 @@ import type { StoredName } from '../../format/names/names.js';
 import { type StoredTarget, storeTarget, XATTR_TARGET } from '../../format/names/symlink.js';
 import { ALLPERMS, S_IFMT, S_ISGID, SET_ID } from '../../libc/stat.js';
 import { type Caller, type NewObject, type NodeId, Refusal, type Reply } from '../contract.js';
-import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
+import { type Descriptor, RENAME_NOREPLACE } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, NO_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -37,12 +37,12 @@ export class Creation {
   }
 
   /** The mode that the backing is asked for: a default ACL of the directory rules, else the caller's umask (acl(5)). */
-  #modeOf(directory: Directory, handle: Handle, { mode, umask }: NewObject): number {
-    return (this.#volume.directories.inherits(directory, handle) ? mode : mode & ~umask) & ALLPERMS;
+  #modeOf(directory: Directory, descriptor: Descriptor, { mode, umask }: NewObject): number {
+    return (this.#volume.directories.inherits(directory, descriptor) ? mode : mode & ~umask) & ALLPERMS;
   }
 
   /** Gives a fresh file its owner, and back what chown(2) took from its mode. 0 or -errno; its state in `stat`. */
-  #own(file: Handle, directory: Directory, mode: number, caller: Caller): number {
+  #own(file: Descriptor, directory: Directory, mode: number, caller: Caller): number {
     const { backing, stat } = this.#volume;
     const gid = this.groupOf(directory, caller);
     let done = caller.uid === 0 && gid === 0 ? 0 : backing.fchown(file, caller.uid, gid);
@@ -58,46 +58,50 @@ export class Creation {
     if (parent.inherits !== true) this.#volume.table.set(slot, flag.PLAIN);
   }
 
-  /** Creates a regular file: its handle in the backing and its slot, or -errno. */
+  /** Creates a regular file: its descriptor in the backing and its slot, or -errno. */
   createFile(
     parent: NodeId,
     name: string,
     wanted: NewObject,
     caller: Caller,
-  ): { slot: Slot; handle: Handle } | Refusal {
+  ): { slot: Slot; descriptor: Descriptor } | Refusal {
     const target = this.#nodes.target(parent, name, caller);
     if (target instanceof Refusal) return target;
     const { backing, directories, stat } = this.#volume;
-    const { directory, handle, stored } = target;
-    const side = directories.writeSide(handle, stored);
+    const { directory, descriptor, stored } = target;
+    const side = directories.writeSide(descriptor, stored);
     if (side < 0) return Refusal.failed(side);
-    const file = backing.createFile(handle, stored.name, this.#modeOf(directory, handle, wanted));
+    const file = backing.createFile(descriptor, stored.name, this.#modeOf(directory, descriptor, wanted));
     if (file < 0) return Refusal.failed(file);
     const done = this.#own(file, directory, wanted.mode, caller);
     if (done < 0) {
-      backing.unlink(handle, stored.name);
+      backing.unlink(descriptor, stored.name);
       backing.close(file);
       return Refusal.failed(done);
     }
     this.#nodes.touched(directory);
-    const slot = this.#nodes.adopt(directory, handle, name, stored.name, stat);
+    const slot = this.#nodes.adopt(directory, descriptor, name, stored.name, stat);
     if (slot < 0) {
-      backing.unlink(handle, stored.name);
+      backing.unlink(descriptor, stored.name);
       backing.close(file);
       return Refusal.failed(slot);
     }
     this.#plain(slot, directory);
-    return { slot, handle: file };
+    return { slot, descriptor: file };
   }
 
   /** Creates a regular file without a name (O_TMPFILE); link(2) may give it one. */
-  createUnnamed(parent: NodeId, wanted: NewObject, caller: Caller): { slot: Slot; handle: Handle } | Refusal {
+  createUnnamed(
+    parent: NodeId,
+    wanted: NewObject,
+    caller: Caller,
+  ): { slot: Slot; descriptor: Descriptor } | Refusal {
     const directory = this.#nodes.directory(parent, caller, 'change');
     if (directory instanceof Refusal) return directory;
     const { backing, directories, table, stat } = this.#volume;
-    const handle = directories.handle(directory.slot);
-    if (handle < 0) return Refusal.failed(handle);
-    const file = backing.createUnnamed(handle, this.#modeOf(directory, handle, wanted));
+    const descriptor = directories.descriptor(directory.slot);
+    if (descriptor < 0) return Refusal.failed(descriptor);
+    const file = backing.createUnnamed(descriptor, this.#modeOf(directory, descriptor, wanted));
     if (file < 0) return Refusal.failed(file);
     const done = this.#own(file, directory, wanted.mode, caller);
     const slot = done < 0 ? NO_SLOT : table.allocate(directory.scope.index, NO_SLOT, '');
@@ -108,7 +112,7 @@ export class Creation {
     table.fill(slot, stat, 0);
     table.set(slot, flag.UNLINKED);
     this.#plain(slot, directory);
-    return { slot, handle: file };
+    return { slot, descriptor: file };
   }
 
   /** Fifos, sockets and device nodes. `rdev` as the kernel encodes it (new_encode_dev). */
@@ -119,34 +123,34 @@ export class Creation {
       return;
     }
     const { backing, directories, stat } = this.#volume;
-    const { directory, handle, stored } = target;
+    const { directory, descriptor, stored } = target;
     const major = (rdev >>> 8) & 0xfff;
     const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
-    const mode = (wanted.mode & S_IFMT) | this.#modeOf(directory, handle, wanted);
-    let done = directories.writeSide(handle, stored);
-    if (done >= 0) done = backing.makeNode(handle, stored.name, mode, major, minor);
+    const mode = (wanted.mode & S_IFMT) | this.#modeOf(directory, descriptor, wanted);
+    let done = directories.writeSide(descriptor, stored);
+    if (done >= 0) done = backing.makeNode(descriptor, stored.name, mode, major, minor);
     if (done < 0) {
       reply.error(-done);
       return;
     }
     const gid = this.groupOf(directory, caller);
-    if (caller.uid !== 0 || gid !== 0) done = backing.chown(handle, stored.name, caller.uid, gid);
-    if (done >= 0) done = backing.stat(handle, stored.name, stat);
+    if (caller.uid !== 0 || gid !== 0) done = backing.chown(descriptor, stored.name, caller.uid, gid);
+    if (done >= 0) done = backing.stat(descriptor, stored.name, stat);
     const special = mode & SET_ID;
     if (done >= 0 && (stat.mode & SET_ID) !== special) {
-      done = backing.chmod(handle, stored.name, (stat.mode & ~SET_ID & ALLPERMS) | special);
-      if (done >= 0) done = backing.stat(handle, stored.name, stat);
+      done = backing.chmod(descriptor, stored.name, (stat.mode & ~SET_ID & ALLPERMS) | special);
+      if (done >= 0) done = backing.stat(descriptor, stored.name, stat);
     }
     this.#nodes.touched(directory);
-    const slot = done < 0 ? done : this.#nodes.adopt(directory, handle, name, stored.name, stat);
+    const slot = done < 0 ? done : this.#nodes.adopt(directory, descriptor, name, stored.name, stat);
     if (slot >= 0) {
       this.#plain(slot, directory);
       this.#nodes.entry(slot, reply);
       return;
     }
     // What can't be shown is not made.
-    backing.unlink(handle, stored.name);
-    directories.removeSide(handle, stored);
+    backing.unlink(descriptor, stored.name);
+    directories.removeSide(descriptor, stored);
     reply.error(-slot);
   }
 
@@ -156,23 +160,23 @@ export class Creation {
       reply.refuse(target);
       return;
     }
-    const { directory, handle, stored } = target;
+    const { directory, descriptor, stored } = target;
     const keys = directory.scope.live;
     const directoryId = randomBytes(16);
     const made = { kind: 'directory', epoch: keys.epoch, id: directoryId } as const;
     const record = encodeDirectoryRecord(keys.current.binding, made, [{ directory: directory.id, name }]);
     const gid = this.groupOf(directory, caller);
-    const inherits = this.#volume.directories.inherits(directory, handle);
-    const mode = this.#modeOf(directory, handle, wanted);
+    const inherits = this.#volume.directories.inherits(directory, descriptor);
+    const mode = this.#modeOf(directory, descriptor, wanted);
     const owner = { uid: caller.uid, gid, mode };
-    const done = this.makeDirectory(handle, stored, owner, [[XATTR, record]]);
+    const done = this.makeDirectory(descriptor, stored, owner, [[XATTR, record]]);
     if (done < 0) {
       reply.error(-done);
       return;
     }
     this.#nodes.touched(directory);
     const { backing, directories, stat } = this.#volume;
-    const known = backing.stat(handle, stored.name, stat);
+    const known = backing.stat(descriptor, stored.name, stat);
     const slot = known < 0 ? known : this.#nodes.addDirectory(directory, name, directoryId, made.epoch, stat);
     if (slot >= 0) {
       this.#plain(slot, directory);
@@ -182,8 +186,8 @@ export class Creation {
       return;
     }
     // What can't be shown is not made.
-    backing.rmdir(handle, stored.name);
-    directories.removeSide(handle, stored);
+    backing.rmdir(descriptor, stored.name);
+    directories.removeSide(descriptor, stored);
     reply.error(-slot);
   }
 
@@ -192,38 +196,38 @@ export class Creation {
    * without them, also after a power cut (metadata operations persist in order).
    */
   makeDirectory(
-    handle: Handle,
+    descriptor: Descriptor,
     stored: StoredName,
     { uid, gid, mode }: Owner,
     records: readonly (readonly [string, Buffer])[],
   ): number {
     const { backing, directories } = this.#volume;
-    const side = directories.writeSide(handle, stored);
+    const side = directories.writeSide(descriptor, stored);
     if (side < 0) return side;
     const temporary = this.#volume.temporaryName();
-    let done = backing.mkdir(handle, temporary, mode & ALLPERMS & ~SET_ID);
+    let done = backing.mkdir(descriptor, temporary, mode & ALLPERMS & ~SET_ID);
     if (done < 0) return done;
     for (const [attribute, record] of records) {
-      if (done >= 0) done = backing.setxattr(handle, temporary, attribute, record);
+      if (done >= 0) done = backing.setxattr(descriptor, temporary, attribute, record);
     }
-    if (done >= 0 && (uid !== 0 || gid !== 0)) done = backing.chown(handle, temporary, uid, gid);
+    if (done >= 0 && (uid !== 0 || gid !== 0)) done = backing.chown(descriptor, temporary, uid, gid);
     if (done >= 0) {
-      done = backing.rename(handle, temporary, handle, stored.name, RENAME_NOREPLACE);
+      done = backing.rename(descriptor, temporary, descriptor, stored.name, RENAME_NOREPLACE);
     }
-    if (done < 0) backing.rmdir(handle, temporary);
+    if (done < 0) backing.rmdir(descriptor, temporary);
     return Math.min(done, 0);
   }
 
   /** A long target takes two calls: made under a name of the vault's own, it is never seen half. */
-  #makeLink({ link, rest }: StoredTarget, handle: Handle, name: string): number {
+  #makeLink({ link, rest }: StoredTarget, descriptor: Descriptor, name: string): number {
     const { backing } = this.#volume;
-    if (rest === undefined) return backing.symlink(link, handle, name);
+    if (rest === undefined) return backing.symlink(link, descriptor, name);
     const temporary = this.#volume.temporaryName();
-    let done = backing.symlink(link, handle, temporary);
+    let done = backing.symlink(link, descriptor, temporary);
     if (done < 0) return done;
-    done = backing.setxattr(handle, temporary, XATTR_TARGET, rest);
-    if (done >= 0) done = backing.rename(handle, temporary, handle, name, RENAME_NOREPLACE);
-    if (done < 0) backing.unlink(handle, temporary);
+    done = backing.setxattr(descriptor, temporary, XATTR_TARGET, rest);
+    if (done >= 0) done = backing.rename(descriptor, temporary, descriptor, name, RENAME_NOREPLACE);
+    if (done < 0) backing.unlink(descriptor, temporary);
     return done;
   }
 
@@ -234,28 +238,28 @@ export class Creation {
       return;
     }
     const { backing, directories } = this.#volume;
-    const { directory, handle, stored } = place;
+    const { directory, descriptor, stored } = place;
     const sealed = storeTarget(directory.scope.live.current.symlink, target);
     if (sealed === undefined) {
       reply.error(errno.ENAMETOOLONG);
       return;
     }
-    let done = directories.writeSide(handle, stored);
-    if (done >= 0) done = this.#makeLink(sealed, handle, stored.name);
+    let done = directories.writeSide(descriptor, stored);
+    if (done >= 0) done = this.#makeLink(sealed, descriptor, stored.name);
     if (done < 0) {
       reply.error(-done);
       return;
     }
     const gid = this.groupOf(directory, caller);
-    if (caller.uid !== 0 || gid !== 0) backing.chown(handle, stored.name, caller.uid, gid);
+    if (caller.uid !== 0 || gid !== 0) backing.chown(descriptor, stored.name, caller.uid, gid);
     this.#nodes.touched(directory);
     const slot = this.#nodes.find(directory, name);
     if (slot >= 0) {
       this.#nodes.entry(slot, reply);
       return;
     }
-    backing.unlink(handle, stored.name);
-    directories.removeSide(handle, stored);
+    backing.unlink(descriptor, stored.name);
+    directories.removeSide(descriptor, stored);
     reply.error(-slot);
   }
 }

@@ -1,7 +1,7 @@
 import { errno } from '../../base/errno.js';
 import type { DirectoryEntry } from '../../libc/files.js';
 import type { DirectorySink, Reply } from '../contract.js';
-import type { Handle } from '../disk/backing.js';
+import type { Descriptor } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -24,7 +24,7 @@ export class Listing {
   readonly #directory: Directory;
   #entries: DirectoryEntry[] = [];
   /** Reads the directory: a descriptor of its own, as its position is. */
-  #reader: Handle = -1;
+  #reader: Descriptor = -1;
   #begun = false;
 
   constructor(volume: Volume, nodes: Nodes, directory: Directory) {
@@ -53,9 +53,9 @@ export class Listing {
   #rewind(): number {
     this.close();
     const { directories, backing } = this.#volume;
-    const handle = directories.handle(this.#directory.slot);
-    if (handle < 0) return handle;
-    const reader = backing.openDirectory(handle, '.', !this.#directory.scope.readOnly);
+    const descriptor = directories.descriptor(this.#directory.slot);
+    if (descriptor < 0) return descriptor;
+    const reader = backing.openDirectory(descriptor, '.', !this.#directory.scope.readOnly);
     if (reader < 0) return reader;
     this.#reader = reader;
     this.#entries = [];
@@ -104,8 +104,8 @@ export class Listing {
     const above = table.ino[table.parent[slot] as number] || own;
     if (offset <= 0 && !sink.add('.', own, 4, 1)) return 0;
     if (offset <= 1 && !sink.add('..', above, 4, 2)) return 0;
-    const handle = directories.handle(slot);
-    if (handle < 0) return handle;
+    const descriptor = directories.descriptor(slot);
+    if (descriptor < 0) return descriptor;
     const until = performance.now() + PAGE_MS;
     // An answer without an entry would be taken for the end.
     let some = offset <= 1;
@@ -114,9 +114,9 @@ export class Listing {
       const entry = this.#at(i);
       if (entry === undefined) return 0;
       if (typeof entry === 'number') return entry;
-      const name = directories.reveal(this.#directory, handle, entry.name);
+      const name = directories.reveal(this.#directory, descriptor, entry.name);
       // The vault's own, or an entry planted or damaged: it has no name here.
-      const added = name === undefined ? 'gone' : this.#add(sink, handle, entry, name, i + 3);
+      const added = name === undefined ? 'gone' : this.#add(sink, descriptor, entry, name, i + 3);
       if (added === 'full') return 0;
       if (added === 'added') some = true;
     }
@@ -124,7 +124,7 @@ export class Listing {
 
   #add(
     sink: DirectorySink,
-    handle: Handle,
+    descriptor: Descriptor,
     entry: DirectoryEntry,
     name: string,
     next: number,
@@ -136,9 +136,9 @@ export class Listing {
     let child = this.#directory.children.get(name) ?? 0;
     if (child === 0) {
       const started = performance.now();
-      const done = backing.stat(handle, entry.name, stat);
+      const done = backing.stat(descriptor, entry.name, stat);
       executor.took(performance.now() - started);
-      child = done < 0 ? done : this.#nodes.adopt(this.#directory, handle, name, entry.name, stat);
+      child = done < 0 ? done : this.#nodes.adopt(this.#directory, descriptor, name, entry.name, stat);
     }
     // Gone since the list was read.
     if (child === -errno.ENOENT) return 'gone';

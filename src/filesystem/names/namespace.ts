@@ -63,12 +63,12 @@ export class Namespace {
       reply.error(errno.ENOENT);
       return;
     }
-    const link = backing.readlink(place.handle, place.name);
+    const link = backing.readlink(place.descriptor, place.name);
     if (typeof link === 'number') {
       reply.error(-link);
       return;
     }
-    const stored = { link, rest: this.#nodes.targetRest(place.handle, place.name, link.length) };
+    const stored = { link, rest: this.#nodes.targetRest(place.descriptor, place.name, link.length) };
     let target: string | undefined;
     for (const { symlink } of this.#volume.scopeOf(slot).live.since(0))
       target ??= readTarget(symlink, stored);
@@ -98,7 +98,7 @@ export class Namespace {
       return;
     }
     const { table, backing, directories, hardLinks } = this.#volume;
-    const { directory, handle, stored } = target;
+    const { directory, descriptor, stored } = target;
     if (this.#volume.scopeOf(slot) !== directory.scope) {
       reply.error(errno.EXDEV);
       return;
@@ -109,13 +109,13 @@ export class Namespace {
       return;
     }
     // Opening the source's directory may have closed the target's where descriptors ran out.
-    if (directories.handle(directory.slot) !== handle) {
+    if (directories.descriptor(directory.slot) !== descriptor) {
       reply.error(errno.EMFILE);
       return;
     }
-    let done = table.isRegular(slot) ? this.#bindings.unbind(slot, source.handle, source.name) : 0;
-    if (done >= 0) done = directories.writeSide(handle, stored);
-    if (done >= 0) done = backing.link(source.handle, source.name, handle, stored.name);
+    let done = table.isRegular(slot) ? this.#bindings.unbind(slot, source.descriptor, source.name) : 0;
+    if (done >= 0) done = directories.writeSide(descriptor, stored);
+    if (done >= 0) done = backing.link(source.descriptor, source.name, descriptor, stored.name);
     if (done < 0) {
       reply.error(-done);
       return;
@@ -125,8 +125,8 @@ export class Namespace {
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number') {
       // What can't be shown is not made.
-      backing.unlink(handle, stored.name);
-      directories.removeSide(handle, stored);
+      backing.unlink(descriptor, stored.name);
+      directories.removeSide(descriptor, stored);
       reply.error(-attributes);
       return;
     }
@@ -158,19 +158,19 @@ export class Namespace {
   #linkFile(file: OpenFile, directory: Directory, name: string): number {
     const { table, backing, directories } = this.#volume;
     const { slot, header, scope } = file;
-    const handle = directories.handle(directory.slot);
-    if (handle < 0) return handle;
+    const descriptor = directories.descriptor(directory.slot);
+    if (descriptor < 0) return descriptor;
     const stored = directories.stored(directory, name);
     const { binding } = scope.live.current;
     let done = 0;
     if (header !== undefined) {
       const place = { directory: directory.id, name };
-      done = backing.fsetxattr(file.handle, XATTR, encodeBinding(binding, header.tag, [place]));
+      done = backing.fsetxattr(file.descriptor, XATTR, encodeBinding(binding, header.tag, [place]));
     }
-    if (done >= 0) done = directories.writeSide(handle, stored);
-    if (done >= 0) done = backing.linkHandle(file.handle, handle, stored.name);
+    if (done >= 0) done = directories.writeSide(descriptor, stored);
+    if (done >= 0) done = backing.linkDescriptor(file.descriptor, descriptor, stored.name);
     if (done < 0) {
-      if (header !== undefined) backing.fsetxattr(file.handle, XATTR, encodeUnbound(binding, header.tag));
+      if (header !== undefined) backing.fsetxattr(file.descriptor, XATTR, encodeUnbound(binding, header.tag));
       return done;
     }
     table.clear(slot, flag.UNLINKED);

@@ -7,7 +7,7 @@ import { LINK_CHARACTERS, targetLength, XATTR_TARGET } from '../../format/names/
 import type { Stat } from '../../libc/stat.js';
 import type { OpenFiles } from '../content/open-files.js';
 import { type Attributes, type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
-import type { Handle } from '../disk/backing.js';
+import type { Descriptor } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, NO_SLOT, ROOT_SLOT, type Slot } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
@@ -21,7 +21,7 @@ const value = Buffer.alloc(2048);
 export interface Target {
   readonly directory: Directory;
   readonly name: string;
-  readonly handle: Handle;
+  readonly descriptor: Descriptor;
   readonly stored: StoredName;
 }
 
@@ -67,9 +67,9 @@ export class Nodes {
     const directory = this.directory(parent, caller, 'change');
     if (directory instanceof Refusal) return directory;
     if (name.length > NAME_MAX) return Refusal.failed(-errno.ENAMETOOLONG);
-    const handle = this.volume.directories.handle(directory.slot);
-    if (handle < 0) return Refusal.failed(handle);
-    return { directory, name, handle, stored: this.volume.directories.stored(directory, name) };
+    const descriptor = this.volume.directories.descriptor(directory.slot);
+    if (descriptor < 0) return Refusal.failed(descriptor);
+    return { directory, name, descriptor, stored: this.volume.directories.stored(directory, name) };
   }
 
   /** Answers with a slot and takes the lookup reference. */
@@ -121,9 +121,9 @@ export class Nodes {
   #refresh(slot: Slot): number {
     const { table, backing, directories, stat } = this.volume;
     const file = this.files.get(slot);
-    const open = file?.handle ?? directories.get(slot)?.handle ?? -1;
+    const open = file?.descriptor ?? directories.get(slot)?.descriptor ?? -1;
     let done: number;
-    let at: { handle: Handle; name: string } | undefined;
+    let at: { descriptor: Descriptor; name: string } | undefined;
     if (open >= 0) {
       done = backing.fstat(open, stat);
     } else if (slot === ROOT_SLOT) {
@@ -132,7 +132,7 @@ export class Nodes {
       const place = directories.place(slot);
       // Unlinked, not open: what we know is all there is.
       if (place === undefined) return 0;
-      done = backing.stat(place.handle, place.name, stat);
+      done = backing.stat(place.descriptor, place.name, stat);
       at = place;
     }
     if (done < 0) return done;
@@ -143,19 +143,19 @@ export class Nodes {
   }
 
   /** What of a symlink's sealed target lies in its xattr. `characters`: the backing symlink's length. */
-  targetRest(handle: Handle, name: string, characters: number): Buffer | undefined {
+  targetRest(descriptor: Descriptor, name: string, characters: number): Buffer | undefined {
     if (characters !== LINK_CHARACTERS) return undefined;
-    const length = this.volume.backing.getxattr(handle, name, XATTR_TARGET, value);
+    const length = this.volume.backing.getxattr(descriptor, name, XATTR_TARGET, value);
     return length < 0 ? undefined : Buffer.from(value.subarray(0, length));
   }
 
-  plainSize(stat: Stat, at?: { handle: Handle; name: string }): number {
+  plainSize(stat: Stat, at?: { descriptor: Descriptor; name: string }): number {
     // A size that no plaintext gives is EIO at the first read; until then the object can be seen and deleted.
     if (stat.isRegular) return this.volume.geometry.plainSizeTrimmed(stat.size);
     if (stat.isSymlink)
       return targetLength(
         stat.size,
-        at === undefined ? 0 : this.targetRest(at.handle, at.name, stat.size)?.length,
+        at === undefined ? 0 : this.targetRest(at.descriptor, at.name, stat.size)?.length,
       );
     return stat.size;
   }
@@ -166,36 +166,36 @@ export class Nodes {
     if (known !== undefined) return known;
     if (name.length > NAME_MAX) return -errno.ENAMETOOLONG;
     const { directories, backing, stat } = this.volume;
-    const handle = directories.handle(directory.slot);
-    if (handle < 0) return handle;
+    const descriptor = directories.descriptor(directory.slot);
+    if (descriptor < 0) return descriptor;
     const stored = directories.stored(directory, name);
     const started = performance.now();
-    const done = backing.stat(handle, stored.name, stat);
+    const done = backing.stat(descriptor, stored.name, stat);
     this.volume.executor.took(performance.now() - started);
-    return done < 0 ? done : this.adopt(directory, handle, name, stored.name, stat);
+    return done < 0 ? done : this.adopt(directory, descriptor, name, stored.name, stat);
   }
 
   /** Gives an object of the backing a slot. `stat` is its state now. */
-  adopt(directory: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
+  adopt(directory: Directory, descriptor: Descriptor, name: string, stored: string, stat: Stat): Slot {
     const { table, hardLinks, pruner } = this.volume;
     pruner.look();
-    if (stat.isDirectory) return this.#adoptDirectory(directory, handle, name, stored, stat);
+    if (stat.isDirectory) return this.#adoptDirectory(directory, descriptor, name, stored, stat);
     // Also where the count fell to 1 meanwhile: one backing inode must not become two of ours.
     const other = hardLinks.find(stat.ino);
     const known =
       other !== undefined &&
       table.scope[other] === directory.scope.index &&
       !table.has(other, flag.DEAD | flag.UNLINKED);
-    const several = (known || stat.nlink > 1) && this.#linked(directory, handle, stored, stat);
+    const several = (known || stat.nlink > 1) && this.#linked(directory, descriptor, stored, stat);
     if (known && several) {
-      table.fill(other, stat, this.plainSize(stat, { handle, name: stored }));
+      table.fill(other, stat, this.plainSize(stat, { descriptor, name: stored }));
       directory.children.set(name, other);
       hardLinks.add(other, directory, name);
       return other;
     }
     const slot = table.allocate(directory.scope.index, directory.slot, name);
     if (slot === NO_SLOT) return -errno.ENOMEM;
-    table.fill(slot, stat, this.plainSize(stat, { handle, name: stored }));
+    table.fill(slot, stat, this.plainSize(stat, { descriptor, name: stored }));
     directory.children.set(name, slot);
     if (several) hardLinks.add(slot, directory, name);
     return slot;
@@ -206,18 +206,18 @@ export class Nodes {
    * file under all its names: a link planted in the vault would show one file's content under another's name. Empty
    * files and other kinds have no binding.
    */
-  #linked(directory: Directory, handle: Handle, stored: string, stat: Stat): boolean {
+  #linked(directory: Directory, descriptor: Descriptor, stored: string, stat: Stat): boolean {
     if (!stat.isRegular || stat.size === 0) return true;
-    const length = this.volume.backing.getxattr(handle, stored, XATTR, value);
+    const length = this.volume.backing.getxattr(descriptor, stored, XATTR, value);
     if (length < 0) return false;
     const tag = Buffer.alloc(16);
     const place = { directory: directory.id, name: '' };
     return judgeBinding(directory.scope.live.since(0), value.subarray(0, length), place, tag) === 'unbound';
   }
 
-  #adoptDirectory(parent: Directory, handle: Handle, name: string, stored: string, stat: Stat): Slot {
+  #adoptDirectory(parent: Directory, descriptor: Descriptor, name: string, stored: string, stat: Stat): Slot {
     const { table, backing, directories } = this.volume;
-    const length = backing.getxattr(handle, stored, XATTR, value);
+    const length = backing.getxattr(descriptor, stored, XATTR, value);
     const place = { directory: parent.id, name };
     const keys = parent.scope.live;
     const bytes = value.subarray(0, Math.max(0, length));
@@ -281,7 +281,7 @@ export class Nodes {
     } else {
       const place = directories.place(scope.root);
       if (place === undefined) return -errno.EIO;
-      length = backing.getxattr(place.handle, place.name, XATTR_ROOT, value);
+      length = backing.getxattr(place.descriptor, place.name, XATTR_ROOT, value);
     }
     if (length < 0) return -errno.EIO;
     const record = readDirectoryRecord((epoch) => scope.live.at(epoch)?.binding, value.subarray(0, length));

@@ -4,7 +4,7 @@ import { tagOf, XATTR } from '../../format/names/binding.js';
 import type { StoredName } from '../../format/names/names.js';
 import { LARGE } from '../content/open-file.js';
 import { type Caller, type NodeId, Refusal, type Reply } from '../contract.js';
-import { type Handle, RENAME_NOREPLACE } from '../disk/backing.js';
+import { type Descriptor, RENAME_NOREPLACE } from '../disk/backing.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag, type Slot } from '../inodes/inode-table.js';
 import type { Volume } from '../inodes/volume.js';
@@ -29,17 +29,17 @@ export class Removal {
       return;
     }
     const { backing, directories } = this.#volume;
-    const { directory, handle, stored } = target;
-    const freed = this.largeFile(directory.children.get(name), handle, stored);
-    const map = this.mapOf(directory.children.get(name), handle, stored);
-    const done = backing.unlink(handle, stored.name);
+    const { directory, descriptor, stored } = target;
+    const freed = this.largeFile(directory.children.get(name), descriptor, stored);
+    const map = this.mapOf(directory.children.get(name), descriptor, stored);
+    const done = backing.unlink(descriptor, stored.name);
     freed();
     if (done < 0) {
       reply.error(-done);
       return;
     }
     if (map !== undefined) backing.unlink(backing.root, map);
-    directories.removeSide(handle, stored);
+    directories.removeSide(descriptor, stored);
     this.#nodes.touched(directory);
     this.gone(directory, name);
     reply.ok();
@@ -55,11 +55,11 @@ export class Removal {
    * Before a file's last name goes: the name of the file that may have its hole map. One that is open takes it along
    * when it is closed.
    */
-  mapOf(slot: Slot | undefined, handle: Handle, stored: StoredName): string | undefined {
+  mapOf(slot: Slot | undefined, descriptor: Descriptor, stored: StoredName): string | undefined {
     const { table, backing } = this.#volume;
     if (slot === undefined || !this.#isLast(slot)) return undefined;
     const full = (table.blocks[slot] as number) * 512 >= (table.size[slot] as number);
-    const length = full ? -1 : backing.getxattr(handle, stored.name, XATTR, binding);
+    const length = full ? -1 : backing.getxattr(descriptor, stored.name, XATTR, binding);
     const tag = tagOf(binding, length);
     return tag === undefined ? undefined : mapFileName(tag);
   }
@@ -68,13 +68,13 @@ export class Removal {
    * Before a file's last name goes: freeing the blocks of a large one takes long, so a descriptor keeps it until a job
    * closes that. Call the result when the name is gone, or stayed.
    */
-  largeFile(slot: Slot | undefined, handle: Handle, stored: StoredName): () => void {
+  largeFile(slot: Slot | undefined, descriptor: Descriptor, stored: StoredName): () => void {
     const { table, backing, executor } = this.#volume;
     const large = slot !== undefined && this.#isLast(slot) && (table.size[slot] as number) >= LARGE;
     if (!large) return () => {};
-    const held = backing.hold(handle, stored.name);
+    const held = backing.hold(descriptor, stored.name);
     return () => {
-      if (held >= 0) executor.run({ op: 'close', handle: held }, () => {});
+      if (held >= 0) executor.run({ op: 'close', descriptor: held }, () => {});
     };
   }
 
@@ -100,7 +100,7 @@ export class Removal {
       reply.refuse(target);
       return;
     }
-    const { directory, handle, stored } = target;
+    const { directory, descriptor, stored } = target;
     const slot = this.#nodes.find(directory, name);
     if (slot < 0) {
       reply.error(-slot);
@@ -111,7 +111,7 @@ export class Removal {
       reply.error(errno.EBUSY);
       return;
     }
-    const done = this.removeDirectory(slot, handle, stored);
+    const done = this.removeDirectory(slot, descriptor, stored);
     if (done < 0) {
       reply.error(-done);
       return;
@@ -123,11 +123,11 @@ export class Removal {
   }
 
   /** Removes a backing directory that has nothing of the user's in it: the vault's own leftovers go with it. */
-  removeDirectory(slot: Slot, handle: Handle, stored: StoredName): number {
+  removeDirectory(slot: Slot, descriptor: Descriptor, stored: StoredName): number {
     const { backing, directories } = this.#volume;
-    let done = backing.rmdir(handle, stored.name);
+    let done = backing.rmdir(descriptor, stored.name);
     if (done === -errno.ENOTEMPTY) {
-      const own = directories.handle(slot);
+      const own = directories.descriptor(slot);
       const entries = own < 0 ? own : backing.list(own);
       if (typeof entries === 'number') return entries;
       const leftovers = entries.filter((entry) => /^\+[tN]/.test(entry.name));
@@ -136,18 +136,18 @@ export class Removal {
       const parent = directories.place(slot);
       if (parent === undefined) return -errno.ENOENT;
       const aside = this.#volume.temporaryName();
-      done = backing.rename(parent.handle, parent.name, parent.handle, aside, RENAME_NOREPLACE);
+      done = backing.rename(parent.descriptor, parent.name, parent.descriptor, aside, RENAME_NOREPLACE);
       if (done < 0) return done;
       for (const entry of leftovers) {
         if (entry.type === 4) backing.rmdir(own, entry.name);
         else backing.unlink(own, entry.name);
       }
-      backing.rmdir(parent.handle, aside);
+      backing.rmdir(parent.descriptor, aside);
       done = 0;
     }
     if (done === 0) {
       const parent = directories.get(this.#volume.table.parent[slot] as number);
-      if (parent !== undefined) directories.removeSide(directories.handle(parent.slot), stored);
+      if (parent !== undefined) directories.removeSide(directories.descriptor(parent.slot), stored);
     }
     return done;
   }

@@ -68,16 +68,16 @@ export class Rename {
     if (replaced > 0 && !exchange && table.has(replaced, flag.SCOPE_ROOT)) return -errno.EBUSY;
     const source = directories.stored(from, name);
     const target = directories.stored(to, newName);
-    const toHandle = directories.handle(to.slot);
-    const fromHandle = directories.handle(from.slot);
-    if (fromHandle < 0) return fromHandle;
-    if (toHandle < 0) return toHandle;
+    const toDescriptor = directories.descriptor(to.slot);
+    const fromDescriptor = directories.descriptor(from.slot);
+    if (fromDescriptor < 0) return fromDescriptor;
+    if (toDescriptor < 0) return toDescriptor;
     // Opening one may have closed the other where descriptors ran out.
-    if (directories.handle(to.slot) !== toHandle) return -errno.EMFILE;
+    if (directories.descriptor(to.slot) !== toDescriptor) return -errno.EMFILE;
     const move = {
       slot,
-      from: { directory: from, name, handle: fromHandle, stored: source },
-      to: { directory: to, name: newName, handle: toHandle, stored: target },
+      from: { directory: from, name, descriptor: fromDescriptor, stored: source },
+      to: { directory: to, name: newName, descriptor: toDescriptor, stored: target },
     };
     return exchange
       ? this.#exchange(move, { slot: replaced, from: move.to, to: move.from })
@@ -91,29 +91,31 @@ export class Rename {
     const records = this.#bindings.forRename(slot, from, to);
     if (typeof records === 'number') return records;
     let done = 0;
-    if (records !== undefined) done = backing.setxattr(from.handle, from.stored.name, XATTR, records.both);
-    if (done >= 0) done = directories.writeSide(to.handle, to.stored);
+    if (records !== undefined)
+      done = backing.setxattr(from.descriptor, from.stored.name, XATTR, records.both);
+    if (done >= 0) done = directories.writeSide(to.descriptor, to.stored);
     if (done >= 0 && replaced !== undefined && table.isDirectory(replaced) && table.isDirectory(slot)) {
       // A leftover of the vault's own in an empty directory would make the backing refuse.
-      const entries = backing.list(directories.handle(replaced));
+      const entries = backing.list(directories.descriptor(replaced));
       if (typeof entries !== 'number' && entries.length > 0) {
-        done = this.#removal.removeDirectory(replaced, to.handle, to.stored);
-        if (done >= 0) done = directories.writeSide(to.handle, to.stored);
+        done = this.#removal.removeDirectory(replaced, to.descriptor, to.stored);
+        if (done >= 0) done = directories.writeSide(to.descriptor, to.stored);
       }
     }
-    const freed = this.#removal.largeFile(replaced, to.handle, to.stored);
-    const map = this.#removal.mapOf(replaced, to.handle, to.stored);
-    if (done >= 0) done = backing.rename(from.handle, from.stored.name, to.handle, to.stored.name, flags);
+    const freed = this.#removal.largeFile(replaced, to.descriptor, to.stored);
+    const map = this.#removal.mapOf(replaced, to.descriptor, to.stored);
+    if (done >= 0)
+      done = backing.rename(from.descriptor, from.stored.name, to.descriptor, to.stored.name, flags);
     freed();
     if (done >= 0 && map !== undefined) backing.unlink(backing.root, map);
     if (done < 0) {
-      if (records !== undefined) backing.setxattr(from.handle, from.stored.name, XATTR, records.before);
+      if (records !== undefined) backing.setxattr(from.descriptor, from.stored.name, XATTR, records.before);
       return done;
     }
-    if (records !== undefined) backing.setxattr(to.handle, to.stored.name, XATTR, records.after);
+    if (records !== undefined) backing.setxattr(to.descriptor, to.stored.name, XATTR, records.after);
     // A whiteout has the old name, in its stored form too.
-    if ((flags & RENAME_WHITEOUT) === 0) directories.removeSide(from.handle, from.stored);
-    else backing.chown(from.handle, from.stored.name, caller.uid, caller.gid);
+    if ((flags & RENAME_WHITEOUT) === 0) directories.removeSide(from.descriptor, from.stored);
+    else backing.chown(from.descriptor, from.stored.name, caller.uid, caller.gid);
 
     if (replaced !== undefined) {
       directories.remove(replaced);
@@ -133,12 +135,18 @@ export class Rename {
     if (typeof first === 'number') return first;
     const second = this.#bindings.forRename(other.slot, other.from, other.to);
     if (typeof second === 'number') return second;
-    const at = ({ handle, stored }: Target, record: Buffer | undefined): number =>
-      record === undefined ? 0 : backing.setxattr(handle, stored.name, XATTR, record);
+    const at = ({ descriptor, stored }: Target, record: Buffer | undefined): number =>
+      record === undefined ? 0 : backing.setxattr(descriptor, stored.name, XATTR, record);
     let done = at(from, first?.both);
     if (done >= 0) done = at(to, second?.both);
     if (done >= 0) {
-      done = backing.rename(from.handle, from.stored.name, to.handle, to.stored.name, RENAME_EXCHANGE);
+      done = backing.rename(
+        from.descriptor,
+        from.stored.name,
+        to.descriptor,
+        to.stored.name,
+        RENAME_EXCHANGE,
+      );
     }
     if (done < 0) {
       at(from, first?.before);

@@ -167,8 +167,8 @@ export class Xattrs {
     const mode = attributes.mode & ALLPERMS & ~S_ISGID;
     const file = this.#nodes.files.get(slot);
     const at = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.handle, mode);
-    else if (at !== undefined) backing.chmod(at.handle, at.name, mode);
+    if (file !== undefined) backing.fchmod(file.descriptor, mode);
+    else if (at !== undefined) backing.chmod(at.descriptor, at.name, mode);
     table.set(slot, flag.STALE);
   }
 
@@ -264,15 +264,15 @@ export class Xattrs {
     const plainFile = table.isRegular(slot) || table.isDirectory(slot);
     // Only root's attributes can be on symlinks and special files (xattr(7)).
     const prefix = plainFile ? XATTR_PREFIXES.user : XATTR_PREFIXES.trusted;
-    const handle = file?.handle ?? (slot === ROOT_SLOT ? backing.root : undefined);
-    if (handle !== undefined) {
+    const descriptor = file?.descriptor ?? (slot === ROOT_SLOT ? backing.root : undefined);
+    if (descriptor !== undefined) {
       return {
         prefix,
         object,
-        get: (attribute) => backing.fgetxattr(handle, attribute, value),
-        set: (attribute, bytes) => backing.fsetxattr(handle, attribute, bytes),
-        remove: (attribute) => backing.fremovexattr(handle, attribute),
-        list: () => backing.flistxattr(handle),
+        get: (attribute) => backing.fgetxattr(descriptor, attribute, value),
+        set: (attribute, bytes) => backing.fsetxattr(descriptor, attribute, bytes),
+        remove: (attribute) => backing.fremovexattr(descriptor, attribute),
+        list: () => backing.flistxattr(descriptor),
       };
     }
     const at = directories.place(slot);
@@ -280,10 +280,10 @@ export class Xattrs {
     return {
       prefix,
       object,
-      get: (attribute) => backing.getxattr(at.handle, at.name, attribute, value),
-      set: (attribute, bytes) => backing.setxattr(at.handle, at.name, attribute, bytes),
-      remove: (attribute) => backing.removexattr(at.handle, at.name, attribute),
-      list: () => backing.listxattr(at.handle, at.name),
+      get: (attribute) => backing.getxattr(at.descriptor, at.name, attribute, value),
+      set: (attribute, bytes) => backing.setxattr(at.descriptor, at.name, attribute, bytes),
+      remove: (attribute) => backing.removexattr(at.descriptor, at.name, attribute),
+      list: () => backing.listxattr(at.descriptor, at.name),
     };
   }
 }

@@ -181,7 +181,7 @@ export class LockRun {
 
   #syncAll(times: number): void {
     const { executor, backing } = this.#volume;
-    executor.run({ op: 'syncfs', handle: backing.root }, (result) => {
+    executor.run({ op: 'syncfs', descriptor: backing.root }, (result) => {
       if (this.#phase !== 'checkpoint') return;
       if (result < 0) this.#errors.push({ file: '*', error: errnoName(-result) });
       const again = this.#files.of(this.scope).some((file) => file.queue.busy || file.behind);

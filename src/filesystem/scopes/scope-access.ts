@@ -77,11 +77,11 @@ export class ScopeAccess {
 
   #slotCopy(scope: Scope): SlotVersion | undefined {
     const { backing, directories } = this.#volume;
-    const handle = directories.handle(scope.root);
-    const file = handle < 0 ? handle : backing.openFile(handle, SLOT_COPY);
+    const descriptor = directories.descriptor(scope.root);
+    const file = descriptor < 0 ? descriptor : backing.openFile(descriptor, SLOT_COPY);
     if (file < 0) return undefined;
     const buffer = pinned(SLOT_COPY_HEAD);
-    const job = { op: 'pread', handle: file, buffer, at: 0, length: SLOT_COPY_HEAD, offset: 0 } as const;
+    const job = { op: 'pread', descriptor: file, buffer, at: 0, length: SLOT_COPY_HEAD, offset: 0 } as const;
     const got = backing.perform(job);
     backing.close(file);
     return got === SLOT_COPY_HEAD ? peekSlotCopy(scope.id, buffer.bytes) : undefined;
@@ -92,21 +92,21 @@ export class ScopeAccess {
     const scope = this.#volume.scope(id);
     if (scope?.isOpen !== true) return -errno.ENOKEY;
     const { backing, directories } = this.#volume;
-    const handle = directories.handle(scope.root);
-    if (handle < 0) return handle;
+    const descriptor = directories.descriptor(scope.root);
+    if (descriptor < 0) return descriptor;
     const temporary = this.#volume.temporaryName();
-    const file = backing.createFile(handle, temporary, 0o600);
+    const file = backing.createFile(descriptor, temporary, 0o600);
     if (file < 0) return file;
     const buffer = pinned(bytes.length);
     bytes.copy(buffer.bytes);
     const { length } = bytes;
-    const wrote = backing.perform({ op: 'pwrite', handle: file, buffer, at: 0, length, offset: 0 });
+    const wrote = backing.perform({ op: 'pwrite', descriptor: file, buffer, at: 0, length, offset: 0 });
     let done = wrote === length ? 0 : wrote < 0 ? wrote : -errno.ENOSPC;
-    if (done >= 0) done = backing.perform({ op: 'fdatasync', handle: file });
+    if (done >= 0) done = backing.perform({ op: 'fdatasync', descriptor: file });
     backing.close(file);
-    if (done >= 0) done = backing.rename(handle, temporary, handle, SLOT_COPY, 0);
-    if (done < 0) backing.unlink(handle, temporary);
-    else done = backing.perform({ op: 'fsync', handle });
+    if (done >= 0) done = backing.rename(descriptor, temporary, descriptor, SLOT_COPY, 0);
+    if (done < 0) backing.unlink(descriptor, temporary);
+    else done = backing.perform({ op: 'fsync', descriptor });
     return Math.min(done, 0);
   }
 

@@ -106,12 +106,12 @@ export class ScopeCreation {
       [{ directory: parent.id, name }],
     );
     const root = rootRecord(keys);
-    const handle = directories.handle(parent.slot);
-    if (handle < 0) return handle;
+    const descriptor = directories.descriptor(parent.slot);
+    if (descriptor < 0) return descriptor;
     const existing = this.#nodes.find(parent, name);
     const stored = directories.stored(parent, name);
     if (existing === -errno.ENOENT) {
-      return this.#objects.makeDirectory(handle, stored, owner, [
+      return this.#objects.makeDirectory(descriptor, stored, owner, [
         [XATTR_ROOT, root],
         [XATTR, edge],
       ]);
@@ -119,11 +119,11 @@ export class ScopeCreation {
     if (existing < 0) return existing;
     if (!table.isDirectory(existing)) return -errno.ENOTDIR;
     if (table.has(existing, flag.SCOPE_ROOT)) return -errno.EEXIST;
-    const entries = backing.list(directories.handle(existing));
+    const entries = backing.list(directories.descriptor(existing));
     if (typeof entries === 'number') return entries;
     if (entries.length > 0) return -errno.ENOTEMPTY;
-    let done = backing.setxattr(handle, stored.name, XATTR_ROOT, root);
-    if (done >= 0) done = backing.setxattr(handle, stored.name, XATTR, edge);
+    let done = backing.setxattr(descriptor, stored.name, XATTR_ROOT, root);
+    if (done >= 0) done = backing.setxattr(descriptor, stored.name, XATTR, edge);
     if (done < 0) return done;
     // What the kernel has of the old directory is not the scope.
     directories.remove(existing);

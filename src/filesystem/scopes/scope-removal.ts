@@ -69,21 +69,21 @@ export class ScopeRemoval {
       return;
     }
     const above = directories.get(table.parent[walked] as number);
-    const handle = above === undefined ? -errno.ESTALE : directories.handle(above.slot);
-    if (above === undefined || handle < 0) {
-      done({ ok: false, errno: handle < 0 ? -handle : errno.ESTALE });
+    const descriptor = above === undefined ? -errno.ESTALE : directories.descriptor(above.slot);
+    if (above === undefined || descriptor < 0) {
+      done({ ok: false, errno: descriptor < 0 ? -descriptor : errno.ESTALE });
       return;
     }
     const stored = directories.stored(above, name);
     const aside = asideName();
-    let moved = backing.rename(handle, stored.name, backing.root, aside, RENAME_NOREPLACE);
+    let moved = backing.rename(descriptor, stored.name, backing.root, aside, RENAME_NOREPLACE);
     if (moved < 0) {
       done({ ok: false, errno: -moved });
       return;
     }
-    directories.removeSide(handle, stored);
-    moved = backing.perform({ op: 'fsync', handle });
-    if (moved >= 0) moved = backing.perform({ op: 'fsync', handle: backing.root });
+    directories.removeSide(descriptor, stored);
+    moved = backing.perform({ op: 'fsync', descriptor });
+    if (moved >= 0) moved = backing.perform({ op: 'fsync', descriptor: backing.root });
     const node = table.node(above.slot);
     above.children.delete(name);
     table.set(above.slot, flag.STALE);

@@ -107,7 +107,7 @@ test('an fsync by a program that did not write the file counts as one', async (t
   t.match(rig.fsync(node, handle), { error: undefined }, 'sync FILE of another process');
   // The header that says so goes out with the last release, and is durable with the next sync.
   rig.release(handle);
-  disk.perform({ op: 'syncfs', handle: disk.root });
+  disk.perform({ op: 'syncfs', descriptor: disk.root });
   const image = disk.crash();
   const { directories } = rig.core.volume;
   const path = [directories.stored(directories.get(1) as never, 'f').name];

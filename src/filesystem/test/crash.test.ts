@@ -19,7 +19,7 @@ function images(disk: MemoryDisk, action: () => void): MemoryDisk[] {
     return 0;
   };
   // What came before is there for good.
-  disk.perform({ op: 'syncfs', handle: disk.root });
+  disk.perform({ op: 'syncfs', descriptor: disk.root });
   disk.faults.before = look;
   action();
   disk.faults.before = () => 0;
@@ -170,7 +170,7 @@ test('a directory renamed over an empty one, also one with leftovers of the vaul
     durable(rig, from, 'f', 'x');
     if (leftovers) {
       const { directories, table } = rig.core.volume;
-      const handle = directories.handle(table.slot(to));
+      const handle = directories.descriptor(table.slot(to));
       disk.close(disk.createFile(handle, `+N${'a'.repeat(43)}`, 0o600));
       disk.mkdir(handle, '+tleftover', 0o700);
     }

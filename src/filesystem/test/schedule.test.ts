@@ -59,7 +59,7 @@ class Schedule {
     });
     this.child = this.rig.createScope('s', 9);
     this.executor.onJob = (job) => {
-      if (!this.disk.isOpen(job.handle)) this.wrong.push(`${job.op} on a closed descriptor`);
+      if (!this.disk.isOpen(job.descriptor)) this.wrong.push(`${job.op} on a closed descriptor`);
     };
   }
 
