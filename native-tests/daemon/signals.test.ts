@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
@@ -84,4 +86,30 @@ test('umount(8) ends the daemon as cleanly as the verb', async (t) => {
   t.notOk(existsSync(join(vault.vault, 'dirty')));
   vault.mountIt();
   t.equal(readFileSync(vault.path('f')).length, 100_000);
+});
+
+test('a daemon that takes calls is one that ends in order: SIGTERM with its first connection', async (t) => {
+  const vault = new Vault({ mount: false });
+  t.teardown(() => vault.remove());
+  // Names of no object: the start looks at each, as it may be what is left of a destroyed scope.
+  for (let i = 0; i < 10_000; i++) closeSync(openSync(join(vault.vault, 'tree', `junk-${i}`), 'w'));
+  const mounting = vault.start('mount', vault.vault, vault.mount);
+  const daemon = (): number => {
+    const found = spawnSync('pgrep', ['-f', `daemon/server.js scopefs ${vault.vault} `], {
+      encoding: 'utf8',
+    });
+    return Number(found.stdout.trim().split('\n')[0]);
+  };
+  while (!existsSync(vault.socket)) await sleep(1);
+  const pid = daemon();
+  const socket = connect(vault.socket);
+  await once(socket, 'connect');
+  // Whoever has a connection may unlock and write: a stop that takes this for a start would leave all that behind.
+  process.kill(pid, 'SIGTERM');
+  t.ok(await gone(pid, 20));
+  socket.destroy();
+  const { stderr } = await mounting;
+  t.notMatch(stderr, /ended with status 1/, 'it locked what there was to lock');
+  t.notOk(mounted(vault));
+  t.notOk(existsSync(join(vault.vault, 'dirty')));
 });

@@ -116,24 +116,25 @@ export class VaultServer {
       scopes: known.map(({ id, parent, path: below }) => ({ id, parent, path: below })),
     });
     this.#transport = transport;
+    const early = this.#unmounted.then((): never => {
+      throw new Failure('internal', 'unmounted while the daemon started');
+    });
+    const fuseMinor = await Promise.race([transport.ready, early]);
+    early.catch(() => {});
+    // Before another scope can be destroyed.
+    const aside = await leftovers(tree);
     const { core } = transport;
     const knowsCallers = by === 'kernel';
     const parts = { vault: info, store, suite, memory, core, mountPoint, knowsCallers, log: this.#log };
     const vault = new MountedVault(parts);
     for (const scope of known) vault.paths.set(scope.id, scope);
-    const service: VolumeService = new VolumeService(vault, () => this.#unmount(service));
+    const service: VolumeService = new VolumeService(vault, fuseMinor, () => this.#unmount(service));
     this.#events = new CoreEvents(vault, service);
-    const control = await listen(socket, service, this.#log);
-    const early = this.#unmounted.then((): never => {
-      throw new Failure('internal', 'unmounted while the daemon started');
-    });
-    service.fuseMinor = await Promise.race([transport.ready, early]);
-    early.catch(() => {});
-    // Before another scope can be destroyed.
-    const aside = await leftovers(tree);
     Promise.all(aside.map((name) => unlinkAside(tree, name))).catch((error: unknown) => {
       this.#log.error('what is left of destroyed scopes could not be unlinked', { error });
     });
+    // Last: from its first caller on something may be unlocked, and a signal must lock it in order.
+    const control = await listen(socket, service, this.#log);
     return { vault, service, control };
   }
 

@@ -19,10 +19,12 @@ export class VolumeService implements ControlService {
   readonly knowsCallers: boolean;
   readonly unmount: () => Promise<void>;
   readonly #vault: MountedVault;
-  fuseMinor = 0;
+  readonly #fuseMinor: number;
 
-  constructor(vault: MountedVault, unmount: () => Promise<void>) {
+  /** `fuseMinor`: of the protocol that the kernel speaks with us. */
+  constructor(vault: MountedVault, fuseMinor: number, unmount: () => Promise<void>) {
     this.#vault = vault;
+    this.#fuseMinor = fuseMinor;
     this.unmount = unmount;
     this.knowsCallers = vault.knowsCallers;
     const receipts = new Receipts(vault);
@@ -42,7 +44,7 @@ export class VolumeService implements ControlService {
       vault: info.path,
       mount: mountPoint,
       pid: process.pid,
-      fuse_minor: this.fuseMinor,
+      fuse_minor: this.#fuseMinor,
       secret_memory: status.secretMemory,
       inodes: status.inodes,
       requests: status.requests,

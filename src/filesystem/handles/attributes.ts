@@ -34,17 +34,14 @@ export class AttributeOperations {
 
   /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
   killPrivileges(slot: Slot): void {
-    const { table, backing, directories } = this.#volume;
+    const { table } = this.#volume;
     // An ACL may have changed it.
     const shown = this.#nodes.attributes(slot);
     const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
     let next = mode & ~S_ISUID;
     if ((mode & S_IXGRP) !== 0) next &= ~S_ISGID;
     if (next === mode) return;
-    const file = this.#files.get(slot);
-    const place = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.descriptor, next & ALLPERMS);
-    else if (place !== undefined) backing.chmod(place.descriptor, place.name, next & ALLPERMS);
+    this.#nodes.setMode(slot, next & ALLPERMS);
     table.mode[slot] = next;
   }
 
@@ -177,11 +174,6 @@ export class AttributeOperations {
     if (descriptor === undefined && place === undefined) return -errno.ESTALE;
     const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
       place === undefined ? byHandle(descriptor as number) : byName(place.descriptor, place.name);
-    const chmod = (mode: number): number =>
-      on(
-        (h) => backing.fchmod(h, mode),
-        (dir, name) => backing.chmod(dir, name, mode),
-      );
     let done = 0;
     // An ACL may have changed it.
     const shown = this.#nodes.attributes(slot);
@@ -201,12 +193,12 @@ export class AttributeOperations {
         if ((before & S_IXGRP) !== 0) keep &= ~S_ISGID;
       }
       if (table.isRegular(slot) && change.mode === undefined && (before & SET_ID) !== 0) {
-        done = chmod(keep & ALLPERMS);
+        done = this.#nodes.setMode(slot, keep & ALLPERMS);
       }
     } else if (change.killPrivileges === true && change.mode === undefined) {
       this.killPrivileges(slot);
     }
-    if (done >= 0 && change.mode !== undefined) done = chmod(change.mode & ALLPERMS);
+    if (done >= 0 && change.mode !== undefined) done = this.#nodes.setMode(slot, change.mode & ALLPERMS);
     if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {
       const [a, aNs] = timeOf(change.atime);
       const [m, mNs] = timeOf(change.mtime);

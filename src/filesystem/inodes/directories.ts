@@ -129,9 +129,9 @@ export class Directories {
     return directory.inherits;
   }
 
-  /** Where an object is: its parent's descriptor and stored name; undefined where it has no name any more. */
+  /** Where an object is: its parent's descriptor and stored name; undefined where it has no name (any more), as the root. */
   place(slot: Slot): { descriptor: Descriptor; name: string } | undefined {
-    if (this.#table.has(slot, flag.UNLINKED)) return undefined;
+    if (slot === ROOT_SLOT || this.#table.has(slot, flag.UNLINKED)) return undefined;
     const parent = this.#known[this.#table.parent[slot] as number];
     if (parent === undefined) return undefined;
     const descriptor = this.descriptor(parent.slot);

@@ -142,6 +142,15 @@ export class Nodes {
     return 0;
   }
 
+  /** Sets an object's permissions in the backing, by whichever way it is reached. 0 or -errno. */
+  setMode(slot: Slot, mode: number): number {
+    const { backing, directories } = this.volume;
+    const open = slot === ROOT_SLOT ? backing.root : this.files.get(slot)?.descriptor;
+    if (open !== undefined) return backing.fchmod(open, mode);
+    const place = directories.place(slot);
+    return place === undefined ? -errno.ESTALE : backing.chmod(place.descriptor, place.name, mode);
+  }
+
   /** What of a symlink's sealed target lies in its xattr. `characters`: the backing symlink's length. */
   targetRest(descriptor: Descriptor, name: string, characters: number): Buffer | undefined {
     if (characters !== LINK_CHARACTERS) return undefined;

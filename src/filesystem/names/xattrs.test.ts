@@ -135,3 +135,17 @@ test('a locked scope tells nothing of its attributes', async (t) => {
   t.equal(rig.setxattr(file, 'user.a', 'two').error, 'ENOKEY');
   t.equal(rig.removexattr(file, 'user.a').error, 'ENOKEY');
 });
+
+test("the mount's root: an ACL by its owner outside of its group takes set-group-id away, and nothing else", async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  rig.setattr(ROOT_NODE, { mode: 0o2775, uid: user.uid, gid: 2000 });
+  const change = {
+    name: 'system.posix_acl_access',
+    value: Buffer.alloc(44),
+    flags: 0,
+    killSgid: true,
+  };
+  const answer = rig.start((reply) => rig.core.xattrs.set(ROOT_NODE, change, user, reply)).answers[0];
+  t.equal(answer?.error, undefined);
+  t.match(rig.getattr(ROOT_NODE), { attributes: { mode: 0o40775 } });
+});

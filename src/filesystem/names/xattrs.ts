@@ -156,7 +156,7 @@ export class Xattrs {
 
   /** The backing changed the mode with an access ACL; a default ACL changes what new objects get. */
   #aclChanged(slot: Slot, name: string, killSgid: boolean): void {
-    const { table, backing, directories } = this.#volume;
+    const { table, directories } = this.#volume;
     table.clear(slot, flag.PLAIN);
     table.set(slot, flag.STALE | flag.ADORNED);
     const directory = directories.get(slot);
@@ -164,11 +164,7 @@ export class Xattrs {
     if (!killSgid) return;
     const attributes = this.#nodes.attributes(slot);
     if (typeof attributes === 'number' || (attributes.mode & S_ISGID) === 0) return;
-    const mode = attributes.mode & ALLPERMS & ~S_ISGID;
-    const file = this.#nodes.files.get(slot);
-    const at = file === undefined ? directories.place(slot) : undefined;
-    if (file !== undefined) backing.fchmod(file.descriptor, mode);
-    else if (at !== undefined) backing.chmod(at.descriptor, at.name, mode);
+    this.#nodes.setMode(slot, attributes.mode & ALLPERMS & ~S_ISGID);
     table.set(slot, flag.STALE);
   }
 
