@@ -31,13 +31,20 @@ function startIoWorker(doorbell: DoorbellParts): SharedArrayBuffer {
   return memory;
 }
 
-/** A notifier's thread: the way to give it orders. `doorbell`: what it rings with each answer. */
-export function startNotifier(device: number, mountPoint: string, doorbell: DoorbellParts): NotifierLine {
-  const orders = new MessageChannel();
-  const orderBell = new Int32Array(new SharedArrayBuffer(4));
-  const data: NotifierWorkerData = { device, mountPoint, orders: orders.port2, orderBell, doorbell };
-  startThread('notifier', data, [orders.port2]);
-  return { port: orders.port1, bell: orderBell };
+/** A notifier: the way to give it orders, and what starts its thread. `doorbell`: what it rings with each answer. */
+export class NotifierThread {
+  readonly line: NotifierLine;
+  readonly #data: NotifierWorkerData;
+
+  constructor(device: number, mountPoint: string, doorbell: DoorbellParts) {
+    const orders = new MessageChannel();
+    const orderBell = new Int32Array(new SharedArrayBuffer(4));
+    this.line = { port: orders.port1, bell: orderBell };
+    this.#data = { device, mountPoint, orders: orders.port2, orderBell, doorbell };
+  }
+  start(): void {
+    startThread('notifier', this.#data, [this.#data.orders]);
+  }
 }
 
 /** INIT can only lower the kernel's read-ahead of 128 KiB; root may raise it to what one READ takes. */
@@ -58,8 +65,12 @@ export function kernelTransport(
   happened: (event: CoreEvent) => void,
 ): Transport {
   const doorbell = Doorbell.parts(eventfd());
-  const notifiers: NotifierLine[] = [];
-  for (let i = 0; i < NOTIFIERS; i++) notifiers.push(startNotifier(device, mountPoint, doorbell));
+  const threads = Array.from(
+    { length: NOTIFIERS.most },
+    () => new NotifierThread(device, mountPoint, doorbell),
+  );
+  for (const thread of threads.slice(0, NOTIFIERS.atFirst)) thread.start();
+  const notifiers = threads.map(({ line }) => line);
   const commands = new MessageChannel();
   const worker: FilesystemWorkerData = {
     ...data,
@@ -76,6 +87,7 @@ export function kernelTransport(
     if (message.kind === 'ready') ready(message.minor);
     else if (message.kind === 'ended') ended();
     else if (message.kind === 'more') void core.call({ op: 'line', memory: startIoWorker(doorbell) });
+    else if (message.kind === 'notifier') threads[message.index]?.start();
     else happened(message);
   });
   return {

@@ -11,12 +11,13 @@ import type {
   CoreData,
   CoreEvent,
   NotifierAnswer,
+  NotifierLine,
   NotifierOrder,
   Results,
   WorkerMessage,
 } from '../worker/messages.js';
 import type { Transport } from '../worker/transport.js';
-import { startNotifier } from './kernel-transport.js';
+import { NotifierThread } from './kernel-transport.js';
 
 /** libfuse 2.9 speaks 7.19 (its fuse_kernel.h), whatever the kernel offers. */
 const LIBFUSE_MINOR = 19;
@@ -30,9 +31,11 @@ const TICK_MS = 1000;
 class Orders {
   readonly #waiting = new Map<number, (result: number) => void>();
   #next = 1;
-  readonly #line: ReturnType<typeof startNotifier>;
+  readonly #line: NotifierLine;
   constructor(device: number, mountPoint: string) {
-    this.#line = startNotifier(device, mountPoint, Doorbell.parts(eventfd()));
+    const thread = new NotifierThread(device, mountPoint, Doorbell.parts(eventfd()));
+    thread.start();
+    this.#line = thread.line;
     this.#line.port.on('message', (answer: NotifierAnswer) => {
       if (answer.kind !== 'done') return;
       const done = this.#waiting.get(answer.id);
@@ -76,6 +79,7 @@ export async function nativeTransport(
         return;
       case 'ready':
       case 'more':
+      case 'notifier':
       case 'ended':
         return;
       default:

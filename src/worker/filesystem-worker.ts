@@ -27,7 +27,7 @@ function tell(message: WorkerMessage): void {
 
 /** The protocol that brought FUSE_NOTIFY_PRUNE (Linux 6.18). */
 const PRUNE_MINOR = 45;
-const cache = new RemoteCache(data.notifiers);
+const cache = new RemoteCache(data.notifiers, (index) => tell({ kind: 'notifier', index }));
 const doorbell = new Doorbell(data.doorbell);
 const runner: CoreRunner<IoExecutor> = new CoreRunner(data, {
   cache,
@@ -52,13 +52,17 @@ const session: Session = new Session(runner.core, data.device, data.writeback, {
 });
 
 function readMail(): void {
-  for (const { port } of data.notifiers) {
+  for (const [index, { port }] of data.notifiers.entries()) {
     for (;;) {
       const received = receiveMessageOnPort(port);
       if (received === undefined) break;
       const answer = received.message as NotifierAnswer;
-      if (answer.kind === 'thread') session.notifiers.add(answer.tid);
-      else cache.receive(answer);
+      if (answer.kind === 'done') {
+        cache.receive(answer);
+      } else {
+        session.notifiers.add(answer.tid);
+        cache.started(index);
+      }
     }
   }
   for (;;) {

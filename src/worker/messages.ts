@@ -128,6 +128,8 @@ export type WorkerMessage =
   | { kind: 'ready'; minor: number }
   /** All I/O workers are busy. */
   | { kind: 'more' }
+  /** Orders wait: the notifier with this line is to be started. */
+  | { kind: 'notifier'; index: number }
   | { kind: 'ended' };
 
 /** Orders to the notifier's thread and what came of them. */
@@ -145,8 +147,11 @@ export type NotifierAnswer =
   /** `result`: of a flush or an unmount 0 or -errno, of others how many orders the kernel refused. */
   | { kind: 'done'; id: number; result: number };
 
-/** Threads that give orders: one for pages, the rest for flushes and names (contract.ts, CachePort). */
-export const NOTIFIERS = 5;
+/**
+ * Threads that give orders: one for pages, the rest for flushes and names (contract.ts, CachePort). The first two are
+ * started with the mount, the others when orders wait: a thread costs 70 ms of processor time and 10 MiB.
+ */
+export const NOTIFIERS = { most: 5, atFirst: 2 } as const;
 
 /** What the core is made from, whichever transport serves it. */
 export interface CoreData {
@@ -167,6 +172,7 @@ export interface FilesystemWorkerData extends CoreData {
   /** How others wake the worker. */
   readonly doorbell: DoorbellParts;
   readonly commands: import('node:worker_threads').MessagePort;
+  /** All that there may be; {@link NOTIFIERS}.atFirst of them have a thread. */
   readonly notifiers: readonly NotifierLine[];
 }
 

@@ -1,5 +1,5 @@
 import type { CachedName, CachePort, NodeId, Victim } from '../filesystem/contract.js';
-import type { NotifierAnswer, NotifierLine, NotifierOrder } from './messages.js';
+import { NOTIFIERS, type NotifierAnswer, type NotifierLine, type NotifierOrder } from './messages.js';
 
 /**
  * The first notifier drops pages only, which waits for nobody but us: a deadline can rely on it. The others may wait
@@ -15,11 +15,35 @@ export class RemoteCache implements CachePort {
   readonly #busy = new Set<number>();
   #next = 1;
   readonly #lines: readonly NotifierLine[];
+  readonly #start: (index: number) => void;
+  /** So many lines have a thread; one more may be on its way. */
+  #started: number = NOTIFIERS.atFirst;
+  #starting = false;
   /** The mount is gone: there are no caches any more. */
   #closed = false;
 
-  constructor(lines: readonly NotifierLine[]) {
+  /** `start`: asks for the thread of a line; {@link RemoteCache.started} says that it is there. */
+  constructor(lines: readonly NotifierLine[], start: (index: number) => void) {
     this.#lines = lines;
+    this.#start = start;
+  }
+
+  started(index: number): void {
+    if (index < this.#started) return;
+    this.#started = index + 1;
+    this.#starting = false;
+    this.#take(index);
+  }
+  /** Gives a thread without an order the next that waits. */
+  #take(thread: number): void {
+    const next = thread === PAGES ? undefined : this.#queue.shift();
+    if (next !== undefined) this.#order(thread, next.order, next.done);
+    if (this.#queue.length > 0) this.#more();
+  }
+  #more(): void {
+    if (this.#starting || this.#started >= this.#lines.length) return;
+    this.#starting = true;
+    this.#start(this.#started);
   }
 
   #order(thread: number, order: NotifierOrder, done: (result: number) => void): void {
@@ -36,7 +60,7 @@ export class RemoteCache implements CachePort {
       done(0);
       return;
     }
-    for (let thread = PAGES + 1; thread < this.#lines.length; thread++) {
+    for (let thread = PAGES + 1; thread < this.#started; thread++) {
       if (!this.#busy.has(thread)) {
         this.#order(thread, order, done);
         return;
@@ -44,6 +68,7 @@ export class RemoteCache implements CachePort {
     }
     if (order.kind === 'names') this.#queue.unshift({ order, done });
     else this.#queue.push({ order, done });
+    this.#more();
   }
   flush(node: NodeId, done: (result: number) => void): void {
     this.#shared({ id: this.#next++, kind: 'flush', node }, done);
@@ -75,8 +100,7 @@ export class RemoteCache implements CachePort {
     if (waiting === undefined) return;
     this.#waiting.delete(answer.id);
     this.#busy.delete(waiting.thread);
-    const next = waiting.thread === PAGES ? undefined : this.#queue.shift();
-    if (next !== undefined) this.#order(waiting.thread, next.order, next.done);
+    this.#take(waiting.thread);
     waiting.done(answer.result);
   }
   /** Ends every wait: the mount is gone. */
