@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, type Held } from '../../src/control/client.js';
+import { Client, type Held } from '../../src/control/client/client.js';
 import { inputOf } from './key-input.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { Asked, Reply } from '../../src/control/calls.js';
-import { Client as Caller, type LeaseOptions, type SecretOptions } from '../../src/control/client.js';
+import { Client as Caller, type LeaseOptions, type SecretOptions } from '../../src/control/client/client.js';
 import type { SecretInput } from '../../src/libc/memory.js';
 import type { SlotType } from '../../src/store/rows.js';
 

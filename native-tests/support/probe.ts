@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '../../src/base/failure.js';
-import type { LeaseOptions } from '../../src/control/client.js';
+import type { LeaseOptions } from '../../src/control/client/client.js';
 import type { LeaseView } from '../../src/control/schemas.js';
 import { SecretInput } from '../../src/libc/memory.js';
 import { Board } from './board.js';

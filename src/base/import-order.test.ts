@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
+import ts from 'typescript';
 
 /**
  * The rooms of src/ in import order (DESIGN.md): a file imports only what stands above it here, types and worker files
@@ -35,6 +36,7 @@ const ROOMS: readonly string[] = [
   'fuse',
   'fuse/native',
   'control',
+  'control/client',
   'worker/messages.ts',
   'worker/leases',
   'worker',
@@ -67,9 +69,12 @@ const OWNERS: Record<string, string> = {
   hono: 'control',
   '@hono/node-server': 'control',
   zod: 'control',
+  '@cfworker/json-schema': 'control',
   commander: 'cli',
   pino: 'daemon',
 };
+/** May load a package by a name of their own: fuse-native is CommonJS, optional, and loaded by who chooses that transport. */
+const LOADERS = ['fuse/native/binding.ts'];
 const MOST_FILES = 25;
 
 const source = join(fileURLToPath(new URL('../../../', import.meta.url)), 'src');
@@ -79,12 +84,41 @@ const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
 /** What only tests load: tests, their rigs, and the processes that they start. */
 const isTest = (name: string): boolean => /(^|\/)(test\/|test-)|\.test\.ts$/.test(name);
 
-const specifiers = (name: string): string[] =>
-  [
-    ...readFileSync(join(source, name), 'utf8').matchAll(
-      /(?:\bfrom|\bimport\(|\bimport|new URL\()\s*['"`]([^'"`]+)['"`]/g,
-    ),
-  ].map((match) => match[1] as string);
+/** What a file names: specifiers of imports and exports, types too, and of files that it starts; and what it must not do. */
+function looked(name: string): { specifiers: string[]; refused: string[] } {
+  const text = readFileSync(join(source, name), 'utf8');
+  const specifiers: string[] = [];
+  const refused: string[] = [];
+  const take = (node: ts.Node | undefined): void => {
+    if (node !== undefined && ts.isStringLiteralLike(node)) specifiers.push(node.text);
+    else refused.push(`a computed specifier: ${node?.getText()}`);
+  };
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node)) take(node.moduleSpecifier);
+    else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined) take(node.moduleSpecifier);
+    else if (ts.isImportTypeNode(node)) take((node.argument as ts.LiteralTypeNode).literal);
+    else if (ts.isImportEqualsDeclaration(node)) refused.push('import = require');
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      take(node.arguments[0]);
+    } else if (ts.isNewExpression(node) && /import\.meta\.url/.test(node.arguments?.[1]?.getText() ?? '')) {
+      take(node.arguments?.[0]);
+    } else if (ts.isIdentifier(node) && node.text === 'createRequire') {
+      if (!LOADERS.includes(name)) refused.push('createRequire');
+    } else if (ts.isMetaProperty(node) && !/^import\.meta\.url/.test(node.parent.getText())) {
+      refused.push(node.parent.getText());
+    }
+    ts.forEachChild(node, visit);
+  };
+  const file = ts.createSourceFile(name, text, ts.ScriptTarget.Latest, true);
+  for (const { fileName } of file.referencedFiles) refused.push(`a reference to ${fileName}`);
+  visit(file);
+  for (const one of specifiers) {
+    if (one.startsWith('.') && /\.ts$|\?/.test(one)) refused.push(one);
+  }
+  return { specifiers, refused };
+}
+const looks = new Map(files.map((name) => [name, looked(name)]));
+const specifiers = (name: string): string[] => looks.get(name)?.specifiers ?? [];
 /** The files of src/ that a file imports, or starts by name. */
 const graph = new Map(
   files.map((name) => [
@@ -117,6 +151,10 @@ test('every file imports only what stands above it', async (t) => {
       else if (rank(target) > rank(name)) t.fail(`${name} imports ${target}, which stands below it`);
     }
   }
+});
+
+test('a file says by literals what it imports and starts, so that these tests see it', async (t) => {
+  for (const [name, { refused }] of looks) if (!isTest(name)) t.same(refused, [], name);
 });
 
 test('no circle of files', async (t) => {

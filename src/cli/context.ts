@@ -1,6 +1,6 @@
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
-import type { Client, Whence } from '../control/client.js';
+import type { Client, Whence } from '../control/client/client.js';
 import { SecretInput } from '../libc/memory.js';
 import { type SlotType, slotTypes } from '../store/rows.js';
 import { findClient } from './host.js';

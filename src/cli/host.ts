@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Failure } from '../base/failure.js';
-import { Client } from '../control/client.js';
+import { Client } from '../control/client/client.js';
 import { answers } from '../control/socket.js';
 import { isSocketName, RUN_DIRECTORY } from '../daemon/options.js';
 

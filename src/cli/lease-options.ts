@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { Failure } from '../base/failure.js';
-import type { LeaseOptions } from '../control/client.js';
+import type { LeaseOptions } from '../control/client/client.js';
 
 /** As commander gives them. */
 export interface LeaseFlags {

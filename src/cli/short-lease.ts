@@ -1,4 +1,4 @@
-import type { Client } from '../control/client.js';
+import type { Client } from '../control/client/client.js';
 import type { CommandContext } from './context.js';
 
 /** Runs `use` while the scope is unlocked: with a short lease of its own where `--with` names a key. */

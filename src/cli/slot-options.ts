@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { SecretOptions } from '../control/client.js';
+import type { SecretOptions } from '../control/client/client.js';
 
 /** How the secret of a new slot is made, as commander gives it. */
 export interface SlotFlags {

@@ -39,12 +39,16 @@ function queryOf(c: Context<Env>, schema: z.ZodType): object {
   throw new Failure('usage', `wrong query parameter: ${what}`);
 }
 
-/** What a handler is asked: the query as its schema has it, the names in the path, and of these the scope found. */
+/**
+ * What a handler is asked: the query as its schema has it, the names in the path, and of these the scope. That is found
+ * when the handler takes it: what is wrong with the rest of the request is said first, whatever scope it names.
+ */
 function askedOf(c: Context<Env>, name: RouteName, service: ControlService): object {
-  const asked: Record<string, unknown> = { ...queryOf(c, routeSchemas[name].query) };
+  const asked = { ...queryOf(c, routeSchemas[name].query) };
   for (const parameter of parametersOf(routeOf(name))) {
     const text = c.req.param(parameter) ?? '';
-    asked[parameter] = parameter === 'scope' ? service.scopes.resolve(text) : text;
+    const get = parameter === 'scope' ? () => service.scopes.resolve(text) : () => text;
+    Object.defineProperty(asked, parameter, { get });
   }
   return asked;
 }

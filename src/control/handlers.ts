@@ -6,9 +6,10 @@ import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
 import {
   keyOf,
-  leaseRequest,
+  leaseTerms,
   milliseconds,
   newSlot,
+  refuseUnknownCallers,
   secretRequest,
   termsText,
   windowOf,
@@ -32,7 +33,7 @@ type HandlerOf<N extends RouteName> = (
 const ASKED = 'asked';
 const AUDIT_ROWS = 100;
 
-/** What each route does, with what it was asked: validated, its scope found. */
+/** What each route does, with what it was asked. `asked.scope` is taken last: it fails where there is no such scope. */
 export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
   openapi: () => openApi('1') as Reply<'openapi'>,
   version: (service) => service.version(),
@@ -47,14 +48,19 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
     scopes.create(path, { type: slot, ...secretRequest(asked) }, secret, peer),
   shred: ({ scopes }, { scope, yes }, { peer }) => scopes.shred(scope, yes, peer),
   holders: ({ scopes }, { scope }) => scopes.holders(scope),
-  lock: ({ locks }, { scope, reason, wait }) => locks.lock(scope, reason ?? ASKED, milliseconds(wait)),
+  lock: ({ locks }, asked) => {
+    const wait = milliseconds(asked.wait);
+    return locks.lock(asked.scope, asked.reason ?? ASKED, wait);
+  },
   lockAll: ({ locks }, { reason, wait }) => locks.lockAll(reason ?? ASKED, milliseconds(wait)),
 
   leases: ({ leases }) => leases.all(),
   lease: ({ leases }, { lease }) => leases.one(lease),
   createLease: (service, asked, { peer, socket, secret }) => {
-    const request = leaseRequest(service, asked);
-    const key = keyOf(asked.with, secret, termsText(request));
+    const terms = leaseTerms(asked);
+    const key = keyOf(asked.with, secret, termsText(terms));
+    refuseUnknownCallers(service, terms);
+    const request = { scope: service.scopes.resolve(asked.scope), ...terms };
     return asked.hold === undefined
       ? service.leases.create(request, key, peer)
       : heldLease(service.leases, request, key, peer, socket);
@@ -63,13 +69,19 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
   endLease: ({ leases }, { lease }, { peer }) => leases.end(lease, peer),
 
   slots: ({ slots }, { scope }) => slots.list(scope),
-  testSlot: ({ slots }, { scope, with: from }, { peer, secret }) =>
-    slots.test(scope, keyOf(from, secret), peer),
+  testSlot: ({ slots }, asked, { peer, secret }) => {
+    const key = keyOf(asked.with, secret);
+    return slots.test(asked.scope, key, peer);
+  },
   renewShare: ({ slots }, { scope }, { peer, secret }) => slots.renewShare(scope, secret, peer),
-  addSlot: ({ slots }, asked, { peer, secret }) =>
-    slots.changes.add(asked.scope, newSlot(asked), secret, peer),
-  setWindow: ({ slots }, { scope, slot, window }, { peer }) =>
-    slots.changes.setWindow(scope, slot, windowOf(window), peer),
+  addSlot: ({ slots }, asked, { peer, secret }) => {
+    const wanted = newSlot(asked);
+    return slots.changes.add(asked.scope, wanted, secret, peer);
+  },
+  setWindow: ({ slots }, asked, { peer }) => {
+    const window = windowOf(asked.window);
+    return slots.changes.setWindow(asked.scope, asked.slot, window, peer);
+  },
   removeSlot: ({ slots }, { scope, slot }, { peer }) => slots.changes.remove(scope, slot, peer),
   rotateSlot: ({ slots }, { scope, slot, ...asked }, { peer, secret }) =>
     slots.changes.rotate(scope, slot, secret, secretRequest(asked), peer),

@@ -5,11 +5,11 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
-import { Client } from './client.js';
+import { Client } from './client/client.js';
 import { GRACE_MS, limitConnections, MOST_CONNECTIONS } from './connections.js';
 import { listen } from './server.js';
 import type { ControlService } from './service.js';
-import { version } from './test-version.js';
+import { version } from './test-views.js';
 
 /** Callers that mean harm: every honest call succeeds meanwhile, and nothing of theirs stays. */
 

@@ -1,14 +1,20 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
-import { apiText, openApi, queryOf } from './openapi.js';
+import { apiText, openApi, queryOf, replySchemasText } from './openapi.js';
 import { parametersOf, routeNames, routeOf } from './routes.js';
 
-const path = fileURLToPath(new URL('../../../src/control/API.md', import.meta.url));
+const sourceOf = (name: string): string =>
+  fileURLToPath(new URL(`../../../src/control/${name}`, import.meta.url));
 
-test('API.md is what the schemas say (SCOPEFS_WRITE=1 writes it)', async (t) => {
-  if (process.env.SCOPEFS_WRITE === '1') writeFileSync(path, apiText());
-  t.equal(readFileSync(path, 'utf8'), apiText());
+test('API.md and what the client knows of replies are what the schemas say (SCOPEFS_WRITE=1 writes them)', async (t) => {
+  for (const [name, text] of [
+    ['API.md', apiText()],
+    ['client/reply-schemas.ts', replySchemasText()],
+  ] as const) {
+    if (process.env.SCOPEFS_WRITE === '1') writeFileSync(sourceOf(name), text);
+    t.equal(readFileSync(sourceOf(name), 'utf8'), text, name);
+  }
 });
 
 test('the OpenAPI document has every route, with its parameters, body and problems', async (t) => {

@@ -101,6 +101,24 @@ export function openApi(version: string): Json {
   };
 }
 
+/** What the client holds replies against (client/reply-schemas.ts): JSON Schema, as zod takes a third of a command's start. */
+export function replySchemasText(): string {
+  const rows = [
+    ...routeNames.map((name) => [name, routeSchemas[name].response] as const),
+    ['problem', problemSchema] as const,
+  ];
+  return [
+    "import type { Schema } from '@cfworker/json-schema';",
+    "import type { RouteName } from '../routes.js';",
+    '',
+    '/** Generated from control/route-schemas.ts; a test keeps it true (SCOPEFS_WRITE=1 node dist/src/control/openapi.test.js). */',
+    "export const replySchemas: Readonly<Record<RouteName | 'problem', Schema>> = {",
+    ...rows.map(([name, schema]) => `  ${name}: ${JSON.stringify(jsonSchema(schema))},`),
+    '};',
+    '',
+  ].join('\n');
+}
+
 /** The interface as people read it: API.md. */
 export function apiText(): string {
   const lines = [
@@ -108,8 +126,7 @@ export function apiText(): string {
     '',
     'Generated from the schemas that validate (`control/routes.ts`, `control/schemas.ts`); a test keeps it true. The',
     'same as OpenAPI 3.1: `GET /v1/openapi.json`. It listens on a Unix socket of mode 0600, `/run/scopefs/VOLUMEID.sock`',
-    'unless `--host` says otherwise. Unknown parameters are refused. Every reply has `x-request-id` and',
-    'the version in `server: scopefs/VERSION`.',
+    'unless `--host` says otherwise. Unknown parameters are refused. Every reply has `x-request-id`.',
     '',
     '    curl --unix-socket /run/scopefs/ID.sock http://localhost/v1/scopes',
     '    curl --unix-socket /run/scopefs/ID.sock -H content-type:application/octet-stream \\',

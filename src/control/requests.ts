@@ -39,12 +39,11 @@ export function newSlot({ slot, label, not_after, window, ...asked }: Given<'add
   return { type: slot, label, notAfter, window: windowOf(window), ...secretRequest(asked) };
 }
 
-/** @throws Failure usage where it is for some callers, and the transport does not know who calls */
-export function leaseRequest(
-  { scopes, knowsCallers }: ControlService,
-  asked: Given<'createLease'>,
-): LeaseRequest {
-  const terms = {
+/** What a lease is asked for, beside its scope. */
+export type LeaseTermsAsked = Omit<LeaseRequest, 'scope'>;
+
+export function leaseTerms(asked: Given<'createLease'>): LeaseTermsAsked {
+  return {
     purpose: asked.purpose ?? '',
     ttl: milliseconds(asked.ttl),
     maxTtl: milliseconds(asked.max_ttl),
@@ -55,16 +54,20 @@ export function leaseRequest(
     readOnly: asked.ro !== undefined,
     budget: asked.budget === undefined ? undefined : parseBudget(asked.budget),
   };
-  if (terms.visibility.length > 0 && !knowsCallers) {
-    throw new Failure(
-      'usage',
-      'this transport does not know who calls: a scope is open for all or for nobody',
-      { reason: 'transport_without_callers' },
-    );
-  }
-  return { scope: scopes.resolve(asked.scope), ...terms };
+}
+/** @throws Failure usage where a lease is for some callers, and the transport does not know who calls */
+export function refuseUnknownCallers(
+  { knowsCallers }: ControlService,
+  { visibility }: LeaseTermsAsked,
+): void {
+  if (visibility.length === 0 || knowsCallers) return;
+  throw new Failure(
+    'usage',
+    'this transport does not know who calls: a scope is open for all or for nobody',
+    { reason: 'transport_without_callers' },
+  );
 }
 
 /** For whom and what a lease is, as people read it. */
-export const termsText = ({ visibility, readOnly }: LeaseRequest): string =>
+export const termsText = ({ visibility, readOnly }: LeaseTermsAsked): string =>
   `${visibilityText(visibility)}, ${readOnly ? 'read-only' : 'to read and write'}`;

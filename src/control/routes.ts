@@ -182,9 +182,6 @@ export const routes = {
 /** Where the JSON of a reply is whose body is a secret, percent-encoded. */
 export const RESULT_HEADER = 'scopefs-result';
 
-/** The `server` header of a daemon: a client of the same version knows its replies. */
-export const daemonName = (version: string): string => `scopefs/${version}`;
-
 export type Routes = typeof routes;
 export type RouteName = keyof Routes;
 export const routeNames = Object.keys(routes) as RouteName[];

@@ -1,5 +1,5 @@
 import { linkSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
-import { createServer as createHttpServer, request } from 'node:http';
+import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,12 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
 import { Failure } from '../base/failure.js';
 import type { ScopeId } from '../base/ids.js';
-import { version as ours } from '../base/version.js';
 import { SecretInput } from '../libc/memory.js';
-import { Client } from './client.js';
+import { Client } from './client/client.js';
 import { queryOf } from './openapi.js';
-import { daemonName, parametersOf, routeNames, routeOf } from './routes.js';
-import type { AuditView, LeaseView, ScopeView, SlotChangeView, SlotView, VersionView } from './schemas.js';
+import { parametersOf, routeNames, routeOf } from './routes.js';
+import type { AuditView, SlotChangeView, SlotView, VersionView } from './schemas.js';
 import { listen } from './server.js';
 import {
   type AuditControl,
@@ -23,38 +22,7 @@ import {
   type ScopeControl,
   type SlotControl,
 } from './service.js';
-import { version } from './test-version.js';
-
-const scope: ScopeView = {
-  id: '00'.repeat(16),
-  path: '/users/alice',
-  parent: null,
-  state: 'unlocked',
-  generation: 1,
-  leases: 1,
-  expires: null,
-  expires_seconds: null,
-  visible_to: 'any',
-  read_only: false,
-  open_handles: 0,
-  slots: 1,
-  created: new Date(0).toISOString(),
-};
-const lease: LeaseView = {
-  id: '11'.repeat(16),
-  scope: scope.id,
-  path: scope.path,
-  purpose: 'test',
-  holder: { uid: 0, pid: 1, command: null, unit: null },
-  bound_to: [],
-  visible_to: 'any',
-  read_only: false,
-  idle_seconds: null,
-  budget: null,
-  created: scope.created,
-  expires: null,
-  expires_seconds: null,
-};
+import { lease, scope, version } from './test-views.js';
 
 const slot: SlotView = {
   number: 1,
@@ -431,6 +399,30 @@ test('what is not understood is refused as a problem document', async (t) => {
   }
 });
 
+test('what is wrong with a request is said before its scope is looked for', async (t) => {
+  const { path } = await serve(t);
+  const ask = (method: string, route: string, body?: string): Promise<RawReply> => {
+    const type = body === undefined ? undefined : 'application/octet-stream';
+    return raw(
+      path,
+      method,
+      `/v1/scopes/nobody/${route}`,
+      body === undefined ? body : Buffer.from(body),
+      type,
+    );
+  };
+  for (const [method, route, body] of [
+    ['POST', 'slots?slot=keyfile&window=zz', 'key'],
+    ['POST', 'slots?slot=keyfile&not_after=2001-01-01T00:00:00Z', 'key'],
+    ['PATCH', 'slots/0?window=zz', undefined],
+    ['POST', 'lock?wait=99999d', undefined],
+    ['POST', 'slots/test?with=parent', 'key'],
+  ] as const) {
+    t.equal((await ask(method, route, body)).status, 400, route);
+  }
+  t.equal((await ask('POST', 'slots?slot=keyfile', 'key')).status, 404);
+});
+
 test('a query parameter counts once, and a number is digits', async (t) => {
   const { path, service } = await serve(t);
   for (const query of [
@@ -499,31 +491,6 @@ test('a held lease lives as long as its connection', async (t) => {
   t.ok(await until(() => over), 'told when it ends by itself');
   for (const one of [input, again]) one.wipe();
   for (const one of service.secrets) t.throws(() => one.view, /wiped/, 'and no secret is kept');
-});
-
-test('a daemon of another version is held against our schemas, one of ours is not', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'scopefs-version-'));
-  const path = join(directory, 'socket');
-  let reply: unknown;
-  let name = '';
-  const daemon = createHttpServer((_incoming, outgoing) => {
-    outgoing.writeHead(200, name === '' ? {} : { server: name }).end(JSON.stringify(reply));
-  });
-  await new Promise<void>((resolve) => daemon.listen(path, resolve));
-  t.teardown(() => {
-    daemon.close();
-    rmSync(directory, { recursive: true });
-  });
-  const client = new Client(path);
-  for (const other of ['', 'scopefs/0.0.1']) {
-    name = other;
-    reply = { scopes: [{ ...scope, of_a_later_version: true }], next: 1 };
-    t.same(await client.call('scopes'), [scope], 'what it knows more is left out');
-    reply = { scopes: [{ ...scope, state: 'ajar' }] };
-    await t.rejects(client.call('scopes'), { code: 'unreachable', reason: 'daemon_of_other_version' });
-  }
-  name = daemonName(ours);
-  t.same(await client.call('scopes'), [{ ...scope, state: 'ajar' }]);
 });
 
 test('the names in a path and in its query differ: a call gives both at once', async (t) => {

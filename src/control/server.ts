@@ -1,12 +1,10 @@
 import { existsSync, unlinkSync } from 'node:fs';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Log, silent } from '../base/log.js';
-import { version } from '../base/version.js';
 import { application } from './application.js';
 import { limitConnections } from './connections.js';
 import { ParserBuffer, refuseBroken } from './parser-buffer.js';
-import { daemonName } from './routes.js';
 import type { ControlService } from './service.js';
 import { bind, clearPath } from './socket.js';
 
@@ -34,9 +32,6 @@ export async function listen(
       maxHeaderSize: 16_384,
     },
   }) as Server;
-  server.prependListener('request', (_incoming: IncomingMessage, reply: ServerResponse) => {
-    reply.setHeader('server', daemonName(version));
-  });
   limitConnections(server);
   refuseBroken(server, parser);
   await bind(server, path);

@@ -24,8 +24,17 @@ export class StoreKey {
     this.#volume = volume;
     this.#secret = secret;
     this.generation = generation;
-    this.#labels = seal.key(secret, this.#path(NO_SCOPE));
-    this.#addNotes(generation, secret);
+    let labels: SealKey | undefined;
+    try {
+      labels = seal.key(secret, this.#path(NO_SCOPE));
+      this.#addNotes(generation, secret);
+    } catch (error) {
+      // Secret memory is full.
+      labels?.close();
+      secret.wipe();
+      throw error;
+    }
+    this.#labels = labels;
   }
 
   #addNotes(generation: number, storeKey: Secret): void {

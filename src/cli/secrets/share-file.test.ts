@@ -15,10 +15,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Test, test } from 'tap';
 import type { ScopeId } from '../../base/ids.js';
-import type { Client } from '../../control/client.js';
+import type { Client } from '../../control/client/client.js';
 import { type Share, writeShares } from '../../keyring/shares/share-text.js';
 import { secretOf } from '../../keyring/test-keyring.js';
-import type { SecretInput } from '../../libc/memory.js';
+import { SecretInput } from '../../libc/memory.js';
 import { ShareSink, withShareFile } from './share-file.js';
 
 const share = (number: number, type: Share['type'] = 'split'): Share => ({
@@ -122,6 +122,28 @@ test('in a directory of somebody else no link is followed, and nobody else can r
   t.equal(readFileSync(path, 'latin1'), textOf(share(3)), 'and what it leads to is renewed');
 });
 
+test('a daemon that gives something else than the next share: the file keeps its own, and nothing is used', async (t) => {
+  const path = join(directoryFor(t), 'share');
+  writeFileSync(path, textOf(share(1)), { mode: 0o600 });
+  for (const [what, text] of [
+    ['nothing', ''],
+    ['no share', 'nothing of the kind\n'],
+    ['the present one', textOf(share(1))],
+    ['one too far', textOf(share(3))],
+    ['two', textOf(share(2), share(2))],
+    ["another slot's", textOf({ ...share(2), slot: 2 })],
+    ['of another set', textOf({ ...share(2), set: '7766554433221100' })],
+    ['of another kind', textOf(share(2, 'threshold'))],
+  ] as const) {
+    const fake = {
+      call: async (_n: string, _a: object, _p: unknown, next: SecretInput) => next.append(Buffer.from(text)),
+    };
+    const use = (): Promise<void> => t.fail('used') as never;
+    await t.rejects(withShareFile(fake as unknown as Client, 'a', path, use), { code: 'unreachable' }, what);
+    t.equal(readFileSync(path, 'latin1'), textOf(share(1)), what);
+  }
+});
+
 test('shares of a threshold slot are used as they are', async (t) => {
   const path = join(directoryFor(t), 'share');
   const text = textOf(share(1, 'threshold'), share(2, 'threshold'));
@@ -156,4 +178,16 @@ test('new shares get files of their own; what is there stays, and nothing is lef
     t.throws(() => new ShareSink(wrong, 1), { code: 'usage' }, wrong);
   }
   t.throws(() => new ShareSink(`file:${path}/none/x`, 1), { code: 'io' });
+});
+
+test('fewer shares than were asked for: no file of them stays', async (t) => {
+  const path = join(directoryFor(t), 'board');
+  for (const text of ['', '{}', textOf(share(1, 'threshold'), share(2, 'threshold'))]) {
+    const sink = new ShareSink(`file:${path}`, 3);
+    const given = new SecretInput();
+    given.append(Buffer.from(text));
+    t.throws(() => sink.write(given), { code: 'unreachable' });
+    given.wipe();
+    for (const number of [1, 2, 3]) t.throws(() => statSync(`${path}.${number}`), { code: 'ENOENT' });
+  }
 });

@@ -18,8 +18,8 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
-import type { Client } from '../../control/client.js';
-import { readShares, SHARE_LINE_BYTES } from '../../keyring/shares/share-text.js';
+import type { Client } from '../../control/client/client.js';
+import { readShares, SHARE_LINE_BYTES, type Share } from '../../keyring/shares/share-text.js';
 import { close, lockExclusive, open, openPath, read } from '../../libc/files.js';
 import { SecretInput, SecretMemory } from '../../libc/memory.js';
 
@@ -132,6 +132,7 @@ export async function withShareFile<T>(
     for (const { value } of shares) value.wipe();
     if (shares[0]?.type !== 'split') return await use(present);
     await client.call('renewShare', { scope }, present, next);
+    refuseOtherShare(next, shares[0]);
     replace(file, fd, next.view);
     return await use(next);
   } finally {
@@ -139,6 +140,32 @@ export async function withShareFile<T>(
     next.wipe();
     close(fd);
   }
+}
+
+/** The file's one share is replaced by nothing but the one after it. @throws Failure unreachable */
+function refuseOtherShare(next: SecretInput, { scope, slot, set, number }: Share): void {
+  let given: Share[] = [];
+  try {
+    given = readShares(next, new SecretMemory(MOST_SHARES));
+  } catch {
+    // Not a share at all: as one of something else.
+  }
+  for (const { value } of given) value.wipe();
+  const [one, ...more] = given;
+  const isNext =
+    one?.type === 'split' &&
+    one.scope === scope &&
+    one.slot === slot &&
+    one.set === set &&
+    one.number === number + 1;
+  if (isNext && more.length === 0) return;
+  throw new Failure(
+    'unreachable',
+    'the daemon gave something else than the next share: the file keeps its own',
+    {
+      reason: 'daemon_of_other_version',
+    },
+  );
 }
 
 /** Where new shares go: files that must not be there yet, or a descriptor. */
@@ -178,8 +205,15 @@ export class ShareSink {
     }
   }
 
-  /** The files that have shares now. */
+  /** The files that have shares now. @throws Failure unreachable where there are not as many, a line each: then no file stays */
   write(shares: SecretInput): string[] {
+    const lines = shares.view.filter((byte) => byte === 0x0a).length;
+    if (lines < this.#targets.length || shares.view.at(-1) !== 0x0a) {
+      this.abandon();
+      throw new Failure('unreachable', 'the daemon gave fewer shares than were asked for', {
+        reason: 'daemon_of_other_version',
+      });
+    }
     let at = 0;
     for (const { fd, path } of this.#targets) {
       const end = path === undefined ? shares.length : shares.view.indexOf(0x0a, at) + 1;

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Failure } from '../../base/failure.js';
-import type { Held } from '../../control/client.js';
+import type { Held } from '../../control/client/client.js';
 import { adoptOrphans } from '../../libc/system.js';
 import { type With, withOption } from '../arguments.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';

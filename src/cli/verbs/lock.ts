@@ -1,5 +1,5 @@
 import { Failure } from '../../base/failure.js';
-import type { Client } from '../../control/client.js';
+import type { Client } from '../../control/client/client.js';
 import type { ReceiptView } from '../../control/schemas.js';
 import { SCOPES } from '../arguments.js';
 import type { CommandContext } from '../context.js';

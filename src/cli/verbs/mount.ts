@@ -1,5 +1,5 @@
 import { Failure } from '../../base/failure.js';
-import { Client } from '../../control/client.js';
+import { Client } from '../../control/client/client.js';
 import { transports } from '../../daemon/options.js';
 import { notifyManager } from '../../libc/notify.js';
 import { socketPath } from '../host.js';

@@ -1,5 +1,5 @@
 import { Failure } from '../../base/failure.js';
-import { Client } from '../../control/client.js';
+import { Client } from '../../control/client/client.js';
 import { socketOf } from '../../daemon/options.js';
 import { unmountFuse } from '../../fuse/mount.js';
 import { canonicalMountPoint, isDeadMount, mountAt } from '../../fuse/mount-table.js';

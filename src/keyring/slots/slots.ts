@@ -190,14 +190,23 @@ export class Slots {
       }
       const shared = await this.#kem.decapsulate(privateHalf, ciphertext).finally(() => privateHalf.wipe());
       const sealed = wrap.wrap.subarray(KEM_CIPHERTEXT_BYTES);
-      const secret = this.#seal.openSecret(shared, place('wrap', epoch), sealed);
-      shared.wipe();
+      let secret: Secret | undefined;
+      try {
+        secret = this.#seal.openSecret(shared, place('wrap', epoch), sealed);
+      } finally {
+        shared.wipe();
+      }
       if (secret === undefined || wrap.rewrap !== undefined) {
         secret?.wipe();
         throw damaged('not authentic');
       }
-      const rewrap = this.#seal.sealSecret(key, place('rewrap', epoch), secret);
-      return { slot, secret, rewrapped: { ...wrap, rewrap } };
+      try {
+        const rewrap = this.#seal.sealSecret(key, place('rewrap', epoch), secret);
+        return { slot, secret, rewrapped: { ...wrap, rewrap } };
+      } catch (error) {
+        secret.wipe();
+        throw error;
+      }
     } finally {
       key.wipe();
     }

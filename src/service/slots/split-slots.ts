@@ -29,14 +29,16 @@ export class SplitSlots implements ShareKind {
   make(each: Omit<Share, 'value' | 'number'>, { notAfter, window }: SharesRequest): SharedSecret {
     const { seal } = this.#vault;
     const secret = seal.fresh();
-    const share = { ...each, number: 1, value: seal.fresh() };
+    let value: Secret | undefined;
     try {
+      value = seal.fresh();
+      const share = { ...each, number: 1, value };
       const serverShare = this.#shares.seal(this.#vault.context(each.scope), share, secret);
       const facts = { notAfter, window, set: each.set };
       return { input: inputOf(secret), facts, serverShare, shares: writeShares([share]) };
     } finally {
       secret.wipe();
-      share.value.wipe();
+      value?.wipe();
     }
   }
 

@@ -1,11 +1,12 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
-import { parseDuration } from '../base/duration.js';
-import { Failure, isFailureCode } from '../base/failure.js';
-import { version } from '../base/version.js';
-import type { SecretInput } from '../libc/memory.js';
-import type { Asked, Reply, SecretRoute } from './calls.js';
-import { daemonName, pathWith, RESULT_HEADER, type RouteName, routeOf } from './routes.js';
-import type { LeaseView } from './schemas.js';
+import { type Schema, Validator } from '@cfworker/json-schema';
+import { parseDuration } from '../../base/duration.js';
+import { Failure, isFailureCode } from '../../base/failure.js';
+import type { SecretInput } from '../../libc/memory.js';
+import type { Asked, Reply, SecretRoute } from '../calls.js';
+import { pathWith, RESULT_HEADER, type RouteName, routeOf } from '../routes.js';
+import type { LeaseView, Problem } from '../schemas.js';
+import { replySchemas } from './reply-schemas.js';
 
 /** A listing of many scopes is shorter. */
 const REPLY_LIMIT = 64 << 20;
@@ -70,9 +71,12 @@ export class Client {
         else if (shares?.append(part) !== true) part.fill(0);
       });
       reply.on('end', () => {
-        const text =
-          typeof result === 'string' ? decodeURIComponent(result) : Buffer.concat(parts).toString();
-        readReply(name, reply, text).then(resolve as (value: unknown) => void, reject);
+        try {
+          const text = typeof result === 'string' ? unescaped(result) : Buffer.concat(parts).toString();
+          resolve(readReply(name, reply.statusCode, text) as Reply<N>);
+        } catch (error) {
+          reject(error);
+        }
       });
       reply.on('error', reject);
     });
@@ -94,10 +98,12 @@ export class Client {
         text += part;
         if (reply.statusCode !== 201 || !first || !text.includes('\n')) return;
         arrived();
-        readReply('createLease', reply, text.split('\n', 1)[0] as string).then(
-          (lease) => resolve({ lease: lease as LeaseView, ended, release: () => outgoing.destroy() }),
-          (error: Error) => outgoing.destroy(error),
-        );
+        try {
+          const lease = readReply('createLease', reply.statusCode, text.split('\n', 1)[0] as string);
+          resolve({ lease: lease as LeaseView, ended, release: () => outgoing.destroy() });
+        } catch (error) {
+          outgoing.destroy(error as Error);
+        }
       });
       reply.on('close', () => {
         over();
@@ -123,6 +129,7 @@ export class Client {
       query.delete(parameter);
       return encodeURIComponent(value);
     });
+    const limit = this.#timeout + patience(name, query);
     return new Promise((resolve, reject) => {
       const outgoing = request(
         {
@@ -142,7 +149,7 @@ export class Client {
       );
       const timer = setTimeout(() => {
         outgoing.destroy(this.#late());
-      }, this.#timeout + patience(name, query));
+      }, limit);
       outgoing.on('close', () => clearTimeout(timer));
       outgoing.on('error', (error: NodeJS.ErrnoException) =>
         reject(error instanceof Failure ? error : this.#unreachable(error)),
@@ -174,28 +181,32 @@ function patience(name: RouteName, query: URLSearchParams): number {
   return wait === null ? 0 : 2 * parseDuration(wait);
 }
 
-/**
- * A reply's JSON, of a list in a field the list. A daemon of this version answers what its rows say, which are ours; what
- * another version says is held against them. Only then is that loaded: it takes a third of a command's start.
- */
-async function readReply(name: RouteName, { statusCode = 0, headers }: IncomingMessage, text: string) {
+/** A header's text. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return '';
+  }
+}
+
+const fits = (schema: Schema, value: unknown): boolean =>
+  new Validator(schema, '2020-12').validate(value).valid;
+
+/** A reply's JSON, of a list in a field the list. @throws Failure what was refused; unreachable: not what this version reads */
+function readReply(name: RouteName, status = 0, text = ''): unknown {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
-    throw new Failure('unreachable', `the daemon's answer is not JSON (status ${statusCode})`);
+    throw new Failure('unreachable', `the daemon's answer is not JSON (status ${status})`);
   }
   // 202: more shares are needed; nothing was done yet.
-  if (statusCode < 200 || statusCode > 299 || statusCode === 202) throw failureOf(body, statusCode);
-  if (headers.server !== daemonName(version)) {
-    const { routeSchemas } = await import('./route-schemas.js');
-    const checked = routeSchemas[name].response.safeParse(body);
-    if (!checked.success) {
-      throw new Failure('unreachable', 'the daemon speaks another version of the interface', {
-        reason: 'daemon_of_other_version',
-      });
-    }
-    body = checked.data;
+  if (status < 200 || status > 299 || status === 202) throw failureOf(body, status);
+  if (!fits(replySchemas[name], body)) {
+    throw new Failure('unreachable', 'the daemon speaks another version of the interface', {
+      reason: 'daemon_of_other_version',
+    });
   }
   const { list } = routeOf(name);
   return list === undefined ? body : (body as Record<string, unknown>)[list];
@@ -209,14 +220,11 @@ function problemOf(text: string, status: number): Failure {
   }
 }
 
-/** What a daemon of any version refused: a problem document (RFC 9457). */
+/** What a daemon refused: a problem document (RFC 9457). */
 function failureOf(body: unknown, status: number): Failure {
-  const { code, detail, hint, type: _type, title: _title, status: _status, ...details } = Object(body);
-  if (typeof code !== 'string' || typeof detail !== 'string') {
+  if (!fits(replySchemas.problem, body)) {
     return new Failure('internal', `the daemon answered with status ${status}`);
   }
-  return new Failure(isFailureCode(code) ? code : 'internal', detail, {
-    ...(typeof hint === 'string' ? { hint } : {}),
-    details,
-  });
+  const { code, detail, hint, type: _type, title: _title, status: _status, ...details } = body as Problem;
+  return new Failure(isFailureCode(code) ? code : 'internal', detail, { hint, details });
 }
