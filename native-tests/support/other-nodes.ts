@@ -49,7 +49,13 @@ class OtherNode {
     for (const name of ['bin', 'src', 'native-tests', 'systemd', 'dist', 'node_modules', 'README.md']) {
       cpSync(join(project, name), join(this.copy, name), { recursive: true, verbatimSymlinks: true });
     }
-    for (const name of ['package.json', 'package-lock.json', 'tsconfig.json', 'Dockerfile']) {
+    for (const name of [
+      'package.json',
+      'package-lock.json',
+      'tsconfig.json',
+      'Dockerfile',
+      '.dockerignore',
+    ]) {
       cpSync(join(project, name), join(this.copy, name), { preserveTimestamps: true });
     }
     this.#must(this.#run('npm', ['rebuild', '--loglevel=error', 'better-sqlite3'], 'pipe'));
