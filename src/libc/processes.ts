@@ -72,10 +72,13 @@ export function unitIn(cgroup: string | undefined): string | undefined {
   return first !== undefined && /\.(service|scope)$/.test(first) ? first : undefined;
 }
 
+/** A Node process's name, and as Node 24 and 26 name their main thread. */
+const NODE_NAMES = ['node', 'MainThread', 'node-MainThread'];
+
 /** What people call that process: a script by its own name, not its interpreter's. */
 export function commandOf(pid: number): string | undefined {
   const comm = readProc(pid, 'comm')?.trim();
-  if (comm !== 'node') return comm;
+  if (comm === undefined || !NODE_NAMES.includes(comm)) return comm;
   const script = readProc(pid, 'cmdline')
     ?.split('\0')
     .slice(1)
