@@ -7,7 +7,7 @@ import { Board, monotonic } from './board.js';
  * A process that writes and reads its own file through locks and unlocks until the board says stop. Each record of
  * 8 KiB carries its number and a hash, so no wrong byte passes. Board words from `first`: [1] number acknowledged by
  * fsync, [2] reads that worked while the board said locked, [3] wrong records, [4] reads that worked, [5] errors other
- * than ENOKEY, [6] the last such errno.
+ * than ENOKEY. It prints what its file may hold, and the calls that failed with another error than ENOKEY.
  */
 const [path = '', boardPath = '', firstWord = '0', seconds = '60'] = process.argv.slice(2);
 const { words } = new Board(boardPath, 256);
@@ -18,7 +18,6 @@ const RECORD = 8192;
 const RECORDS = 32;
 const buffer = pinned(RECORD);
 const ENOKEY = -126;
-const ENOENT = -2;
 
 function fill(number: number): void {
   randomBytes(RECORD - 40).copy(buffer.bytes, 40);
@@ -40,10 +39,12 @@ function judge(): number {
 function bump(word: number): void {
   words[first + word] = (words[first + word] as number) + 1;
 }
-function failed(result: number): void {
+/** Calls that failed otherwise, with their errno: the first few. */
+const unexpected: string[] = [];
+function failed(call: string, result: number): void {
   if (result === ENOKEY) return;
   bump(5);
-  words[first + 6] = result;
+  if (unexpected.length < 20) unexpected.push(`${call} ${result}`);
 }
 
 /** Numbers that a slot of the file may hold: the last acknowledged write and what was tried after it. */
@@ -55,7 +56,7 @@ while (words[0] === 0 && monotonic() < end) {
   if (fd < 0) {
     fd = files.openPath(path, files.open.O_RDWR | files.open.O_CREAT, 0o600);
     if (fd < 0) {
-      failed(fd);
+      failed('open', fd);
       continue;
     }
   }
@@ -64,8 +65,9 @@ while (words[0] === 0 && monotonic() < end) {
   fill(number);
   allowed[slot]?.push(number);
   let result = files.pwrite(fd, buffer.address, RECORD, slot * RECORD);
-  if (result >= 0 && result !== RECORD) failed(-5);
-  if (result === RECORD && number % 4 === 0) {
+  if (result >= 0 && result !== RECORD) failed('short write', -5);
+  const synced = result === RECORD && number % 4 === 0;
+  if (synced) {
     result = files.fsync(fd);
     if (result === 0) words[first + 1] = number;
   }
@@ -87,11 +89,12 @@ while (words[0] === 0 && monotonic() < end) {
     }
   }
   if (result < 0 || got < 0) {
-    failed(result < 0 ? result : got);
+    if (result < 0) failed(synced ? 'fsync' : 'write', result);
+    else failed('read', got);
     files.close(fd);
     fd = -1;
   }
 }
 if (fd >= 0) files.close(fd);
 // What must be there now: for each slot the numbers that it may hold.
-process.stdout.write(JSON.stringify({ allowed, number, errno: ENOENT }));
+process.stdout.write(JSON.stringify({ allowed, unexpected }));
