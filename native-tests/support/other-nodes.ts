@@ -1,5 +1,5 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,8 @@ class OtherNode {
   constructor(version: string) {
     const home = join(this.#directory, 'node');
     mkdirSync(home);
+    // Tests run the command line as other users too, who must be able to read it.
+    chmodSync(this.#directory, 0o755);
     // Its install script only puts the binary of this processor in its place.
     writeFileSync(join(home, 'package.json'), '{"private":true,"allowScripts":{"node":true}}');
     const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];

@@ -106,25 +106,31 @@ function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
       process.stderr.write(`scopefs: ${file}: ${missing ? 'command not found' : error.message}\n`);
       resolve(missing ? NOT_FOUND : NOT_EXECUTABLE);
     };
-    let child: ChildProcess;
-    try {
-      child = spawn(file, args, { stdio: 'inherit', detached: !terminal });
-    } catch (error) {
-      failed(error as NodeJS.ErrnoException);
-      return;
-    }
+    let child: ChildProcess | undefined;
+    const early: NodeJS.Signals[] = [];
     const forward = (signal: NodeJS.Signals): void => {
-      if (child.pid === undefined || (terminal && FROM_TERMINAL.has(signal))) return;
+      if (terminal && FROM_TERMINAL.has(signal)) return;
+      if (child === undefined) early.push(signal);
+      if (child?.pid === undefined) return;
       try {
         process.kill(terminal ? child.pid : -child.pid, signal);
       } catch {
         // The command has just ended.
       }
     };
+    // Before the command begins: it may run for a while before we do again, and a signal would end us alone.
     for (const signal of FORWARDED) process.on(signal, forward);
     const unhook = (): void => {
       for (const signal of FORWARDED) process.removeListener(signal, forward);
     };
+    try {
+      child = spawn(file, args, { stdio: 'inherit', detached: !terminal });
+    } catch (error) {
+      unhook();
+      failed(error as NodeJS.ErrnoException);
+      return;
+    }
+    for (const signal of early) forward(signal);
     child.once('error', (error: NodeJS.ErrnoException) => {
       unhook();
       failed(error);
