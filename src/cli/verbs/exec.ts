@@ -107,18 +107,16 @@ function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
       resolve(missing ? NOT_FOUND : NOT_EXECUTABLE);
     };
     let child: ChildProcess | undefined;
-    const early: NodeJS.Signals[] = [];
     const forward = (signal: NodeJS.Signals): void => {
-      if (terminal && FROM_TERMINAL.has(signal)) return;
-      if (child === undefined) early.push(signal);
-      if (child?.pid === undefined) return;
+      if (child?.pid === undefined || (terminal && FROM_TERMINAL.has(signal))) return;
       try {
         process.kill(terminal ? child.pid : -child.pid, signal);
       } catch {
         // The command has just ended.
       }
     };
-    // Before the command begins: it may run for a while before we do again, and a signal would end us alone.
+    // Before the command begins: it may run for a while before we do again, and a signal would end us alone. What comes
+    // meanwhile is heard when there is a child: handlers run in a later turn.
     for (const signal of FORWARDED) process.on(signal, forward);
     const unhook = (): void => {
       for (const signal of FORWARDED) process.removeListener(signal, forward);
@@ -130,7 +128,6 @@ function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
       failed(error as NodeJS.ErrnoException);
       return;
     }
-    for (const signal of early) forward(signal);
     child.once('error', (error: NodeJS.ErrnoException) => {
       unhook();
       failed(error);
