@@ -31,7 +31,7 @@ export interface Reasons {
   // Vault and metadata store
   vault_missing: { vault: string };
   vault_without_record: { vault: string };
-  vault_in_use: null;
+  vault_in_use: { vault: string };
   vault_directory_taken: null;
   vault_by_draft: null;
   made_by_newer: null;
@@ -53,10 +53,12 @@ export interface Reasons {
   mount_dead: { path: string };
   mount_present: { path: string };
   mount_absent: null;
+  mount_detached: null;
   mount_in_use: null;
   mount_not_permitted: null;
   mount_refused: null;
   mount_without_root: null;
+  ready_fd_form: null;
   transport_unknown: { transports: readonly string[] };
   transport_without_option: null;
   transport_without_callers: null;
@@ -69,7 +71,8 @@ export interface Reasons {
   daemon_refuses: null;
   daemon_late: null;
   daemon_of_other_version: null;
-  daemons_several: { sockets: readonly string[] };
+  daemon_of_other_mount: null;
+  daemons_several: { mounts: readonly string[] };
   caller_without_grant: null;
 
   // Scopes

@@ -1,16 +1,15 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { Failure } from '../base/failure.js';
 import { Client } from '../control/client/client.js';
-import { answers } from '../control/socket.js';
-import { isSocketName, RUN_DIRECTORY } from '../daemon/options.js';
+import { daemonAt, type LiveDaemon, liveDaemons } from '../daemon/live-daemons.js';
+
+const SCHEME = 'unix://';
 
 /** The path in `unix:///PATH`. */
 export function socketPath(host: string): string {
-  if (!host.startsWith('unix:///')) {
+  if (!host.startsWith(`${SCHEME}/`)) {
     throw new Failure('usage', `not a host: ${host}`, { reason: 'host_form' });
   }
-  const path = host.slice('unix://'.length);
+  const path = host.slice(SCHEME.length);
   // sun_path of unix(7) with its end.
   if (Buffer.byteLength(path) > 107) {
     throw new Failure('usage', `${path} is too long for a socket: at most 107 bytes`, {
@@ -20,34 +19,38 @@ export function socketPath(host: string): string {
   return path;
 }
 
-async function liveSockets(): Promise<string[]> {
-  let names: string[];
-  try {
-    names = readdirSync(RUN_DIRECTORY).filter(isSocketName);
-  } catch {
-    return [];
-  }
-  const paths = names.map((name) => join(RUN_DIRECTORY, name));
-  const live = await Promise.all(paths.map(answers));
-  return paths.filter((_path, i) => live[i]);
+/** What `--host` or SCOPEFS_HOST says, if one of them does. */
+export const namedHost = (host: string | undefined): string | undefined =>
+  host ?? (process.env.SCOPEFS_HOST || undefined);
+
+/** The socket of a host: `unix:///PATH`, or a mount point or vault, whose daemon says itself that it has it. */
+export async function socketOf(host: string): Promise<string> {
+  if (/^[a-z]+:/i.test(host) || !host.includes('/')) return socketPath(host);
+  const daemon = await daemonAt(host);
+  if (daemon !== undefined) return daemon.socket;
+  throw new Failure('not_found', `no vault is mounted on ${host}`, { reason: 'mount_absent' });
 }
+
+export const several = (live: readonly LiveDaemon[]): Failure =>
+  new Failure('usage', `${live.length} vaults are mounted: say which`, {
+    reason: { name: 'daemons_several', mounts: live.map(({ facts }) => facts.mount) },
+    details: {
+      hosts: live.map(({ socket }) => `${SCHEME}${socket}`),
+      mounts: live.map(({ facts, socket }) => ({ mount: facts.mount, vault: facts.vault, socket })),
+    },
+  });
 
 /** The daemon to talk to: `--host`, SCOPEFS_HOST, or the only live one. */
 export async function findClient(host: string | undefined, timeout: number): Promise<Client> {
-  const named = host ?? process.env.SCOPEFS_HOST;
-  if (named !== undefined && named !== '') return new Client(socketPath(named), timeout);
-  const live = await liveSockets();
+  const named = namedHost(host);
+  if (named !== undefined) return new Client(await socketOf(named), timeout);
+  const live = await liveDaemons();
   const [only] = live;
   if (only === undefined) {
     throw new Failure('unreachable', 'no vault is mounted here', {
       reason: 'daemon_absent',
     });
   }
-  if (live.length > 1) {
-    throw new Failure('usage', `${live.length} vaults are mounted: say which`, {
-      reason: { name: 'daemons_several', sockets: live },
-      details: { hosts: live.map((path) => `unix://${path}`) },
-    });
-  }
-  return new Client(only, timeout);
+  if (live.length > 1) throw several(live);
+  return new Client(only.socket, timeout);
 }

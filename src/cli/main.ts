@@ -42,7 +42,10 @@ export async function main(args: readonly string[]): Promise<void> {
   const program = new Command('scopefs')
     .description('an encrypted overlay filesystem: a key for every directory scope')
     .version(version, '-V, --version')
-    .option('-H, --host <unix:///PATH>', "the daemon's socket (also SCOPEFS_HOST)")
+    .option(
+      '-H, --host <where>',
+      "unix:///PATH of the daemon's socket, a mount point or a vault (also SCOPEFS_HOST)",
+    )
     .option('--json', 'output for scripts')
     .option('-q, --quiet', 'no output but errors')
     .option('-y, --yes', 'answer yes')

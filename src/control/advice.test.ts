@@ -28,7 +28,7 @@ test('a reason gives the way out, whatever the code', async (t) => {
 test('advice names what its reason names', async (t) => {
   t.equal(advice({ name: 'mount_dead', path: '/mnt/data' }), 'remove it first with: umount -l /mnt/data');
   t.equal(advice({ name: 'shred_misnamed', path: '/users/alice' }), 'repeat it: --yes=users/alice');
-  t.equal(advice({ name: 'daemons_several', sockets: ['/a', '/b'] }), '--host unix:///a or --host unix:///b');
+  t.equal(advice({ name: 'daemons_several', mounts: ['/a', '/b'] }), '--host /a or --host /b');
 });
 
 test('what a daemon advised is passed on as it came', async (t) => {

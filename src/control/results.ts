@@ -51,6 +51,8 @@ export const results = {
   'lease shorten': leaseSchema,
   'lease revoke': receiptsSchema,
   status: versionSchema.extend({ scopes: z.number().int(), unlocked: z.number().int() }),
+  /** Of `status` and `ls` where several vaults are mounted and none is named. */
+  daemons: z.object({ daemons: z.array(versionSchema.extend({ socket: z.string() })) }),
   'status SCOPE': scopeSchema.extend({ holders: z.array(holderSchema) }),
   ls: scopesSchema,
   rm: shredSchema,

@@ -134,6 +134,10 @@ export const versionSchema = z.object({
   volume: z.string(),
   vault: z.string(),
   mount: z.string(),
+  /** The mount's device number, MAJOR:MINOR, as in /proc/self/mountinfo. */
+  device: z.string(),
+  /** Taken off its mount point while in use (umount -l): all is locked, and ends with its last user. */
+  detached: z.boolean(),
   pid: integer,
   /** Minor number of the FUSE protocol that was negotiated. */
   fuse_minor: integer,

@@ -6,6 +6,8 @@ export const version: VersionView = {
   volume: '22'.repeat(16),
   vault: '/v',
   mount: '/m',
+  device: '0:50',
+  detached: false,
   pid: 1,
   fuse_minor: 45,
   secret_memory: 'memfd_secret',

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -9,10 +10,13 @@ import { canonicalMountPoint, mountAt, mounts } from '../fuse/mount-table.js';
 import { loadBinding } from '../fuse/native/binding.js';
 import { close, open, openPath } from '../libc/files.js';
 import { endProcess } from '../libc/process-end.js';
+import { commandOf } from '../libc/processes.js';
 import { systemClock } from '../libc/system.js';
 import { lockVault, readVault, type VaultInfo, vaultPaths } from '../service/vault/vault.js';
+import { vaultHolders } from '../service/vault/vault-holder.js';
 import { Store } from '../store/store.js';
-import { RUN_DIRECTORY, socketOf, type TransportName } from './options.js';
+import { daemonAt } from './live-daemons.js';
+import { RUN_DIRECTORY, type TransportName } from './options.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
 export interface MountRequest {
@@ -44,6 +48,10 @@ export interface Mounted {
 
 const START_MS = 10_000;
 
+/** Of the last daemon of that vault: copies have the same volume id. */
+const logOf = ({ path, record }: VaultInfo): string =>
+  `${RUN_DIRECTORY}/${record.volume}.${createHash('sha256').update(path).digest('hex').slice(0, 8)}.log`;
+
 /** @throws Failure where that is no store of this vault */
 function checkStore(vault: VaultInfo, store: string | undefined): void {
   const rows = Store.open(vaultPaths(vault.path, store).store);
@@ -64,15 +72,35 @@ function checkStore(vault: VaultInfo, store: string | undefined): void {
 const ENDING_MS = 10_000;
 const LOOK_AGAIN_MS = 50;
 
-/** The vault's lock. Where it is not mounted any more its last daemon is about to give it back: that is waited for. */
+/** Why a vault is not to be had: who has it. */
+function inUse(vault: string): Failure {
+  const [holder] = vaultHolders(vault);
+  const by =
+    holder === undefined ? 'another scopefs' : `${commandOf(holder.pid) ?? 'scopefs'} (pid ${holder.pid})`;
+  const at = holder?.mount;
+  return new Failure(
+    'busy',
+    `${vault} is in use by ${at === undefined ? by : `the daemon of ${at} (pid ${holder?.pid})`}`,
+    {
+      reason: { name: 'vault_in_use', vault },
+      ...(holder === undefined ? {} : { details: { pid: holder.pid, mount: at ?? null } }),
+    },
+  );
+}
+
+/**
+ * The vault's lock. Where it is not mounted any more its last daemon is about to give it back: that is waited for, but not for one
+ * whose mount was taken away while it is in use.
+ */
 async function takeVault(vault: string): Promise<number> {
   for (const started = systemClock.boottime(); ; ) {
     try {
       return lockVault(vault);
     } catch (error) {
-      const busy = error instanceof Failure && error.code === 'busy';
+      if (!(error instanceof Failure) || error.code !== 'busy') throw error;
       const isMounted = mounts().some(({ type, device }) => type.startsWith('fuse') && device === vault);
-      if (!busy || isMounted || systemClock.boottime() - started > ENDING_MS) throw error;
+      const late = systemClock.boottime() - started > ENDING_MS;
+      if (isMounted || late || (await daemonAt(vault))?.facts.detached === true) throw inUse(vault);
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
   }
@@ -126,18 +154,17 @@ export async function launch(request: MountRequest): Promise<Mounted> {
     endProcess(130, 'scopefs: interrupted');
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
-  const socket = request.socket ?? socketOf(volume);
   try {
     const { store, foreground, writeback, transport, suid, dev } = request;
     if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev });
     // By the binding the server mounts, and takes its mount away where it fails later.
     isMounted = !native;
-    const log = foreground ? undefined : `${RUN_DIRECTORY}/${volume}.log`;
+    const log = foreground ? undefined : logOf(vault);
     const journal = foreground && process.env.JOURNAL_STREAM !== undefined;
     const server: ServerArguments = {
       vault: vault.path,
       mountPoint,
-      socket,
+      socket: request.socket,
       store,
       writeback,
       transport,
@@ -145,6 +172,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       journal,
     };
     started = await start(server, device, lock);
+    const { socket } = started.report;
     await request.complete(socket);
     if (!foreground) started.child.unref();
     return {
@@ -196,7 +224,7 @@ interface Started {
 async function start(server: ServerArguments, device: number, lock: number): Promise<Started> {
   mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
   const foreground = server.log === undefined;
-  const log = server.log === undefined ? 2 : openSync(server.log, 'a', 0o600);
+  const log = server.log === undefined ? 2 : openSync(server.log, 'w', 0o600);
   const script = fileURLToPath(new URL('./server.js', import.meta.url));
   const child = spawn(
     process.execPath,

@@ -7,6 +7,7 @@ export type TransportName = (typeof transports)[number];
 /** Sockets and logs of daemons, by volume. */
 export const RUN_DIRECTORY = '/run/scopefs';
 const SOCKET = '.sock';
-/** Where a volume's daemon listens, unless `--host` says otherwise. */
-export const socketOf = (volume: string): string => `${RUN_DIRECTORY}/${volume}${SOCKET}`;
+/** Where a volume's daemon listens, unless `--host` says otherwise; a copy of its vault, mounted beside it, has the next name. */
+export const socketName = (volume: string, copy = 1): string =>
+  `${volume}${copy === 1 ? '' : `-${copy}`}${SOCKET}`;
 export const isSocketName = (name: string): boolean => name.endsWith(SOCKET);

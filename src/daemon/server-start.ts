@@ -8,14 +8,15 @@ export const fd = { device: 3, status: 4, lock: 5 } as const;
 export interface ServerArguments {
   readonly vault: string;
   readonly mountPoint: string;
-  readonly socket: string;
+  /** Where it listens; undefined: in the run directory. */
+  readonly socket: string | undefined;
   readonly store: string | undefined;
   /** The kernel's writeback cache is asked for. */
   readonly writeback: boolean;
   readonly transport: TransportName;
   /** Its lines go to systemd's journal. */
   readonly journal: boolean;
-  /** The server's log, removed at its end if it is empty; undefined in the foreground. */
+  /** The server's log, removed at its end; undefined in the foreground. */
   readonly log: string | undefined;
 }
 

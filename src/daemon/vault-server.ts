@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { statSync, unlinkSync, writeSync } from 'node:fs';
+import { rmSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Errno, errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
 import type { Log } from '../base/log.js';
-import { type ControlServer, listen } from '../control/server.js';
+import { listen } from '../control/server.js';
 import { suites } from '../crypto/suites.js';
 import { sessionMark } from '../filesystem/inodes/volume.js';
-import { mountAt } from '../fuse/mount-table.js';
+import { mountAt, mounts } from '../fuse/mount-table.js';
 import { SecretMemory } from '../libc/memory.js';
 import { endProcess } from '../libc/process-end.js';
 import { becomeIoFlusher } from '../libc/system.js';
@@ -25,6 +25,7 @@ import type { Transport } from '../worker/transport.js';
 import { kernelTransport } from './kernel-transport.js';
 import { nativeTransport } from './native-transport.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
+import { SocketEntry } from './socket-entry.js';
 
 /** How long a stopping server waits for processes that still use the detached mount. */
 const LINGER_MS = 2_000;
@@ -32,11 +33,14 @@ const LINGER_MS = 2_000;
 const REPLY_MS = 50;
 const CLOSE_MS = 500;
 
+/** How often it looks whether its mount and its socket are still there. */
+const LOOK_MS = 2_000;
+
 /** What a server has once it serves. */
 interface Serving {
   readonly vault: MountedVault;
   readonly service: VolumeService;
-  readonly control: ControlServer;
+  readonly socket: SocketEntry;
 }
 
 /** The server of one mounted vault, from its start to its end, with which the process ends. */
@@ -66,8 +70,11 @@ export class VaultServer {
     try {
       const info = readVault(this.#argument.vault);
       this.#serving = await this.#start(info);
-      report({ ok: true, pid: process.pid, socket: this.#argument.socket, unclean: this.#unclean === true });
+      const { path: socket } = this.#serving.socket;
+      report({ ok: true, pid: process.pid, socket, unclean: this.#unclean === true });
+      const watch = this.#watch(this.#serving);
       await this.#unmounted;
+      clearInterval(watch);
       await this.#end(info, this.#serving);
     } catch (error) {
       if (this.#serving === undefined) await this.#abandon();
@@ -126,7 +133,7 @@ export class VaultServer {
     const { core } = transport;
     const knowsCallers = by === 'kernel';
     const parts = { vault: info, store, suite, memory, core, mountPoint, knowsCallers, log: this.#log };
-    const vault = new MountedVault(parts);
+    const vault = new MountedVault({ ...parts, device: mountAt(mountPoint)?.deviceNumber ?? '' });
     for (const scope of known) vault.paths.set(scope.id, scope);
     const service: VolumeService = new VolumeService(vault, fuseMinor, () => this.#unmount(service));
     this.#events = new CoreEvents(vault, service);
@@ -134,8 +141,30 @@ export class VaultServer {
       this.#log.error('what is left of destroyed scopes could not be unlinked', { error });
     });
     // Last: from its first caller on something may be unlocked, and a signal must lock it in order.
-    const control = await listen(socket, service, this.#log);
-    return { vault, service, control };
+    const entry = await SocketEntry.claim({
+      volume: info.record.volume,
+      wanted: socket,
+      listen: (path) => listen(path, service, this.#log),
+    });
+    return { vault, service, socket: entry };
+  }
+
+  /** A mount that somebody took away (umount -l) must not stay open to those who are still inside. */
+  #watch(serving: Serving): NodeJS.Timeout {
+    const { vault, service, socket } = serving;
+    const look = async (): Promise<void> => {
+      if (!vault.detached && !this.#stopping && !mounts().some((at) => at.deviceNumber === vault.device)) {
+        vault.detached = true;
+        this.#log.warn('the mount was taken away: everything is locked; ends with its last user', {
+          mount: vault.mountPoint,
+        });
+        await service.locks.closeAll('the mount was taken away');
+      }
+      if (await socket.restore()) this.#log.warn('the socket had gone: made again', { socket: socket.path });
+    };
+    return setInterval(() => {
+      look().catch((error: unknown) => this.#log.error('the mount could not be looked after', { error }));
+    }, LOOK_MS);
   }
 
   async #mount(info: VaultInfo, data: CoreData): Promise<Transport> {
@@ -158,14 +187,19 @@ export class VaultServer {
 
   /** umount(2) takes what lies on top, which may be of another program by now. */
   async #takeOff(detach: boolean): Promise<number> {
-    const { transport, mountPoint, vault } = this.#argument;
+    const { transport, mountPoint } = this.#argument;
     const top = transport === 'kernel' ? mountAt(mountPoint) : undefined;
-    const ours = top === undefined || top.device === vault;
+    const ours = top === undefined || top.deviceNumber === this.#serving?.vault.device;
     return ours && this.#transport !== undefined ? this.#transport.unmount(detach) : -errno.EBUSY;
   }
 
   async #unmount(service: VolumeService): Promise<void> {
     const { mountPoint } = this.#argument;
+    if (this.#serving?.vault.detached === true) {
+      await service.locks.closeAll('unmounted');
+      this.#leave();
+      return;
+    }
     const done = await this.#takeOff(false);
     if (done === -errno.EBUSY) {
       throw new Failure('busy', `${mountPoint} is in use`, {
@@ -182,16 +216,17 @@ export class VaultServer {
     clearTimeout(detached);
   }
 
-  async #end(info: VaultInfo, { vault, control }: Serving): Promise<never> {
+  async #end(info: VaultInfo, { vault, socket }: Serving): Promise<never> {
     vault.storeKey.close();
     vault.store.close();
     // Files are repaired at their first open: until every one was looked at the vault stays unclean.
     const behind = this.#events?.behind === true;
     markClean(info.path, sessionMark(this.#session), { unclean: this.#unclean === true, behind });
     await sleep(REPLY_MS);
-    await Promise.race([control.close(), sleep(CLOSE_MS)]);
+    await Promise.race([socket.close(), sleep(CLOSE_MS)]);
     const { log } = this.#argument;
-    if (log !== undefined && statSync(log).size === 0) unlinkSync(log);
+    // It tells of this mount. One of a daemon that died stays, until the vault is mounted again.
+    if (log !== undefined) rmSync(log, { force: true });
     endProcess(0);
   }
 }

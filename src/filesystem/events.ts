@@ -17,7 +17,7 @@ export interface LockReceipt {
   readonly seconds: number;
 }
 
-/** What the core tells without being asked. Paths are latin1, below their scope's root. */
+/** What the core tells without being asked. Paths are latin1, below their scope's root; `ino` is that of the backing, and of the mount. */
 export type VolumeEvent =
   /** A scope's root got another path below its parent scope. */
   | { readonly kind: 'moved'; readonly scope: ScopeId; readonly path: string }
@@ -28,6 +28,7 @@ export type VolumeEvent =
       readonly kind: 'recovered';
       readonly scope: ScopeId;
       readonly path: string;
+      readonly ino: number;
       readonly before: number;
       readonly after: number;
     }
@@ -36,5 +37,6 @@ export type VolumeEvent =
       readonly kind: 'writeBackFailed';
       readonly scope: ScopeId;
       readonly path: string;
+      readonly ino: number;
       readonly error: number;
     };

@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync, statfsSync } from 'node:fs';
+import { readFileSync, readlinkSync, realpathSync, statfsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 interface MountEntry {
@@ -39,17 +39,25 @@ export function mountsBelow(path: string, entries: readonly MountEntry[] = mount
   return entries.some((entry) => entry.mountPoint.startsWith(`${path}/`));
 }
 
+/** path_resolution(7) gives up there too. */
+const MOST_LINKS = 40;
+
 /**
- * A mount point's path as the kernel lists it. Its last component is not looked up: a dead mount can't be, and the
- * directories above it can.
+ * A mount point's path as the kernel lists it. Its last component is not looked at but as a symlink: a dead mount can't be, and
+ * the directories above it can.
  */
 export function canonicalMountPoint(path: string): string {
-  const absolute = resolve(path);
-  try {
-    return join(realpathSync(dirname(absolute)), basename(absolute));
-  } catch {
-    return absolute;
+  let absolute = resolve(path);
+  for (let links = 0; links < MOST_LINKS; links++) {
+    try {
+      absolute = join(realpathSync(dirname(absolute)), basename(absolute));
+      // readlink(2) on a mount's root asks no daemon: EINVAL.
+      absolute = resolve(dirname(absolute), readlinkSync(absolute));
+    } catch {
+      break;
+    }
   }
+  return absolute;
 }
 
 /** A FUSE mount whose daemon died answers with ENOTCONN what the kernel has not cached: statfs(2) it never has. */

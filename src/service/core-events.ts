@@ -7,7 +7,11 @@ type Handlers = {
   readonly [Kind in CoreEvent['kind']]: (event: Extract<CoreEvent, { kind: Kind }>) => void;
 };
 
-/** What comes of events that the core tells without being asked: rows, labels and log lines. A kind without a row does not compile. */
+/**
+ * What comes of events that the core tells without being asked: rows, labels and log lines. A kind without a row does not
+ * compile. The log outlives locks, so it has no names: scopes by id, files by the inode number that they have in the vault and
+ * in the mount (`find MOUNT -inum N`).
+ */
 export class CoreEvents {
   readonly #vault: MountedVault;
   readonly #service: VolumeService;
@@ -32,20 +36,24 @@ export class CoreEvents {
     },
     expired: ({ receipts }) => {
       void this.#service.locks.happened(receipts).then((views) => {
-        for (const { path, errors } of views) {
+        for (const { scope, errors } of views) {
           if (errors.length === 0) continue;
-          this.#vault.log.error('a lease ended, and not everything could be written', { path, errors });
+          const facts = {
+            scope,
+            files: errors.length,
+            errors: [...new Set(errors.map(({ error }) => error))],
+          };
+          this.#vault.log.error('a lease ended, and not everything could be written', facts);
         }
       });
     },
-    recovered: ({ scope, path, before, after }) => {
-      const file = this.#service.scopes.nameOf(scope, path);
+    recovered: ({ scope, ino, before, after }) => {
       const sizes = { header_bytes: before, found_bytes: after };
-      this.#vault.log.warn('a file was repaired after an unclean stop', { file, ...sizes });
+      this.#vault.log.warn('a file was repaired after an unclean stop', { scope, inode: ino, ...sizes });
     },
-    writeBackFailed: ({ scope, path, error }) => {
-      const file = this.#service.scopes.nameOf(scope, path);
-      this.#vault.log.error('the last write-back of a file failed', { file, errno: errnoName(error) });
+    writeBackFailed: ({ scope, ino, error }) => {
+      const facts = { scope, inode: ino, errno: errnoName(error) };
+      this.#vault.log.error('the last write-back of a file failed', facts);
     },
   };
 }

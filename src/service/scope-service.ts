@@ -15,7 +15,7 @@ import { expiry } from './leases/lease-view.js';
 import type { LockService } from './leases/lock-service.js';
 import { holdersOf } from './scopes/holders.js';
 import { refused } from './scopes/refusals.js';
-import { type KnownScopeRecord, pathParts, raw, shown } from './scopes/scope-paths.js';
+import { type KnownScopeRecord, pathParts, raw } from './scopes/scope-paths.js';
 import { Shredder } from './shred/shredder.js';
 import type { ScopeSlots } from './slots/scope-slots.js';
 import type { MountedVault } from './vault/mounted-vault.js';
@@ -133,11 +133,6 @@ export class ScopeService implements ScopeControl {
 
   shred(id: ScopeId, yes: string, peer: Peer): Promise<ShredView> {
     return this.#shredder.shred(this.#record(id), yes, peer);
-  }
-
-  /** A path below a scope's root (latin1), from the mount's root, for messages. */
-  nameOf(id: ScopeId, path: string): string {
-    return `${this.#vault.paths.fullPath(id).replace(/\/$/, '')}/${shown(path)}`;
   }
 
   /** A scope's root got another path below its parent scope: its label follows. */

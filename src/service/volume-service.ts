@@ -36,13 +36,15 @@ export class VolumeService implements ControlService {
   }
 
   async version(): Promise<VersionView> {
-    const { info, mountPoint, core } = this.#vault;
+    const { info, mountPoint, device, detached, core } = this.#vault;
     const status = await core.call({ op: 'status' });
     return {
       version,
       volume: info.record.volume,
       vault: info.path,
       mount: mountPoint,
+      device,
+      detached,
       pid: process.pid,
       fuse_minor: this.#fuseMinor,
       secret_memory: status.secretMemory,

@@ -1,11 +1,13 @@
 import type { Verb } from '../verb.js';
+import { severalDaemons } from './status.js';
 
 export const ls: Verb = (program, run) => {
   program
     .command('ls')
-    .description('list scopes')
+    .description('list scopes; where several vaults are mounted and none is named, these')
     .action(
       run(async (context) => {
+        if (await severalDaemons(context)) return;
         const scopes = await (await context.client()).call('scopes');
         const { output } = context;
         output.result({ scopes }, () =>

@@ -1,8 +1,9 @@
+import { closeSync, fstatSync, readdirSync, writeSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Client } from '../../control/client/client.js';
 import { transports } from '../../daemon/options.js';
 import { notifyManager } from '../../libc/notify.js';
-import { socketPath } from '../host.js';
+import { namedHost, socketPath } from '../host.js';
 import type { Verb } from '../verb.js';
 
 interface Options {
@@ -13,6 +14,33 @@ interface Options {
   dev?: boolean;
   writeback?: boolean;
   transport: string;
+  readyFd?: string;
+}
+
+/** As of s6 and others: a line is written there, and it is closed, once programs may use the mount. */
+function readyDescriptor(text: string): number {
+  const fd = /^\d{1,6}$/.test(text) ? Number(text) : -1;
+  try {
+    if (fd > 0) {
+      fstatSync(fd);
+      return fd;
+    }
+  } catch {
+    // As below.
+  }
+  throw new Failure('usage', `--ready-fd ${text} is not a descriptor that is open`, {
+    reason: 'ready_fd_form',
+  });
+}
+
+/** How many entries of a directory a mount on it will hide. */
+function entriesOf(path: string): number {
+  try {
+    return readdirSync(path).length;
+  } catch {
+    // What is wrong with it is said by the mount.
+    return 0;
+  }
 }
 
 const badKey = (vault: string): Failure =>
@@ -28,6 +56,10 @@ export const mount: Verb = (program, run) => {
     .description('mount a vault and unlock its root scope, or leave it locked')
     .option('--with <src>', 'where the secret of the root scope comes from; without it all stays locked')
     .option('--foreground', 'stay until the vault is unmounted')
+    .option(
+      '--ready-fd <n>',
+      'write READY=1 and a newline there when it is mounted and unlocked, then close it',
+    )
     .option('--store <path>', 'the metadata store, where it is not in the vault')
     .option('--suid', 'honour set-user-id bits')
     .option('--dev', 'honour device nodes')
@@ -60,7 +92,7 @@ export const mount: Verb = (program, run) => {
         const { readVault } = await import('../../service/vault/vault.js');
         // Before the operator is asked for a secret.
         readVault(vault);
-        const host = context.options.host ?? (process.env.SCOPEFS_HOST || undefined);
+        const host = namedHost(context.options.host);
         const what = 'passphrase of the root scope';
         const source =
           options.with === undefined
@@ -82,6 +114,8 @@ export const mount: Verb = (program, run) => {
             waiting = error;
           }
         };
+        const ready = options.readyFd === undefined ? undefined : readyDescriptor(options.readyFd);
+        const hidden = entriesOf(mountPoint);
         const mounted = await launch({
           vault,
           mountPoint,
@@ -94,6 +128,11 @@ export const mount: Verb = (program, run) => {
           transport,
           foreground: options.foreground === true,
         });
+        if (hidden > 0) {
+          context.output.note(
+            `${mountPoint} was not empty: ${hidden} ${hidden === 1 ? 'entry is' : 'entries are'} hidden while the vault is mounted there`,
+          );
+        }
         if (mounted.clearedDeadMount) {
           context.output.note('a dead mount of an earlier daemon was removed first');
         }
@@ -118,6 +157,10 @@ export const mount: Verb = (program, run) => {
         if (waiting !== undefined) {
           context.output.failure(waiting);
           context.exitStatus = waiting.exitStatus;
+        }
+        if (ready !== undefined) {
+          writeSync(ready, 'READY=1\n');
+          closeSync(ready);
         }
         if (options.foreground === true) {
           for (const signal of ['SIGTERM', 'SIGINT'] as const) {

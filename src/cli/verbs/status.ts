@@ -1,30 +1,49 @@
+import type { LiveDaemon } from '../../daemon/live-daemons.js';
+import { liveDaemons } from '../../daemon/live-daemons.js';
+import type { CommandContext } from '../context.js';
+import { namedHost } from '../host.js';
 import type { Verb } from '../verb.js';
 
 const LOCKED = 3;
 
+/** Where several vaults are mounted and none is named, they are the answer. */
+export async function severalDaemons(context: CommandContext): Promise<boolean> {
+  if (namedHost(context.options.host) !== undefined) return false;
+  const live = await liveDaemons();
+  if (live.length < 2) return false;
+  const daemons = live.map(({ socket, facts }) => ({ ...facts, socket }));
+  context.output.result({ daemons }, () => table(context, live));
+  context.output.note('name one for its scopes: scopefs ls -H MOUNT');
+  return true;
+}
+
+const table = ({ output }: CommandContext, live: readonly LiveDaemon[]): string =>
+  output.table(
+    ['MOUNT', 'VAULT', 'PID', 'SOCKET'],
+    live.map(({ socket, facts }) => [
+      facts.detached ? `${facts.mount} (taken away)` : facts.mount,
+      facts.vault,
+      String(facts.pid),
+      socket,
+    ]),
+  );
+
 export const status: Verb = (program, run) => {
   program
     .command('status')
-    .argument('[scope]', 'path inside the mount, or id; without one: the mount')
+    .argument(
+      '[scope]',
+      'path inside the mount, or id; without one: the mount, or all where there are several',
+    )
     .description('say whether a scope is unlocked: exit status 0 unlocked, 3 locked, 4 unknown')
     .option('-q, --quiet', 'only the exit status')
     .action(
       run(async (context, reference: string | undefined) => {
-        const client = await context.client();
         if (reference === undefined) {
-          const [facts, scopes] = await Promise.all([client.call('version'), client.call('scopes')]);
-          const unlocked = scopes.filter((scope) => scope.state !== 'locked').length;
-          context.output.result({ ...facts, scopes: scopes.length, unlocked }, () =>
-            [
-              `${facts.vault} on ${facts.mount}`,
-              `  ${scopes.length} scopes, ${unlocked} unlocked`,
-              `  daemon ${facts.version}, pid ${facts.pid}, keys in ${facts.secret_memory}`,
-              `  ${facts.requests} requests, ${facts.inodes} inodes known`,
-              `  longest request: ${facts.longest_request.operation}, ${facts.longest_request.milliseconds.toFixed(1)} ms`,
-            ].join('\n'),
-          );
+          if (!(await severalDaemons(context))) await sayMount(context);
           return;
         }
+        const client = await context.client();
         const scope = await client.call('scope', { scope: reference });
         const holders = scope.open_handles > 0 ? await client.call('holders', { scope: reference }) : [];
         context.output.result({ ...scope, holders }, () => {
@@ -36,3 +55,18 @@ export const status: Verb = (program, run) => {
       }),
     );
 };
+
+async function sayMount(context: CommandContext): Promise<void> {
+  const client = await context.client();
+  const [facts, scopes] = await Promise.all([client.call('version'), client.call('scopes')]);
+  const unlocked = scopes.filter((scope) => scope.state !== 'locked').length;
+  context.output.result({ ...facts, scopes: scopes.length, unlocked }, () =>
+    [
+      `${facts.vault} on ${facts.mount}${facts.detached ? ', taken away from there: locked, and ends with its last user' : ''}`,
+      `  ${scopes.length} scopes, ${unlocked} unlocked`,
+      `  daemon ${facts.version}, pid ${facts.pid}, keys in ${facts.secret_memory}`,
+      `  ${facts.requests} requests, ${facts.inodes} inodes known`,
+      `  longest request: ${facts.longest_request.operation}, ${facts.longest_request.milliseconds.toFixed(1)} ms`,
+    ].join('\n'),
+  );
+}

@@ -123,8 +123,9 @@ export class Volume {
   }
 
   /** Where an object is, for an event. */
-  whereabouts(slot: number): { scope: ScopeId; path: string } {
-    return { scope: this.scopeOf(slot).id, path: this.directories.pathInScope(slot) ?? '?' };
+  whereabouts(slot: number): { scope: ScopeId; path: string; ino: number } {
+    const ino = this.table.ino[slot] as number;
+    return { scope: this.scopeOf(slot).id, path: this.directories.pathInScope(slot) ?? '?', ino };
   }
 
   /** The scope whose key seals a node's content. */

@@ -141,7 +141,7 @@ export class LeaseService implements LeaseControl {
 
   /** The audit row is durable before the key becomes usable. */
   async #unlock(id: ScopeId, opened: OpenedScope, wanted: Wanted): Promise<Lease> {
-    const { paths, audit, core } = this.#vault;
+    const { paths, audit, core, mountPoint } = this.#vault;
     const { peer, locks, terms, pid, hold } = wanted;
     const lease = freshId<LeaseId>();
     const { visibility, readOnly, purpose } = terms;
@@ -156,6 +156,11 @@ export class LeaseService implements LeaseControl {
       await audit.write({ ...entry, result: 'ok' }, peer);
       // In one turn with the order to the core: a lock that is asked for later comes after it there.
       paths.refuseLocked(id, locks);
+      if (this.#vault.detached) {
+        throw new Failure('conflict', `the vault is not mounted on ${mountPoint} any more`, {
+          reason: 'mount_detached',
+        });
+      }
       const connection = hold?.connection();
       if (connection !== undefined && connection < 0) {
         throw new Failure('unreachable', 'the connection is gone');

@@ -24,6 +24,8 @@ export interface MountParts {
   readonly memory: SecretMemory;
   readonly core: CoreCalls;
   readonly mountPoint: string;
+  /** Its number, `MAJOR:MINOR`, by which mount tables name it. */
+  readonly device: string;
   /** Whether the transport's requests say who asks. */
   readonly knowsCallers: boolean;
   readonly log: Log;
@@ -35,6 +37,9 @@ export class MountedVault {
   readonly store: Store;
   readonly core: CoreCalls;
   readonly mountPoint: string;
+  readonly device: string;
+  /** Gone from the mount table, while processes are still inside: locked, and nothing is unlocked any more. */
+  detached = false;
   readonly knowsCallers: boolean;
   readonly log: Log;
   readonly seal: Seal;
@@ -44,11 +49,12 @@ export class MountedVault {
   readonly audit: AuditLog;
   readonly paths = new ScopePaths();
 
-  constructor({ vault, store, suite, memory, core, mountPoint, knowsCallers, log }: MountParts) {
+  constructor({ vault, store, suite, memory, core, mountPoint, device, knowsCallers, log }: MountParts) {
     this.info = vault;
     this.store = store;
     this.core = core;
     this.mountPoint = mountPoint;
+    this.device = device;
     this.knowsCallers = knowsCallers;
     this.log = log;
     this.seal = new Seal(suite, memory);

@@ -68,7 +68,7 @@ export function lockVault(vault: string): number {
   if (lockExclusive(fd) < 0) {
     close(fd);
     throw new Failure('busy', `${vault} is mounted or in use by another scopefs`, {
-      reason: 'vault_in_use',
+      reason: { name: 'vault_in_use', vault },
     });
   }
   return fd;
