@@ -139,7 +139,13 @@ test('--json of every verb parses and has its fields; -q says nothing', async (t
   const quiet = scopefs(['status', 'a', '-q', ...host]);
   t.same([quiet.status, quiet.stdout, quiet.stderr], [3, '', '']);
   t.match(json(['unmount', mount, ...host]), { unmounted: true, mount });
-  t.same([...seen].sort(), Object.keys(results).filter((verb) => verb !== 'daemons').sort(), 'every verb that prints JSON was looked at');
+  t.same(
+    [...seen].sort(),
+    Object.keys(results)
+      .filter((verb) => verb !== 'daemons')
+      .sort(),
+    'every verb that prints JSON was looked at',
+  );
 
   const published = JSON.parse(scopefs(['schema']).stdout) as Record<string, { type: string }>;
   t.same(Object.keys(published).sort(), [...Object.keys(results), 'failure'].sort());
