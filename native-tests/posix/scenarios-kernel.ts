@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
+import { copyFileSync } from 'node:fs';
 import { errnoName } from '../../src/base/errno.js';
 import { libcFunction, result, viewAt } from '../../src/libc/ffi.js';
 import { pinned } from '../../src/libc/memory.js';
 import { MAP_PRIVATE, MAP_SHARED, map, PAGE, prot, unmap } from '../support/board.js';
-import { get, O, outcome, put, sys, withFd } from './sys.js';
+import { alice, bob, get, O, outcome, put, sys, withFd } from './sys.js';
 
 /** As scenarios.ts, of what the kernel keeps for every filesystem, and must be told the truth for: watches, locks, mappings. */
 export const kernelScenarios: Record<string, () => unknown> = {};
@@ -219,4 +220,63 @@ ualarm(0); print $alarms > 20 ? "interrupted" : "not interrupted", " ", join(","
 kernelScenarios['signals interrupt no call on a file'] = () => {
   const done = spawnSync('perl', ['-e', INTERRUPTED], { encoding: 'utf8' });
   return done.stdout;
+};
+
+/** What was written to a file whose times are still to be written back, and which is deleted, is nobody's error. */
+kernelScenarios['syncfs after files were deleted'] = () => {
+  const seen: unknown[] = [];
+  for (const name of ['f', 'g']) {
+    put(name, 'content');
+    if (name === 'g') sys.link('g', 'h');
+    sys.unlink(name);
+    const done = spawnSync('sync', ['-f', '.'], { encoding: 'utf8' });
+    seen.push([done.status, done.stderr]);
+  }
+  return seen;
+};
+
+/**
+ * The mode alone (statx(2) with STATX_MODE), as `stat -c %a` and the kernel's execve ask for it, after calls that clear
+ * set-user-id: the kernel asks again for what a write changes by itself, times and size.
+ */
+kernelScenarios['the mode alone after writes that clear set-user-id, and what an exec makes of it'] = () => {
+  const { uid, gid } = alice;
+  const seen: unknown[] = [];
+  const direct = 'if=/dev/zero of=f bs=4096 count=1 conv=notrunc status=none oflag=direct';
+  for (const command of [
+    `dd ${direct}`,
+    `dd ${direct} bs=1M`,
+    'dd if=/dev/zero of=f bs=100 count=1 conv=notrunc status=none',
+    'fallocate -l 100000 f',
+    'fallocate -p -o 4096 -l 4096 f',
+    'fallocate -z -o 0 -l 4096 f',
+    'truncate -s 8192 f',
+    'dd if=/dev/null of=f status=none',
+  ]) {
+    // One that asks who runs it: its first page stays as it is only where the call leaves it alone.
+    sys.unlink('f');
+    copyFileSync('/usr/bin/id', 'f');
+    sys.chown('f', uid, gid);
+    sys.chmod('f', 0o6755);
+    const mode = (): string => spawnSync('stat', ['-c', '%a', 'f'], { encoding: 'utf8' }).stdout.trim();
+    const before = mode();
+    const [program = '', ...options] = command.split(' ');
+    const done = spawnSync(program, options, { uid, gid, encoding: 'utf8' });
+    seen.push([command, before, done.status, done.stderr, mode()]);
+  }
+  // Content as it was, bits cleared by a direct write of the same page.
+  sys.unlink('f');
+  copyFileSync('/usr/bin/id', 'f');
+  sys.chown('f', uid, gid);
+  sys.chmod('f', 0o6755);
+  const [other, first] = [
+    { uid: bob.uid, gid: bob.gid, encoding: 'utf8' } as const,
+    'if=/usr/bin/id of=f bs=4096',
+  ];
+  const effective = (): string => spawnSync('./f', ['-u'], other).stdout;
+  seen.push(effective());
+  const args = [...first.split(' '), 'count=1', 'conv=notrunc', 'status=none', 'oflag=direct'];
+  spawnSync('dd', args, { uid, gid });
+  seen.push(effective());
+  return seen;
 };

@@ -64,7 +64,13 @@ export async function populate(
       scopes: [{ id: rootRow.id, parent: undefined, path: '' }],
     },
     {
-      cache: { flush: done, dropPages: done, dropNames: done, prune: (_, then) => then() },
+      cache: {
+        flush: done,
+        dropPages: done,
+        dropNames: done,
+        forgetAttributes: () => {},
+        prune: (_, then) => then(),
+      },
       executor: (backing) => new IoExecutor(backing, { several: false, more: () => {} }),
       tell: (message: WorkerMessage) => {
         if (message.kind === 'answer') answers.get(message.id)?.(message.answer);

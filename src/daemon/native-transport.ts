@@ -101,7 +101,8 @@ export async function nativeTransport(
       const last = operations.asked + 2;
       void orders.give({ kind: 'pagesUpTo', last }).then((failures) => enter(() => done(failures)));
     },
-    // Names are not kept: each use of one asks again.
+    // Attributes and names are not kept: each use of one asks again.
+    forgetAttributes: () => {},
     dropNames: (_entries, done) => done(0),
     prune: (_victims, done) => done(),
   };

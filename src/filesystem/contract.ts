@@ -218,6 +218,11 @@ export interface CachePort {
    * kernel has no such inode, or -errno.
    */
   flush(node: NodeId, done: (result: number) => void): void;
+  /**
+   * Forgets a node's attributes, at once. For a node that a request under way holds: the core changed what that request's
+   * answer does not tell (after a write the kernel asks again for times, size and blocks alone).
+   */
+  forgetAttributes(node: NodeId): void;
   /** Drops all pages and attributes of nodes. `failures`: orders that the kernel refused. */
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void;
   /** Drops names, and with each all that lies below it. */

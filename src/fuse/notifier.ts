@@ -7,6 +7,20 @@ import { mountsBelow } from './mount-table.js';
 
 const message = pinned(8192);
 
+function send(fd: number, length: number): number {
+  const done = write(fd, message.address, length);
+  // ENOENT: the kernel has no such inode or name, so there was nothing to forget.
+  return done === -errno.ENOENT || done >= 0 ? 0 : done;
+}
+
+/**
+ * Makes the kernel ask again for a node's attributes. `fd`: the FUSE device. On any thread: it waits for nobody but the
+ * node's eviction, which a request under way keeps away (fuse_reverse_inval_inode).
+ */
+export function forgetAttributes(fd: number, nodeid: number): number {
+  return send(fd, putInvalInode(message.bytes, nodeid, false));
+}
+
 /**
  * Orders to the kernel's caches, given on a thread of their own: each may block until requests that it causes are
  * answered, so the thread that answers requests must not give them.
@@ -22,9 +36,7 @@ export class Notifier {
   }
 
   #send(length: number): number {
-    const done = write(this.#fd, message.address, length);
-    // ENOENT: the kernel has no such inode or name, so there was nothing to forget.
-    return done === -errno.ENOENT || done >= 0 ? 0 : done;
+    return send(this.#fd, length);
   }
 
   /**
@@ -35,7 +47,7 @@ export class Notifier {
     // Open for this order only: an open descriptor of the mount makes umount busy.
     const mount = openPath(this.#mountPoint, open.O_RDONLY | open.O_DIRECTORY);
     if (mount < 0) return mount;
-    this.#send(putInvalInode(message.bytes, nodeid, false));
+    forgetAttributes(this.#fd, nodeid);
     const fd = openByNodeid(mount, nodeid, open.O_RDONLY);
     close(mount);
     if (fd < 0) return fd;

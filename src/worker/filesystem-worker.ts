@@ -1,5 +1,6 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { serve } from '../fuse/device.js';
+import { forgetAttributes } from '../fuse/notifier.js';
 import { Session } from '../fuse/session.js';
 import { Doorbell, word } from '../libc/doorbell.js';
 import { endOnThrow } from '../libc/process-end.js';
@@ -27,7 +28,11 @@ function tell(message: WorkerMessage): void {
 
 /** The protocol that brought FUSE_NOTIFY_PRUNE (Linux 6.18). */
 const PRUNE_MINOR = 45;
-const cache = new RemoteCache(data.notifiers, (index) => tell({ kind: 'notifier', index }));
+const cache = new RemoteCache(
+  data.notifiers,
+  (index) => tell({ kind: 'notifier', index }),
+  (node) => forgetAttributes(data.device, node),
+);
 const doorbell = new Doorbell(data.doorbell);
 const runner: CoreRunner<IoExecutor> = new CoreRunner(data, {
   cache,

@@ -16,7 +16,11 @@ test('prune: by node ids where the kernel can, else by names, but none of a dire
     port: port1,
     bell: new Int32Array(new SharedArrayBuffer(4)),
   }));
-  const cache = new RemoteCache(lines, () => t.fail('nothing waits'));
+  const cache = new RemoteCache(
+    lines,
+    () => t.fail('nothing waits'),
+    () => {},
+  );
   const ordered = (): unknown => receiveMessageOnPort(channels[1].port2)?.message;
   let done = 0;
   cache.prunes = true;
@@ -46,6 +50,7 @@ test('a thread that is missing is asked for when orders wait, one at a time, and
   const cache = new RemoteCache(
     channels.map(({ port1 }) => ({ port: port1, bell: bell() })),
     (index) => asked.push(index),
+    () => {},
   );
   const orderOf = (thread: number): { id: number; kind: string; node?: number } | undefined =>
     receiveMessageOnPort((channels[thread] as MessageChannel).port2)?.message;

@@ -22,12 +22,21 @@ export class RemoteCache implements CachePort {
   /** The mount is gone: there are no caches any more. */
   #closed = false;
 
-  /** `start`: asks for the thread of a line; {@link RemoteCache.started} says that it is there. */
-  constructor(lines: readonly NotifierLine[], start: (index: number) => void) {
+  /**
+   * `start`: asks for the thread of a line; {@link RemoteCache.started} says that it is there. `forget`: what needs no
+   * thread ({@link CachePort.forgetAttributes}).
+   */
+  constructor(
+    lines: readonly NotifierLine[],
+    start: (index: number) => void,
+    forget: (node: NodeId) => void,
+  ) {
     this.#lines = lines;
     this.#start = start;
+    this.forgetAttributes = forget;
   }
 
+  readonly forgetAttributes: (node: NodeId) => void;
   started(index: number): void {
     if (index < this.#started) return;
     this.#started = index + 1;

@@ -32,17 +32,23 @@ export class AttributeOperations {
     this.#files = nodes.files;
   }
 
-  /** Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid). */
-  killPrivileges(slot: Slot): void {
-    const { table } = this.#volume;
+  /**
+   * Clears set-user-id, and set-group-id where the group may execute (HANDLE_KILLPRIV_V2, inode_should_drop_sgid), and
+   * has the kernel ask again: it judges an exec by the mode that it knows. 0 or -errno.
+   */
+  killPrivileges(slot: Slot): number {
+    const { table, cache } = this.#volume;
     // An ACL may have changed it.
     const shown = this.#nodes.attributes(slot);
     const mode = typeof shown === 'number' ? (table.mode[slot] as number) : shown.mode;
     let next = mode & ~S_ISUID;
     if ((mode & S_IXGRP) !== 0) next &= ~S_ISGID;
-    if (next === mode) return;
-    this.#nodes.setMode(slot, next & ALLPERMS);
+    if (next === mode) return 0;
+    const done = this.#nodes.setMode(slot, next & ALLPERMS);
+    if (done < 0) return done;
     table.mode[slot] = next;
+    cache.forgetAttributes(table.node(slot));
+    return 0;
   }
 
   /** A file was read: its access time follows as relatime does (mount(8)); the backing's own is off (O_NOATIME). */
@@ -171,7 +177,11 @@ export class AttributeOperations {
     const file = this.#files.get(slot);
     const descriptor = file?.descriptor ?? (slot === ROOT_SLOT ? backing.root : undefined);
     const place = descriptor === undefined ? directories.place(slot) : undefined;
-    if (descriptor === undefined && place === undefined) return -errno.ESTALE;
+    if (descriptor === undefined && place === undefined) {
+      // Times of a deleted file come from the kernel's own writeback; an error would be that of a later syncfs(2).
+      const timesAlone = change.mode === undefined && change.uid === undefined && change.gid === undefined;
+      return timesAlone && table.nlink[slot] === 0 ? 0 : -errno.ESTALE;
+    }
     const on = <T>(byHandle: (h: number) => T, byName: (dir: number, name: string) => T): T =>
       place === undefined ? byHandle(descriptor as number) : byName(place.descriptor, place.name);
     let done = 0;
@@ -196,7 +206,7 @@ export class AttributeOperations {
         done = this.#nodes.setMode(slot, keep & ALLPERMS);
       }
     } else if (change.killPrivileges === true && change.mode === undefined) {
-      this.killPrivileges(slot);
+      done = this.killPrivileges(slot);
     }
     if (done >= 0 && change.mode !== undefined) done = this.#nodes.setMode(slot, change.mode & ALLPERMS);
     if (done >= 0 && (change.atime !== undefined || change.mtime !== undefined)) {

@@ -100,7 +100,11 @@ export class Files {
       reply.opened(this.#handle(file, caller.trusted), KEEP);
       return;
     }
-    if (request.killPrivileges) this.attributes.killPrivileges(slot);
+    const cleared = request.killPrivileges ? this.attributes.killPrivileges(slot) : 0;
+    if (cleared < 0) {
+      this.#open.drop(file, () => reply.error(-cleared));
+      return;
+    }
     const refused = (): void => this.#open.drop(file, () => {});
     Operation.run(file, WHOLE, reply, { loaded: false, refused }, (operation) => {
       truncateFile(file, operation.buffers, 0, (result) => {
@@ -155,7 +159,12 @@ export class Files {
     const { offset, length } = request;
     const claim = (): Claim => (file.stores(offset, length) ? file.claim(offset, length, true) : WHOLE);
     Operation.run(file, claim, reply, LOADED, (operation) => {
-      if (request.killPrivileges) this.attributes.killPrivileges(file.slot);
+      const cleared = request.killPrivileges ? this.attributes.killPrivileges(file.slot) : 0;
+      if (cleared < 0) {
+        operation.leave();
+        reply.error(-cleared);
+        return;
+      }
       writeFile(file, operation.buffers, request, (result) => {
         this.#volume.table.set(file.slot, flag.STALE);
         operation.leave();

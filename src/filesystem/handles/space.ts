@@ -27,7 +27,12 @@ export class Space {
     }
     Operation.run(file, WHOLE, reply, LOADED, (operation) => {
       // The kernel leaves this to us and does not say who has CAP_FSETID: root has.
-      if (caller.uid !== 0) this.#attributes.killPrivileges(file.slot);
+      const cleared = caller.uid === 0 ? 0 : this.#attributes.killPrivileges(file.slot);
+      if (cleared < 0) {
+        operation.leave();
+        reply.error(-cleared);
+        return;
+      }
       allocateFile(file, operation.buffers, what, (result) => {
         this.#volume.table.set(file.slot, flag.STALE);
         operation.leave();

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { test } from 'tap';
+import { errno } from '../../base/errno.js';
 import { Geometry } from '../../format/file/geometry.js';
 import { MemoryDisk } from '../disk/test-memory-disk.js';
 import { ROOT_NODE } from '../inodes/inode-table.js';
@@ -170,6 +171,37 @@ test('attributes: modes, owners, times in nanoseconds, set-user-id cleared by a 
   );
   t.match(reply.answers[0], { written: 0 });
   t.match(rig.getattr(node), { attributes: { mode: 0o100755 } });
+  t.same(rig.cache.forgotten, [node], 'the kernel is told: it asks for no mode after a write');
+});
+
+test('set-user-id that can not be cleared stops the write', async (t) => {
+  const disk = new MemoryDisk();
+  const rig = new Rig(disk);
+  const { node, handle } = rig.create(ROOT_NODE, 'f') as { node: number; handle: number };
+  rig.write(node, handle, 0, 'x');
+  rig.setattr(node, { mode: 0o4755 });
+  disk.fchmod = () => -errno.EIO;
+  const buffer = { bytes: Buffer.from('y'), address: 0 };
+  const request = { offset: 0, length: 1, buffer, at: 0, fromCache: false, killPrivileges: true };
+  const user = { uid: 1, gid: 1, pid: 1, trusted: false };
+  const written = rig.start((r) => rig.core.files.write(node, handle, request, user, r));
+  t.same(written.answers, [{ error: 'EIO' }]);
+  const what = { kind: 'allocate', offset: 0, length: 10, keepSize: false } as const;
+  const allocated = rig.start((r) => rig.core.space.fallocate(node, handle, what, user, r));
+  t.same(allocated.answers, [{ error: 'EIO' }]);
+  const truncating = { write: true, truncate: true, killPrivileges: true };
+  const opened = rig.start((r) => rig.core.files.open(node, truncating, user, r));
+  t.same(opened.answers, [{ error: 'EIO' }]);
+  t.match(rig.getattr(node), { attributes: { size: 1 } });
+});
+
+test('times of a deleted file are accepted, as its writeback sets them; nothing else is', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const { node, handle } = rig.create(ROOT_NODE, 'f') as { node: number; handle: number };
+  rig.release(handle);
+  rig.unlink(ROOT_NODE, 'f');
+  t.match(rig.setattr(node, { mtime: [1000, 5] }), { attributes: { ino: node } });
+  t.match(rig.setattr(node, { mode: 0o600 }), { error: 'ESTALE' });
 });
 
 test('a header written at close leaves the modification time alone', async (t) => {

@@ -68,6 +68,11 @@ export class TestCache implements CachePort {
     this.onFlush(node);
     this.#later('flush', () => done(0));
   }
+  /** Whose attributes the kernel was told to forget, beside a request. */
+  readonly forgotten: NodeId[] = [];
+  forgetAttributes(node: NodeId): void {
+    this.forgotten.push(node);
+  }
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
     this.calls.push({ kind: 'pages', nodes, entries: [] });
     this.#later('pages', () => done(0));
