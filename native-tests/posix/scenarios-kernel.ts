@@ -1,9 +1,10 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync } from 'node:fs';
 import { errnoName } from '../../src/base/errno.js';
 import { libcFunction, result, viewAt } from '../../src/libc/ffi.js';
 import { pinned } from '../../src/libc/memory.js';
 import { MAP_PRIVATE, MAP_SHARED, map, PAGE, prot, unmap } from '../support/board.js';
+import { AsyncWriter } from './aio.js';
 import { alice, bob, get, O, outcome, put, sys, withFd } from './sys.js';
 
 /** As scenarios.ts, of what the kernel keeps for every filesystem, and must be told the truth for: watches, locks, mappings. */
@@ -17,6 +18,9 @@ const fcntlCall = libcFunction('fcntl', 'i', 'iip');
 const readCall = libcFunction('read', 'l', 'ipp');
 const buffer = pinned(65_536);
 const path = pinned(4096);
+const spare = pinned(2 * PAGE);
+const skip = (PAGE - (spare.address % PAGE)) % PAGE;
+const aligned = { address: spare.address + skip, bytes: spare.bytes.subarray(skip) };
 
 /** inotify(7): names of the bits that programs act on. */
 const EVENTS: readonly (readonly [number, string])[] = [
@@ -278,5 +282,29 @@ kernelScenarios['the mode alone after writes that clear set-user-id, and what an
   const args = [...first.split(' '), 'count=1', 'conv=notrunc', 'status=none', 'oflag=direct'];
   spawnSync('dd', args, { uid, gid });
   seen.push(effective());
+  return seen;
+};
+
+/** A database with asynchronous direct writes (InnoDB), and a backup that reads by the page cache meanwhile. */
+kernelScenarios['what an asynchronous direct write has written is what others read'] = () => {
+  put('f', 'o'.repeat(16 * PAGE));
+  const direct = sys.open('f', O.RDWR | O.DIRECT);
+  if (direct < 0) return outcome(direct);
+  const reader = sys.open('f', O.RDONLY);
+  const read = 'open F, "<", "f"; while (1) { sysseek F, 0, 0; sysread F, $x, 65536 }';
+  const others = spawn('perl', ['-e', read], { stdio: 'ignore' });
+  const writer = new AsyncWriter();
+  const seen = { failed: 0, stale: 0 };
+  for (let round = 0; round < 400; round++) {
+    const at = (round % 16) * PAGE;
+    aligned.bytes.fill(round % 251, 0, PAGE);
+    if (writer.write(direct, aligned.address, PAGE, at) !== PAGE) seen.failed++;
+    sys.pread(reader, PAGE, at);
+    if (sys.bytes(1)[0] !== round % 251) seen.stale++;
+  }
+  others.kill('SIGKILL');
+  writer.close();
+  sys.close(reader);
+  sys.close(direct);
   return seen;
 };

@@ -69,6 +69,7 @@ export async function populate(
         dropPages: done,
         dropNames: done,
         forgetAttributes: () => {},
+        dropRange: (_node, _offset, _length, then) => then(),
         prune: (_, then) => then(),
       },
       executor: (backing) => new IoExecutor(backing, { several: false, more: () => {} }),

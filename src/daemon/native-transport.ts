@@ -103,6 +103,7 @@ export async function nativeTransport(
     },
     // Attributes and names are not kept: each use of one asks again.
     forgetAttributes: () => {},
+    dropRange: (_node, _offset, _length, done) => done(),
     dropNames: (_entries, done) => done(0),
     prune: (_victims, done) => done(),
   };

@@ -122,8 +122,16 @@ export interface Transfer {
   readonly at: number;
 }
 
-/** WRITE. `fromCache`: the kernel writes back pages; allowed while the scope is being locked. */
+/** READ. `direct`: beside the kernel's page cache (O_DIRECT), so the cache gets no page by it. */
+export interface ReadRequest {
+  readonly offset: number;
+  readonly length: number;
+  readonly direct?: boolean;
+}
+
+/** WRITE. `fromCache`: the kernel writes back pages; allowed while the scope is being locked. `direct`: as of a READ. */
 export interface WriteRequest extends Transfer {
+  readonly direct?: boolean;
   readonly fromCache: boolean;
   readonly killPrivileges: boolean;
 }
@@ -223,6 +231,11 @@ export interface CachePort {
    * answer does not tell (after a write the kernel asks again for times, size and blocks alone).
    */
   forgetAttributes(node: NodeId): void;
+  /**
+   * Drops pages of a part of a node's content (`length` -1: to its end); waits for READs of them that are under way. For the answer of a direct
+   * write: where it is asynchronous, the kernel's FUSE drops them when it begins and not when it ends.
+   */
+  dropRange(node: NodeId, offset: number, length: number, done: () => void): void;
   /** Drops all pages and attributes of nodes. `failures`: orders that the kernel refused. */
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void;
   /** Drops names, and with each all that lies below it. */

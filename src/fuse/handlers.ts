@@ -67,14 +67,22 @@ export function handlers(core: Core, writeback: boolean, events: SessionEvents):
       files.create(nodeid, name, { mode, umask }, caller, reply),
     TMPFILE: ({ nodeid, mode, umask }, caller, reply) =>
       files.createUnnamed(nodeid, { mode, umask }, caller, reply),
-    READ: ({ nodeid, fh, offset, size }, caller, reply) =>
-      files.read(nodeid, fh, offset, size, caller, reply),
+    // The kernel names the owner of a lock where it does not fill pages of its cache (fuse_send_read, fuse_send_write).
+    READ: ({ nodeid, fh, offset, size, FUSE_READ_LOCKOWNER: direct }, caller, reply) =>
+      files.read(nodeid, fh, { offset, length: size, direct }, caller, reply),
     WRITE: (request, caller, reply) => {
       const { nodeid, fh, offset, size, data } = request;
       const { buffer, at } = data;
-      const fromCache = request.FUSE_WRITE_CACHE;
-      const killPrivileges = request.FUSE_WRITE_KILL_SUIDGID;
-      files.write(nodeid, fh, { offset, length: size, buffer, at, fromCache, killPrivileges }, caller, reply);
+      const write = {
+        offset,
+        length: size,
+        buffer,
+        at,
+        fromCache: request.FUSE_WRITE_CACHE,
+        direct: request.FUSE_WRITE_LOCKOWNER,
+        killPrivileges: request.FUSE_WRITE_KILL_SUIDGID,
+      };
+      files.write(nodeid, fh, write, caller, reply);
     },
     STATFS: (_request, _caller, reply) => core.statfs(reply),
     RELEASE: ({ fh }, _caller, reply) => files.release(fh, reply),

@@ -2,7 +2,7 @@ import { errno } from '../base/errno.js';
 import { close, fsync, open, openPath, write } from '../libc/files.js';
 import { pinned } from '../libc/memory.js';
 import { openByNodeid } from '../libc/system.js';
-import { PRUNE_MOST, putInvalEntry, putInvalInode, putPrune } from './abi/notify.js';
+import { ALL_PAGES, NO_PAGES, PRUNE_MOST, putInvalEntry, putInvalInode, putPrune } from './abi/notify.js';
 import { mountsBelow } from './mount-table.js';
 
 const message = pinned(8192);
@@ -18,7 +18,7 @@ function send(fd: number, length: number): number {
  * node's eviction, which a request under way keeps away (fuse_reverse_inval_inode).
  */
 export function forgetAttributes(fd: number, nodeid: number): number {
-  return send(fd, putInvalInode(message.bytes, nodeid, false));
+  return send(fd, putInvalInode(message.bytes, nodeid, NO_PAGES));
 }
 
 /**
@@ -60,16 +60,21 @@ export class Notifier {
   dropPages(nodeids: readonly number[]): number {
     let failures = 0;
     for (const nodeid of nodeids) {
-      if (this.#send(putInvalInode(message.bytes, nodeid, true)) < 0) failures++;
+      if (this.#send(putInvalInode(message.bytes, nodeid, ALL_PAGES)) < 0) failures++;
     }
     return failures;
+  }
+
+  /** Drops the pages of a part of a node's content, and its attributes. How many of these orders the kernel refused. */
+  dropRange(nodeid: number, offset: number, length: number): number {
+    return this.#send(putInvalInode(message.bytes, nodeid, { offset, length })) < 0 ? 1 : 0;
   }
 
   /** {@link dropPages} of every node from `last` down to 2 (1 is the root): the latest are the likeliest to be mapped. */
   dropPagesUpTo(last: number): number {
     let failures = 0;
     for (let nodeid = last; nodeid >= 2; nodeid--) {
-      if (this.#send(putInvalInode(message.bytes, nodeid, true)) < 0) failures++;
+      if (this.#send(putInvalInode(message.bytes, nodeid, ALL_PAGES)) < 0) failures++;
     }
     return failures;
   }

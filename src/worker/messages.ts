@@ -136,6 +136,7 @@ export type WorkerMessage =
 export type NotifierOrder =
   | { id: number; kind: 'flush'; node: number }
   | { id: number; kind: 'pages'; nodes: readonly number[] }
+  | { id: number; kind: 'range'; node: number; offset: number; length: number }
   /** Every node from 2 on. */
   | { id: number; kind: 'pagesUpTo'; last: number }
   | { id: number; kind: 'prune'; nodes: readonly number[] }

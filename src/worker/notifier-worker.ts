@@ -23,6 +23,8 @@ function perform(order: NotifierOrder): number {
       return notifier.flush(order.node);
     case 'pages':
       return notifier.dropPages(order.nodes);
+    case 'range':
+      return notifier.dropRange(order.node, order.offset, order.length);
     case 'pagesUpTo':
       return notifier.dropPagesUpTo(order.last);
     case 'prune':

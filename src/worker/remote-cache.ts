@@ -86,6 +86,10 @@ export class RemoteCache implements CachePort {
     if (this.#closed) done(0);
     else this.#order(PAGES, { id: this.#next++, kind: 'pages', nodes }, done);
   }
+  dropRange(node: NodeId, offset: number, length: number, done: () => void): void {
+    if (this.#closed) done();
+    else this.#order(PAGES, { id: this.#next++, kind: 'range', node, offset, length }, done);
+  }
   dropNames(entries: readonly CachedName[], done: (failures: number) => void): void {
     this.#shared({ id: this.#next++, kind: 'names', entries }, done);
   }

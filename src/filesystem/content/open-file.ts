@@ -55,6 +55,9 @@ export class OpenFile {
   dead = false;
   closed = false;
   /** For which day and state of the file its access time was last set. */
+  /** Reads and writes by way of the kernel's page cache, and direct writes since the last one. */
+  cacheUses = 0;
+  directWrites = 0;
   accessedAt = '';
   /** Counts shrinkings: an fsync under way meanwhile says nothing of the size. */
   cuts = 0;

@@ -12,6 +12,7 @@ import {
   type NewObject,
   type NodeId,
   type OpenRequest,
+  type ReadRequest,
   Refusal,
   type Reply,
   type WriteRequest,
@@ -26,6 +27,9 @@ import type { AttributeOperations } from './attributes.js';
 import type { Handles } from './handles.js';
 
 const KEEP = { keepCache: true } as const;
+
+/** So many direct writes after the last use of the page cache, all pages are dropped, and later ones drop none. */
+const QUIET_WRITES = 32;
 
 /** Operations on the content of files, by an open handle. */
 export class Files {
@@ -127,12 +131,14 @@ export class Files {
     return handle.slot === slot && file !== undefined ? file : Refusal.failed(-errno.EBADF);
   }
 
-  read(node: NodeId, number: number, offset: number, length: number, caller: Caller, reply: Reply): void {
+  read(node: NodeId, number: number, request: ReadRequest, caller: Caller, reply: Reply): void {
     const file = this.fileOf(node, number, caller, 'handle');
     if (file instanceof Refusal) {
       reply.refuse(file);
       return;
     }
+    const { offset, length } = request;
+    if (request.direct !== true) this.#cached(file);
     Operation.run(file, file.claim(offset, length, false), reply, LOADED, (operation) => {
       const spent = file.scope.spend(Math.max(0, Math.min(length, file.size - offset)));
       if (spent < 0) {
@@ -156,7 +162,9 @@ export class Files {
       reply.refuse(file);
       return;
     }
+    const { table } = this.#volume;
     const { offset, length } = request;
+    if (request.direct !== true) this.#cached(file);
     const claim = (): Claim => (file.stores(offset, length) ? file.claim(offset, length, true) : WHOLE);
     Operation.run(file, claim, reply, LOADED, (operation) => {
       const cleared = request.killPrivileges ? this.attributes.killPrivileges(file.slot) : 0;
@@ -166,15 +174,40 @@ export class Files {
         return;
       }
       writeFile(file, operation.buffers, request, (result) => {
-        this.#volume.table.set(file.slot, flag.STALE);
+        table.set(file.slot, flag.STALE);
         operation.leave();
         if (result < 0) {
           reply.error(-result);
+          return;
+        }
+        this.#open.bytesWritten += result;
+        if (request.direct === true && table.has(file.slot, flag.CACHED)) {
+          this.#dropCached(file, offset, result, () => reply.written(result));
         } else {
-          this.#open.bytesWritten += result;
           reply.written(result);
         }
       });
+    });
+  }
+
+  #cached(file: OpenFile): void {
+    this.#volume.table.set(file.slot, flag.CACHED);
+    file.cacheUses++;
+    file.directWrites = 0;
+  }
+  /** The kernel's pages of a part that was written beside them; when those who made them seem gone, all pages, once. */
+  #dropCached(file: OpenFile, offset: number, length: number, done: () => void): void {
+    const { table, cache } = this.#volume;
+    const node = table.node(file.slot);
+    if (++file.directWrites !== QUIET_WRITES) {
+      cache.dropRange(node, offset, length, done);
+      return;
+    }
+    const { cacheUses } = file;
+    cache.dropRange(node, 0, -1, () => {
+      // Only now, and if nobody came meanwhile: others' writes are not to be answered before this.
+      if (file.cacheUses === cacheUses) table.clear(file.slot, flag.CACHED);
+      done();
     });
   }
 

@@ -38,6 +38,8 @@ export const flag = {
   RECENT: 256,
   /** The inode has an open file (content/open-files.ts). */
   OPEN: 1024,
+  /** Read or written by way of the kernel's page cache: a direct write may find pages of it there. */
+  CACHED: 2048,
 } as const;
 
 /** 7 columns of f64 and 15 of u32. */

@@ -375,7 +375,9 @@ test('a deadline before the header was written: what was fsynced is there after 
       );
       settle();
       const { handle: number } = opened.answers[0] as Opened;
-      const got = now.start((reply) => now.core.files.read(now.walk('f'), number, 0, 16 * C, user, reply));
+      const got = now.start((reply) =>
+        now.core.files.read(now.walk('f'), number, { offset: 0, length: 16 * C }, user, reply),
+      );
       settle();
       now.start((reply) => now.core.files.release(number, reply));
       settle();

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'tap';
 import { errno } from '../../base/errno.js';
 import { Geometry } from '../../format/file/geometry.js';
+import { pinned } from '../../libc/memory.js';
 import { MemoryDisk } from '../disk/test-memory-disk.js';
 import { ROOT_NODE } from '../inodes/inode-table.js';
 import { memory, nodeOf, Rig, ROOT_SCOPE } from './test-rig.js';
@@ -318,4 +319,45 @@ test('a failed repair keeps no secret and no descriptor, however often it is tri
   for (let i = 0; i < 20; i++) t.equal(again.get(again.walk('f')), 'EIO');
   t.equal(memory.used, before);
   t.equal(disk.openHandles, 0);
+});
+
+test('a direct write is answered when pages of its part are gone, where there may be any', async (t) => {
+  const rig = new Rig(new MemoryDisk());
+  const { node, handle } = rig.create(ROOT_NODE, 'f') as { node: number; handle: number };
+  const user = { uid: 1, gid: 1, pid: 1, trusted: false };
+  const buffer = pinned(2 * C);
+  const write = (offset: number, direct: boolean) => {
+    const request = { offset, length: C, buffer, at: 0, fromCache: false, killPrivileges: false, direct };
+    return rig.start((r) => rig.core.files.write(node, handle, request, user, r)).answers;
+  };
+  const read = (direct: boolean) =>
+    rig.start((r) => rig.core.files.read(node, handle, { offset: 0, length: 9, direct }, user, r)).answers;
+  t.match(write(0, true), [{ written: C }]);
+  read(true);
+  t.match(write(C, true), [{ written: C }]);
+  t.same(rig.cache.ranges, [], 'nobody has read by the cache: no order');
+  read(false);
+  rig.cache.hold = true;
+  const answers = write(C, true);
+  t.same(rig.cache.ranges, [{ node, offset: C, length: C }]);
+  t.same(answers, [], 'not before its pages are gone');
+  t.ok(rig.cache.answer('range'));
+  t.match(answers, [{ written: C }]);
+  t.match(write(0, false), [{ written: C }]);
+  t.equal(rig.cache.ranges.length, 1, 'the kernel keeps its own pages in order');
+  for (let i = 0; i < 30; i++) write(C, true);
+  t.equal(rig.cache.ranges.length, 31);
+  while (rig.cache.answer('range'));
+  write(C, true);
+  const last = write(C, true);
+  t.same(rig.cache.ranges.at(-1), { node, offset: 0, length: -1 }, 'nobody reads any more: all pages, once');
+  t.equal(rig.cache.ranges.length, 33);
+  t.match(write(C, true), [], 'one that comes meanwhile waits for its own');
+  while (rig.cache.answer('range'));
+  t.match(last, [{ written: C }]);
+  t.match(write(C, true), [{ written: C }]);
+  t.equal(rig.cache.ranges.length, 34, 'and then none');
+  read(false);
+  write(C, true);
+  t.equal(rig.cache.ranges.length, 35, 'until somebody does');
 });

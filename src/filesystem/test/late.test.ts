@@ -117,7 +117,7 @@ function run(seed: number, steps: number): string[] {
     if (kind < 3) {
       const length = 1 + random(2 * C);
       const expected = Buffer.from(model.content.subarray(offset, offset + length));
-      files.read(model.node, handle as number, offset, length, user, begin(`${what} read`, expected));
+      files.read(model.node, handle as number, { offset, length }, user, begin(`${what} read`, expected));
     } else if (kind < 6) {
       const data = randomBytes(1 + random([20, C, 3 * C][random(3)]!));
       const source = pinned(data.length);
@@ -219,7 +219,7 @@ test('a read of a hole and a read of data under way do not disturb each other', 
   finish();
   const replies = [C, 0, 3 * C].map((offset) => {
     const reply = new Counted();
-    rig.core.files.read(node, handle, offset, 2 * C, user, reply);
+    rig.core.files.read(node, handle, { offset, length: 2 * C }, user, reply);
     return reply;
   });
   finish();

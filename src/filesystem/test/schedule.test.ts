@@ -166,7 +166,7 @@ class Schedule {
       case 1:
         run(
           `read ${offset}`,
-          (reply) => files.read(node, number, offset, 1 + this.random(2 * C), user, reply),
+          (reply) => files.read(node, number, { offset, length: 1 + this.random(2 * C) }, user, reply),
           (answer) => {
             const data = answer.error === undefined ? answer.data : undefined;
             const foreign = data?.find((byte) => byte !== 0 && byte !== tag);

@@ -51,7 +51,7 @@ export class LateExecutor implements Executor {
 }
 
 export interface CacheCall {
-  kind: 'flush' | 'pages' | 'names';
+  kind: 'flush' | 'pages' | 'range' | 'names';
   nodes: readonly NodeId[];
   entries: readonly CachedName[];
 }
@@ -72,6 +72,12 @@ export class TestCache implements CachePort {
   readonly forgotten: NodeId[] = [];
   forgetAttributes(node: NodeId): void {
     this.forgotten.push(node);
+  }
+  /** Parts of a content whose pages were to go before a write was answered. */
+  readonly ranges: { node: NodeId; offset: number; length: number }[] = [];
+  dropRange(node: NodeId, offset: number, length: number, done: () => void): void {
+    this.ranges.push({ node, offset, length });
+    this.#later('range', done);
   }
   dropPages(nodes: readonly NodeId[], done: (failures: number) => void): void {
     this.calls.push({ kind: 'pages', nodes, entries: [] });

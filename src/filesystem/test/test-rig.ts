@@ -175,7 +175,7 @@ export class Rig {
     return this.startWrite(node, handle, offset, Buffer.from(data), fromCache).answers[0] as Answer;
   }
   read(node: NodeId, handle: number, offset: number, length: number): Answer {
-    return this.#now((reply) => this.core.files.read(node, handle, offset, length, user, reply));
+    return this.#now((reply) => this.core.files.read(node, handle, { offset, length }, user, reply));
   }
   fsync(node: NodeId, handle: number): Answer {
     return this.#now((reply) => this.core.files.fsync(node, handle, false, user, reply));

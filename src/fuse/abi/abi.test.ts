@@ -1,7 +1,7 @@
 import { test } from 'tap';
 import type { Attributes } from '../../filesystem/contract.js';
 import { encodeInit, initFlag } from './init.js';
-import { putInvalEntry, putInvalInode, putPrune } from './notify.js';
+import { ALL_PAGES, NO_PAGES, putInvalEntry, putInvalInode, putPrune } from './notify.js';
 import { putAttrOut, putDirent, putEntry, putNegative, putOpen, putStatfs, putStatx } from './replies.js';
 import { hex } from './test-golden.js';
 
@@ -148,7 +148,11 @@ test('replies are laid out as linux/fuse.h says', async (t) => {
 
 test('notifications have unique 0 and a code where the error would be', async (t) => {
   const bytes = Buffer.alloc(100);
-  t.equal(putInvalInode(bytes, 9, true), 40);
+  t.equal(putInvalInode(bytes, 9, NO_PAGES), 40);
+  t.same(bytes.subarray(24, 32), hex([['ffffffffffffffff', 'off -1: attributes alone']]));
+  t.equal(putInvalInode(bytes, 9, { offset: 2 ** 32 + 4096, length: 8192 }), 40);
+  t.same(bytes.subarray(24, 40), hex([['0010000001000000 0020000000000000', 'a range']]));
+  t.equal(putInvalInode(bytes, 9, ALL_PAGES), 40);
   t.same(
     bytes.subarray(0, 40),
     hex([

@@ -13,11 +13,19 @@ function header(bytes: Buffer, length: number, code: number): number {
   return length;
 }
 
-/** INVAL_INODE for a range: offset 0 and length -1 mean all pages, offset -1 the attributes only. */
-export function putInvalInode(bytes: Buffer, nodeid: number, pages: boolean): number {
+/** What INVAL_INODE drops beside the attributes: no page, or all. */
+export const NO_PAGES = { offset: -1, length: 0 } as const;
+export const ALL_PAGES = { offset: 0, length: -1 } as const;
+
+/** INVAL_INODE: attributes, and the pages of a range (bytes; length -1: to the end). */
+export function putInvalInode(
+  bytes: Buffer,
+  nodeid: number,
+  { offset, length }: { readonly offset: number; readonly length: number },
+): number {
   putU64(bytes, OUT_HEADER_BYTES, nodeid);
-  bytes.writeBigInt64LE(pages ? 0n : -1n, OUT_HEADER_BYTES + 8);
-  bytes.writeBigInt64LE(pages ? -1n : 0n, OUT_HEADER_BYTES + 16);
+  bytes.writeBigInt64LE(BigInt(offset), OUT_HEADER_BYTES + 8);
+  bytes.writeBigInt64LE(BigInt(length), OUT_HEADER_BYTES + 16);
   return header(bytes, OUT_HEADER_BYTES + 24, notify.INVAL_INODE);
 }
 

@@ -51,7 +51,15 @@ const open = { flags: u32, open_flags: flags({ FUSE_OPEN_KILL_SUIDGID: 1 << 0 })
 /** struct fuse_create_in, and a name: of no meaning for O_TMPFILE. */
 const create = { flags: u32, mode: u32, umask: u32, open_flags: padding, name };
 /** struct fuse_read_in. */
-const read = { fh: u64, offset: u64, size: u32, read_flags: padding, lock_owner, flags: padding, padding };
+const read = {
+  fh: u64,
+  offset: u64,
+  size: u32,
+  read_flags: flags({ FUSE_READ_LOCKOWNER: 1 << 1 }),
+  lock_owner,
+  flags: padding,
+  padding,
+};
 /** struct fuse_release_in. */
 const release = { fh: u64, flags: padding, release_flags: padding, lock_owner };
 /** struct fuse_fsync_in. */
@@ -116,7 +124,11 @@ export const opcodes = {
       fh: u64,
       offset: u64,
       size: u32,
-      write_flags: flags({ FUSE_WRITE_CACHE: 1 << 0, FUSE_WRITE_KILL_SUIDGID: 1 << 2 }),
+      write_flags: flags({
+        FUSE_WRITE_CACHE: 1 << 0,
+        FUSE_WRITE_LOCKOWNER: 1 << 1,
+        FUSE_WRITE_KILL_SUIDGID: 1 << 2,
+      }),
       lock_owner,
       flags: padding,
       padding,

@@ -22,7 +22,7 @@ const read: Rows = [
   ['aaaaaaaaaaaaaaaa', 'lock_owner'],
   ['00800000 00000000', 'flags O_LARGEFILE, padding'],
 ];
-const readFields = { fh: 3, offset: 2 ** 33 + 1, size: 4096 };
+const readFields = { fh: 3, offset: 2 ** 33 + 1, size: 4096, FUSE_READ_LOCKOWNER: true };
 const release: Rows = [
   ['0b00000001000000', 'fh 2^32 + 11'],
   ['02000000 01000000', 'flags O_RDWR, release_flags FLUSH'],
@@ -175,6 +175,7 @@ const golden: { readonly [Op in Opcode]: Golden<Op> } = {
       offset: 2 ** 32 + 1,
       size: 4,
       FUSE_WRITE_CACHE: true,
+      FUSE_WRITE_LOCKOWNER: false,
       FUSE_WRITE_KILL_SUIDGID: true,
     },
   },

@@ -236,7 +236,7 @@ export class NativeOperations {
           this.#buffers.give(buffer);
           done(error === 0 ? count : -error);
         }, buffer);
-        this.#core.files.read(nodeid, fh, offset, most, this.#caller, reply);
+        this.#core.files.read(nodeid, fh, { offset, length: most }, this.#caller, reply);
       }),
     write: (_path, fd, from, length, offset, done) =>
       this.#on(fd, done, (file) => {

@@ -309,7 +309,7 @@ class Sequence {
         return;
       }
       const error = this.#errorOf((reply) =>
-        core.files.read(kept.node, kept.handle, 0, 7, this.#caller(0), reply),
+        core.files.read(kept.node, kept.handle, { offset: 0, length: 7 }, this.#caller(0), reply),
       );
       const right = this.#model.open && kept.generation === this.#model.generation;
       if ((error === '') !== right)
