@@ -1,5 +1,13 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { type Test, test } from 'tap';
 import { alice, as, bob, type Identity, O, outcome, root, S, sys } from '../posix/sys.js';
 import { cliPath, run } from '../support/mounted.js';
@@ -265,6 +273,89 @@ test('a process tree: children and orphans see it, others do not, and it ends wi
   for (let i = 0; i < 100 && (await rig.state('/a')) !== 'locked'; i++) await sleep(20);
   t.equal(await rig.state('/a'), 'locked', 'it ended with its root');
   await t.rejects(rig.lease('/a', { visible_to: `tree:${tree.pid}` }), { code: 'not_found' });
+});
+
+/** Runs a program as the first process of a pid namespace of its own, as a container does. */
+const contained = (script: string) => spawn('unshare', ['-fp', '--mount-proc', 'sh', '-c', script]);
+const said = (child: ReturnType<typeof contained>): (() => string) => {
+  let all = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (part) => {
+      all += String(part);
+    });
+  }
+  return () => all;
+};
+
+test('numbers of processes count where the caller is: in a pid namespace they are translated, or refused', async (t) => {
+  const rig = await stage(t);
+  const path = rig.path('a/file');
+  const cli = `${cliPath} --host unix://${rig.vault.socket}`;
+  const key = `--with file:${rig.key('/a')}`;
+  const child = contained(
+    `${cli} unlock /a ${key} --visible-to tree:$$ && cat ${path} && echo && ${cli} lock /a -q && ` +
+      `${cli} unlock /a ${key} --visible-to tree:self && cat ${path} && echo && read x`,
+  );
+  const text = said(child);
+  for (let i = 0; i < 500 && text().split('content').length < 3 && child.exitCode === null; i++)
+    await sleep(20);
+  t.equal(text().split('content\n').length, 3, text());
+  t.equal(reads(rig, root), 'ENOKEY', 'nobody else is meant, though its number is 1 there');
+  const lease = (await rig.client.leases()).find(({ path: of }) => of === '/a');
+  const root1 = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
+  t.equal(lease?.visible_to, `tree:${root1}`, 'its number here');
+  child.stdin.end('\n');
+  await new Promise((resolve) => child.once('close', resolve));
+  for (let i = 0; i < 100 && (await rig.state('/a')) !== 'locked'; i++) await sleep(20);
+  t.equal(await rig.state('/a'), 'locked');
+  for (const what of [`--visible-to tree:${process.pid}`, `--pid ${process.pid}`]) {
+    const other = contained(`${cli} unlock /a ${key} ${what}; echo "[$?]"`);
+    const answer = said(other);
+    await new Promise((resolve) => other.once('close', resolve));
+    t.match(
+      answer(),
+      /no process \d+ in the caller.s pid namespace[\s\S]*\[4\]/,
+      `${what}: a number of ours is not theirs`,
+    );
+  }
+  const exec = contained(`${cli} exec /a ${key} -- cat ${path}; echo "[$?]"`);
+  const executed = said(exec);
+  await new Promise((resolve) => exec.once('close', resolve));
+  t.equal(executed(), 'content[0]\n', 'exec too');
+});
+
+test('tree:self and pid=self are who asks, and never who has his number later', async (t) => {
+  const rig = await stage(t);
+  const lease = await rig.lease('/a', { visible_to: 'tree:self', pid: 'self' });
+  t.equal(lease.visible_to, `tree:${process.pid}`);
+  t.same(lease.bound_to, ['process']);
+  t.equal(reads(rig, root), 'content');
+  await rig.lock('/a');
+  // A connection outlives the process that made it.
+  const orphan = `
+use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die;
+if (fork) { exit } select(undef, undef, undef, 0.5);
+print $s "POST /v1/leases?scope=%2Fa&visible_to=tree:self HTTP/1.1\\r\\nhost: x\\r\\ncontent-type: application/octet-stream\\r\\ncontent-length: 0\\r\\nconnection: close\\r\\n\\r\\n";
+print <$s>;`;
+  const made = run('perl', ['-e', orphan, rig.vault.socket]);
+  t.match(made.stdout, /404[\s\S]*there is no process self/, made.stderr);
+});
+
+test('callers that are not there are refused by name', async (t) => {
+  const rig = await stage(t);
+  const thread = readdirSync('/proc/self/task')
+    .map(Number)
+    .find((tid) => tid !== process.pid);
+  const refused: [string, { code: string; message: string }][] = [
+    [`tree:${thread}`, { code: 'usage', message: `${thread} is a thread of process ${process.pid}` }],
+    ['tree:4194301', { code: 'not_found', message: 'there is no process 4194301' }],
+    ['unit:nowhere.service', { code: 'not_found', message: 'no unit nowhere.service is running' }],
+    ['cgroup:/no/where', { code: 'not_found', message: 'there is no control group /no/where' }],
+  ];
+  for (const [visible_to, error] of refused)
+    await t.rejects(rig.lease('/a', { visible_to }), error, visible_to);
+  await t.rejects(rig.lease('/a', { pid: `${thread}` }), { code: 'usage' });
+  t.equal(await rig.state('/a'), 'locked');
 });
 
 test('exec: the command and its orphans alone, on the same account as others', async (t) => {

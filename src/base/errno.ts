@@ -46,6 +46,7 @@ export const errno = {
   ECONNREFUSED: 111,
   ESTALE: 116,
   EDQUOT: 122,
+  ENOPROTOOPT: 92,
   ENOKEY: 126,
 } as const;
 

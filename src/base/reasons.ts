@@ -98,6 +98,10 @@ export interface Reasons {
   lease_terms_differ: null;
   lease_end_misdirected: { verb: 'renew' | 'shorten' };
   process_unknown: null;
+  process_elsewhere: null;
+  process_is_thread: null;
+  cgroup_unknown: null;
+  unit_unknown: null;
   end_form: null;
 
   // Slots

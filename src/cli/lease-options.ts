@@ -42,6 +42,19 @@ export function momentOf(text: string, now = new Date()): string {
   return moment.toISOString();
 }
 
+/**
+ * Who `self` is: to the daemon it is this process, which ends with a verb like unlock. So it is the shell or program that
+ * started it.
+ */
+const callerOf = (who: string | undefined): string | undefined =>
+  who?.replaceAll(/(?<=^|,)tree:self(?=,|$)/g, `tree:${process.ppid}`);
+
+/** For a lease that outlives this process. */
+export function lastingLeaseOptions(flags: LeaseFlags): LeaseOptions {
+  const pid = flags.pid === 'self' ? `${process.ppid}` : flags.pid;
+  return { ...leaseOptions(flags), pid, visible_to: callerOf(flags.visibleTo) };
+}
+
 export function leaseOptions(flags: LeaseFlags): LeaseOptions {
   return {
     ttl: flags.ttl,

@@ -43,7 +43,8 @@ const byReason = {
   amount_form: 'write a whole number, with K, M, G or T for powers of 1024: bytes:500M',
   budget_form: 'write for example bytes:500M,files:20,per:hour,over:deny',
   budget_without_limit: 'for example bytes:500M',
-  caller_form: 'write any, or some of uid:N gid:N tree:PID cgroup:/PATH unit:NAME with commas between',
+  caller_form:
+    'write any, or some of uid:N gid:N tree:PID tree:self cgroup:/PATH unit:NAME with commas between',
   chunk_size_form: 'a power of two from 4K to 1M',
   label_is_number: 'numbers name slots already',
   moment_over: 'name a moment that is still to come',
@@ -136,6 +137,11 @@ const byReason = {
   lease_terms_differ: 'ask for the same, or wait until its leases have ended: scopefs lease list',
   lease_end_misdirected: ({ verb }) => `use scopefs lease ${verb}`,
   process_unknown: 'it may have ended: see ps',
+  process_elsewhere: 'write self for the caller, or name a process of its own pid namespace',
+  process_is_thread: 'name the process',
+  cgroup_unknown: 'write its path as in /proc/PID/cgroup, behind 0::',
+  unit_unknown:
+    'start it first; its processes are in /system.slice/NAME or another slice: systemctl status NAME',
   end_form: 'write 18:30, or 2026-12-24T18:30:00Z',
 
   // Slots

@@ -1,7 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { duplicate } from '../libc/files.js';
-import { peerCredentials } from '../libc/system.js';
+import { errno } from '../base/errno.js';
+import { close, duplicate } from '../libc/files.js';
+import { pidOf } from '../libc/processes.js';
+import { peerCredentials, peerPidfd } from '../libc/system.js';
 
 /** Connections of one uid that may be idle for longer than {@link GRACE_MS}. */
 export const MOST_CONNECTIONS = 64;
@@ -26,6 +28,15 @@ function descriptorOf(socket: Socket): number {
 /** SO_PEERCRED of a connection. */
 export function credentialsOf(socket: Socket): ReturnType<typeof peerCredentials> {
   return peerCredentials(descriptorOf(socket));
+}
+
+/** Whether the process that connected has ended: its number may be another's. False where the kernel can't tell (before 6.5). */
+export function peerEndedOf(socket: Socket): boolean {
+  const pidfd = peerPidfd(descriptorOf(socket));
+  if (pidfd < 0) return pidfd !== -errno.ENOPROTOOPT;
+  const pid = pidOf(pidfd);
+  close(pidfd);
+  return pid === undefined || pid < 0;
 }
 
 /** Another descriptor of a connection, or -errno. A poll of it tells when the peer hangs up. */

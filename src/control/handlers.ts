@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { parseDuration } from '../base/duration.js';
 import type { SecretInput } from '../libc/memory.js';
+import { callersOf } from './callers.js';
 import type { Given, Reply, SecretRoute } from './calls.js';
 import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
@@ -57,7 +58,7 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
   leases: ({ leases }) => leases.all(),
   lease: ({ leases }, { lease }) => leases.one(lease),
   createLease: (service, asked, { peer, socket, secret }) => {
-    const terms = leaseTerms(asked);
+    const terms = leaseTerms(asked, callersOf(peer, socket));
     const key = keyOf(asked.with, secret, termsText(terms));
     refuseUnknownCallers(service, terms);
     const request = { scope: service.scopes.resolve(asked.scope), ...terms };

@@ -1,7 +1,7 @@
 import { parseDuration } from '../base/duration.js';
 import { Failure } from '../base/failure.js';
 import { parseBudget } from '../keyring/leases/budgets.js';
-import { ANY, parseVisibility, visibilityText } from '../keyring/leases/visibility.js';
+import { ANY, type KnownCallers, parseVisibility, visibilityText } from '../keyring/leases/visibility.js';
 import { parseWindow, type WindowTerms } from '../keyring/slots/windows.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { Given } from './calls.js';
@@ -42,15 +42,16 @@ export function newSlot({ slot, label, not_after, window, ...asked }: Given<'add
 /** What a lease is asked for, beside its scope. */
 export type LeaseTermsAsked = Omit<LeaseRequest, 'scope'>;
 
-export function leaseTerms(asked: Given<'createLease'>): LeaseTermsAsked {
+export function leaseTerms(asked: Given<'createLease'>, known: KnownCallers): LeaseTermsAsked {
+  const { pid } = asked;
   return {
     purpose: asked.purpose ?? '',
     ttl: milliseconds(asked.ttl),
     maxTtl: milliseconds(asked.max_ttl),
     idle: milliseconds(asked.idle),
     until: asked.until === undefined ? undefined : future(asked.until),
-    pid: asked.pid,
-    visibility: asked.visible_to === undefined ? ANY : parseVisibility(asked.visible_to),
+    pid: pid === undefined ? undefined : known.process(pid === 'self' ? pid : Number(pid)).id,
+    visibility: asked.visible_to === undefined ? ANY : parseVisibility(asked.visible_to, known),
     readOnly: asked.ro !== undefined,
     budget: asked.budget === undefined ? undefined : parseBudget(asked.budget),
   };

@@ -108,9 +108,12 @@ export const routeSchemas = {
       /** End it after so long without an open handle or an operation (at most an eighth later). */
       idle: duration.optional(),
       until: moment.optional(),
-      /** End it with that process. */
-      pid: integer(1, 4_194_304).optional(),
-      /** `any`, or some of `uid:N gid:N tree:PID cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
+      /** End it with that process: `self`, who asks; or a number of his pid namespace. */
+      pid: z
+        .string()
+        .regex(/^(self|[1-9][0-9]{0,6})$/, 'a process id, or self')
+        .optional(),
+      /** `any`, or some of `uid:N gid:N tree:PID|self cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
       visible_to: z.string().max(4096).optional(),
       /** Read-only. All leases of a scope have the same. */
       ro: z.literal('1').optional(),

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { errno } from '../base/errno.js';
 import { close, open, openPath, read } from './files.js';
@@ -44,6 +45,18 @@ export function ancestry(pid: number): Ancestry | undefined {
 /** The process that a thread belongs to. */
 export function processOf(tid: number): number | undefined {
   const match = /^Tgid:\s(\d+)$/m.exec(readProc(tid, 'status') ?? '');
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Its ids in the pid namespace that our /proc shows and in each below that it is in (NSpid). Empty: it is gone. */
+export function namespacePids(pid: number): number[] {
+  const match = pid > 0 ? /^NSpid:\s(.*)$/m.exec(readProc(pid, 'status') ?? '') : null;
+  return (match?.[1] ?? '').split(/\s/).filter(Boolean).map(Number);
+}
+
+/** Of a pidfd: its process's id; -1: it ended; undefined: no pidfd (proc_pid_fdinfo(5), pidfd_open(2)). */
+export function pidOf(pidfd: number): number | undefined {
+  const match = /^Pid:\s(-?\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pidfd}`, 'utf8'));
   return match === null ? undefined : Number(match[1]);
 }
 

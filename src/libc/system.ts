@@ -24,6 +24,7 @@ const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_IO_FLUSHER = 57;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_PEERPIDFD = 77;
 
 const timespec = pinned(16);
 const structs = pinned(64);
@@ -142,6 +143,13 @@ export function peerCredentials(fd: number): PeerCredentials | number {
     uid: structs.bytes.readUInt32LE(4),
     gid: structs.bytes.readUInt32LE(8),
   };
+}
+
+/** A pidfd of who connected (SO_PEERPIDFD, Linux 6.5), or -errno: ENOPROTOOPT where the kernel has none. */
+export function peerPidfd(fd: number): number {
+  structs.bytes.writeUInt32LE(4, 32);
+  const done = result(getsockoptCall(fd, SOL_SOCKET, SO_PEERPIDFD, structs.address, structs.address + 32));
+  return done < 0 ? done : structs.bytes.readInt32LE(0);
 }
 
 /** The running kernel's version as [major, minor]. */

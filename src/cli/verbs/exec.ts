@@ -62,7 +62,7 @@ Example:
           const asked = {
             ...leaseOptions(options),
             purpose: options.purpose ?? `exec ${command[0]}`.slice(0, 200),
-            visible_to: options.visibleTo ?? `tree:${process.pid}`,
+            visible_to: options.visibleTo ?? 'tree:self',
           };
           await context.withSecret(client, source, scopes, 'passphrase', async (scope, input, how) => {
             held.push(await client.holdLease(scope, { ...asked, ...how }, input));

@@ -1,5 +1,5 @@
 import { SCOPES, type With, withOption } from '../arguments.js';
-import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
+import { type LeaseFlags, lastingLeaseOptions, leaseFlags } from '../lease-options.js';
 import type { Verb } from '../verb.js';
 
 interface Options extends LeaseFlags, With {}
@@ -11,16 +11,16 @@ export const unlock: Verb = (program, run) => {
     .description('unlock scopes: each gets a lease')
     .option(...withOption);
   leaseFlags(command)
-    .option('--pid <pid>', 'lock when that process ends')
+    .option('--pid <pid>', 'lock when that process ends; self: what runs scopefs')
     .option(
       '--visible-to <callers>',
-      'any (as without it), or some of uid:N,gid:N,tree:PID,cgroup:PATH,unit:NAME',
+      'any (as without it), or some of uid:N,gid:N,tree:PID|self,cgroup:PATH,unit:NAME',
     )
     .addHelpText(
       'after',
       `
 To callers whom it is not visible to the scope is as if it were locked. All leases of a scope are visible to the same
-and all are read-only, or none: another kind is refused (8) until the scope was locked.
+and all are read-only, or none: another kind is refused (8) until the scope was locked. self is the program that runs scopefs.
 
 Examples:
   scopefs unlock users/alice --with prompt --ttl 15m
@@ -29,7 +29,7 @@ Examples:
     .action(
       run(async (context, scopes: string[], options: Options) => {
         const source = context.source(options.with);
-        const asked = leaseOptions(options);
+        const asked = lastingLeaseOptions(options);
         const client = await context.client();
         const leases = await context.withSecret(client, source, scopes, 'passphrase', (scope, input, how) =>
           client.call('createLease', { scope, ...asked, ...how }, input),

@@ -40,7 +40,7 @@ export function gateFor(visibility: Visibility): Gate | undefined {
   if (visibility.length === 0) return undefined;
   const started = new Map<number, number>();
   for (const one of visibility)
-    if (one.kind === 'tree') started.set(one.id, ancestry(one.id)?.started ?? Number.NaN);
+    if (one.kind === 'tree') started.set(one.id, one.started ?? ancestry(one.id)?.started ?? Number.NaN);
   return {
     admits: ({ uid, gid, pid }: Caller) => {
       let group: string | undefined;

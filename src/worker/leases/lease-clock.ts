@@ -9,6 +9,7 @@ import { type EndReason, type Lease, Leases, type LeaseTerms } from '../../keyri
 import { visibilityText } from '../../keyring/leases/visibility.js';
 import { close } from '../../libc/files.js';
 import { type Hangups, openProcess } from '../../libc/hangups.js';
+import { ancestry } from '../../libc/processes.js';
 import type { WorkerMessage } from '../messages.js';
 import { gateFor } from './gates.js';
 
@@ -115,10 +116,16 @@ export class LeaseClock {
       const failed = this.#watch(connection, lease, 'connection');
       if (failed < 0) return { errno: -failed };
     }
-    const trees = terms.visibility.flatMap((one) => (one.kind === 'tree' ? [one.id] : []));
-    for (const id of new Set(pid === undefined ? trees : [pid, ...trees])) {
+    const trees = terms.visibility.filter((one) => one.kind === 'tree');
+    for (const id of new Set([...(pid === undefined ? [] : [pid]), ...trees.map((tree) => tree.id)])) {
       const fd = openProcess(id);
       const failed = fd < 0 ? fd : this.#watch(fd, lease, 'process');
+      const meant = trees.find((tree) => tree.id === id)?.started;
+      if (failed >= 0 && meant !== undefined && ancestry(id)?.started !== meant) {
+        // Its number went to another meanwhile.
+        this.unbind(lease);
+        return { gone: id };
+      }
       if (failed < 0) {
         this.unbind(lease);
         return failed === -errno.ESRCH ? { gone: id } : { errno: -failed };

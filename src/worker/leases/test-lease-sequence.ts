@@ -4,6 +4,7 @@ import type { Caller, Reply } from '../../filesystem/contract.js';
 import { MemoryDisk } from '../../filesystem/disk/test-memory-disk.js';
 import { ROOT_NODE } from '../../filesystem/inodes/inode-table.js';
 import { memory, nodeOf, Rig, secretOf } from '../../filesystem/test/test-rig.js';
+import { anything } from '../../keyring/leases/test-callers.js';
 import { parseVisibility } from '../../keyring/leases/visibility.js';
 import type { Unlocked } from '../messages.js';
 import { Drains } from './drains.js';
@@ -167,7 +168,7 @@ class Sequence {
         maxTtl: undefined,
         idle: idle ? IDLE_MS : undefined,
         until: undefined,
-        visibility: parseVisibility(kind),
+        visibility: parseVisibility(kind, anything),
         readOnly: ro,
         budget: undefined,
       },
