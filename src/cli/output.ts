@@ -1,10 +1,15 @@
 import { styleText } from 'node:util';
 import type { Failure } from '../base/failure.js';
+import { printable, printableJson, printableLines } from '../base/printable.js';
 import { adviceOf } from '../control/advice.js';
 import { countTexts } from '../control/receipt-counts.js';
 import type { HolderView, ReceiptView } from '../control/schemas.js';
 
-type Style = Parameters<typeof styleText>[0];
+type Style = 'bold' | 'green' | 'red';
+/** What {@link Output.paint} makes of them: on, and off again. */
+const SEQUENCES = ['bold', 'green', 'red'].flatMap((style) =>
+  styleText(style as Style, ' ', { validateStream: false }).split(' '),
+);
 
 /** What a command says: people on a terminal get tables and colours, scripts get JSON with `--json`. */
 export class Output {
@@ -25,13 +30,21 @@ export class Output {
   }
   /** The result of a command: `text` for people, `value` for scripts. */
   result(value: unknown, text: () => string): void {
-    if (this.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    if (this.json) process.stdout.write(printableJson(`${JSON.stringify(value, null, 2)}\n`));
     else if (this.outputTaken) this.note(text());
-    else if (!this.quiet) process.stdout.write(`${text()}\n`);
+    else if (!this.quiet) process.stdout.write(`${this.#lines(text())}\n`);
+  }
+  /** Without control characters but those of our colours. */
+  #lines(text: string): string {
+    return printableLines(text, this.#colour ? SEQUENCES : []);
+  }
+  /** What went wrong beside the result: also with -q. */
+  #complaint(text: string): void {
+    process.stderr.write(`scopefs: ${printable(text)}\n`);
   }
   /** Something a person should know, beside the result. */
   note(text: string): void {
-    if (!this.quiet) process.stderr.write(`${text}\n`);
+    if (!this.quiet) process.stderr.write(`${printableLines(text)}\n`);
   }
   failure(failure: Failure): void {
     if (this.json) {
@@ -39,26 +52,27 @@ export class Output {
       const value = {
         error: { code, message, hint: adviceOf(failure), exit_status: exitStatus, ...details },
       };
-      process.stderr.write(`${JSON.stringify(value)}\n`);
+      process.stderr.write(printableJson(`${JSON.stringify(value)}\n`));
       return;
     }
     const colour = process.stderr.isTTY === true && process.env.NO_COLOR === undefined;
     const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
-    process.stderr.write(`${label} ${failure.message}\n`);
+    process.stderr.write(`${label} ${printable(failure.message)}\n`);
     this.holders((failure.details?.holders ?? []) as HolderView[]);
-    process.stderr.write(`  hint: ${adviceOf(failure)}\n`);
+    process.stderr.write(`  hint: ${printable(adviceOf(failure))}\n`);
   }
 
   /** Processes that use a scope, for people. */
   holders(holders: readonly HolderView[]): void {
     for (const { pid, uid, command, unit, files } of holders) {
       const from = unit === null || unit === undefined ? '' : `, ${unit}`;
-      this.note(`  ${command} (pid ${pid}, uid ${uid}${from}): ${files.join(', ')}`);
+      this.note(printable(`  ${command} (pid ${pid}, uid ${uid}${from}): ${files.join(', ')}`));
     }
   }
 
   /** Columns as wide as their widest cell. */
-  table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  table(header: readonly string[], cells: readonly (readonly string[])[]): string {
+    const rows = cells.map((row) => row.map(printable));
     const widths = header.map((title, i) =>
       Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)),
     );
@@ -78,11 +92,11 @@ export class Output {
     );
     for (const receipt of receipts) {
       if (!this.json && receipt.holders.length > 0) {
-        this.note(`scopefs: ${receipt.path} was still used by:`);
+        this.note(`scopefs: ${printable(receipt.path)} was still used by:`);
         this.holders(receipt.holders);
       }
       for (const { file, error } of receipt.errors) {
-        process.stderr.write(`scopefs: ${receipt.path}: ${file} could not be written (${error})\n`);
+        this.#complaint(`${receipt.path}: ${file} could not be written (${error})`);
       }
     }
   }
@@ -92,7 +106,7 @@ export class Output {
       `flushed ${bytes(receipt.bytes_flushed)}`,
       `errors ${receipt.errors.length}`,
     ];
-    const head = `${this.paint('green', 'locked')} ${receipt.path}`;
+    const head = `${this.paint('green', 'locked')} ${printable(receipt.path)}`;
     return `${head}  (generation ${receipt.generation}, ${receipt.seconds.toFixed(3)} s)\n  ${facts.join(', ')}`;
   }
 }

@@ -25,9 +25,14 @@ const hierarchies = (): string[] =>
 /** As {@link unitIn} reads a control group: behind slices alone. */
 function unitBelow(directory: string, name: string): boolean {
   if (existsSync(join(directory, name))) return true;
-  return readdirSync(directory).some(
-    (entry) => entry.endsWith('.slice') && unitBelow(join(directory, entry), name),
-  );
+  try {
+    return readdirSync(directory).some(
+      (entry) => entry.endsWith('.slice') && unitBelow(join(directory, entry), name),
+    );
+  } catch {
+    // A slice that has just ended.
+    return false;
+  }
 }
 
 /** Undefined: not ours to see (ptrace(2), "Ptrace access mode checking"), or gone. */

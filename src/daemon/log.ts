@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import type { Facts, Log } from '../base/log.js';
+import { printableJson } from '../base/printable.js';
 
 /** Priorities of syslog(3), which the journal reads from a line's `<N>` (sd-daemon(3)). */
 const priorities: Record<string, number> = { fatal: 2, error: 3, warn: 4, info: 6, debug: 7, trace: 7 };
@@ -17,7 +18,8 @@ export function openLog(journal: boolean, target: LogTarget = pino.destination({
   const prefixed: LogTarget = {
     write(line) {
       const level = /^\{"level":"(\w+)"/.exec(line)?.[1] ?? 'info';
-      target.write(journal ? `<${priorities[level] ?? 6}>${line}` : line);
+      const shown = printableJson(line);
+      target.write(journal ? `<${priorities[level] ?? 6}>${shown}` : shown);
     },
   };
   const logger = pino(

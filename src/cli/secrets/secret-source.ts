@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
+import { printable } from '../../base/printable.js';
 import { close, open, openPath, read } from '../../libc/files.js';
 import { SecretInput } from '../../libc/memory.js';
 import { openWithAge, sealForAge } from './age-source.js';
@@ -184,7 +185,7 @@ function ask(question: string): Promise<SecretInput> {
   return new Promise((resolve, reject) => {
     const { stdin } = process;
     const secret = new SecretInput();
-    process.stderr.write(question);
+    process.stderr.write(printable(question));
     const done = (failure?: Failure): void => {
       stdin.off('data', take);
       stdin.setRawMode(false);

@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
 import type { Verb } from '../verb.js';
 
@@ -28,7 +29,7 @@ export const create: Verb = (program, run) => {
           (input, sealed, shares) =>
             client.call('createScope', { path, slot, sealed, ...sharingOf(options) }, input, shares),
         );
-        context.output.result(scope, () => `created ${scope.path} (${scope.state})`);
+        context.output.result(scope, () => `created ${printable(scope.path)} (${scope.state})`);
       }),
     );
 };

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { Failure } from '../../base/failure.js';
+import { printable } from '../../base/printable.js';
 import type { Held } from '../../control/client/client.js';
 import { adoptOrphans } from '../../libc/system.js';
 import { type With, withOption } from '../arguments.js';
@@ -103,7 +104,9 @@ function runCommand([file = '', ...args]: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
     const failed = (error: NodeJS.ErrnoException): void => {
       const missing = file === '' || error.code === 'ENOENT';
-      process.stderr.write(`scopefs: ${file}: ${missing ? 'command not found' : error.message}\n`);
+      process.stderr.write(
+        `scopefs: ${printable(`${file}: ${missing ? 'command not found' : error.message}`)}\n`,
+      );
       resolve(missing ? NOT_FOUND : NOT_EXECUTABLE);
     };
     let child: ChildProcess | undefined;

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import { Failure } from '../../base/failure.js';
+import { printable } from '../../base/printable.js';
 import { scopeArgument } from '../arguments.js';
 import { bytes } from '../output.js';
 import type { Verb } from '../verb.js';
@@ -30,7 +31,7 @@ export const rm: Verb = (program, run) => {
         const receipt = await client.call('shred', { scope: reference, shred: '1', yes: name });
         context.output.result(receipt, () =>
           [
-            `${context.output.paint('red', 'shredded')} ${receipt.path}`,
+            `${context.output.paint('red', 'shredded')} ${printable(receipt.path)}`,
             `  slots destroyed ${receipt.slots.length}, epochs ${receipt.epochs}`,
             `  files unlinked ${receipt.files_unlinked}, ${bytes(receipt.bytes_unlinked)}`,
             'What still opens it:',

@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import type { LiveDaemon } from '../../daemon/live-daemons.js';
 import { liveDaemons } from '../../daemon/live-daemons.js';
 import type { CommandContext } from '../context.js';
@@ -48,7 +49,7 @@ export const status: Verb = (program, run) => {
         const holders = scope.open_handles > 0 ? await client.call('holders', { scope: reference }) : [];
         context.output.result({ ...scope, holders }, () => {
           const until = scope.expires === null ? '' : ` until ${scope.expires}`;
-          return `${scope.path} ${scope.state}${until}, ${scope.leases} leases, ${scope.open_handles} open handles`;
+          return `${printable(scope.path)} ${scope.state}${until}, ${scope.leases} leases, ${scope.open_handles} open handles`;
         });
         if (!context.output.json) context.output.holders(holders);
         if (scope.state !== 'unlocked') context.exitStatus = LOCKED;

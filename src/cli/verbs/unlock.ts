@@ -1,3 +1,4 @@
+import { printable } from '../../base/printable.js';
 import { SCOPES, type With, withOption } from '../arguments.js';
 import { type LeaseFlags, lastingLeaseOptions, leaseFlags } from '../lease-options.js';
 import type { Verb } from '../verb.js';
@@ -37,7 +38,9 @@ Examples:
         context.output.result({ leases }, () =>
           leases
             .map(({ path, expires_seconds: left }) =>
-              left === null ? `unlocked ${path}` : `unlocked ${path} for ${Math.round(left)} s`,
+              left === null
+                ? `unlocked ${printable(path)}`
+                : `unlocked ${printable(path)} for ${Math.round(left)} s`,
             )
             .join('\n'),
         );
