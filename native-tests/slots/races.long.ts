@@ -2,9 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
-import type { Failure } from '../../src/base/failure.js';
-import { SecretInput } from '../../src/libc/memory.js';
-import { Client } from '../support/client.js';
 import { editStore } from '../support/keys.js';
 import { type CliResult, Vault } from '../support/mounted.js';
 
@@ -130,27 +127,6 @@ test('removing one slot takes no damaged other along, so an edited recovery slot
   t.match(JSON.parse(refused.stderr), { error: { message: /slot 1/, hint: /slot rm/ } });
   t.equal(vault.cli('slot', 'rm', 'a', '1').status, 0, 'by its own name');
   t.equal(vault.cli('slot', 'rm', 'a', '2').status, 0);
-});
-
-test('guesses at once pass the throttle no more than guesses in a row', async (t) => {
-  const { vault } = setup(t);
-  vault.createScope('a');
-  const client = new Client(vault.socket);
-  const codes = await Promise.all(
-    Array.from({ length: 24 }, async () => {
-      const input = new SecretInput();
-      input.append(randomBytes(32));
-      const code = await client.testSlot('a', input).then(
-        () => 'opened',
-        (error: Failure) => error.code,
-      );
-      input.wipe();
-      return code;
-    }),
-  );
-  const count = (code: string): number => codes.filter((one) => one === code).length;
-  t.ok(count('bad_key') <= 6, `${count('bad_key')} were tried`);
-  t.equal(count('bad_key') + count('throttled'), 24);
 });
 
 test('slots are tested while they are removed: no answer but the expected ones', async (t) => {

@@ -88,7 +88,7 @@ export async function populate(
       answers.set(id, (answer) => resolve(answer as T));
       host.perform({ ...command, id } as CommandMessage);
     });
-  const peer = { uid: 0, gid: 0, pid: process.pid };
+  const peer = { uid: 0, gid: 0, pid: process.pid, connection: {} };
   await call({
     op: 'unlock',
     scope: rootRow.id,

@@ -25,7 +25,7 @@ function peerOf(incoming: IncomingMessage): Peer {
   if (peer.uid !== 0 && peer.uid !== process.getuid?.()) {
     throw new Failure('forbidden', `uid ${peer.uid} has no grant here`, { reason: 'caller_without_grant' });
   }
-  return peer;
+  return { ...peer, connection: incoming.socket };
 }
 
 function queryOf(c: Context<Env>, schema: z.ZodType): object {

@@ -115,7 +115,7 @@ class FakeService implements ControlService {
     create: async (wanted, key, peer) => {
       if (key instanceof SecretInput) this.secrets.push(key);
       if (this.fail !== undefined) throw this.fail;
-      this.asked.push([wanted, peer]);
+      this.asked.push([wanted, { uid: peer.uid, gid: peer.gid, pid: peer.pid }]);
       return lease;
     },
     hold: async (wanted, key, peer, connection, ended) => {

@@ -38,6 +38,8 @@ export interface Peer {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
+  /** What stands for its connection. */
+  readonly connection: object;
 }
 
 /** What a lease is asked for. Durations in milliseconds. */

@@ -8,7 +8,7 @@ import { encodeSlotList, peekSlotList, readSlotList, slotDigest } from '../../fo
 import type { Secret, SecretInput } from '../../libc/memory.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, WrapRow } from '../../store/rows.js';
 import type { EpochSecret, ScopeContext, Seal } from '../seal.js';
-import type { NewSlot, Slots } from './slots.js';
+import type { NewSlot, Slots, StretchedKeys, Tried } from './slots.js';
 
 /** Each epoch takes memory while its scope is unlocked: with more of them a slot is neither removed nor rotated. */
 export const MOST_EPOCHS = 2_000;
@@ -87,20 +87,25 @@ export class ScopeSecrets {
     };
   }
 
+  /** {@link Slots.stretch} */
+  stretch(rows: Pick<ScopeSecretRows, 'slots'>, input: SecretInput): Promise<StretchedKeys> {
+    return this.#slots.stretch(rows.slots, input);
+  }
+
   /**
-   * Opens a scope with the secret that a caller gave; undefined where it opens no slot (`only`: that one).
+   * Opens a scope with the secret that a caller gave; undefined where it opens no slot of those that are tried.
    * @throws Failure integrity where rows were edited, swapped or put back from before
    */
   async open(
     context: ScopeContext,
     rows: ScopeSecretRows,
     input: SecretInput,
-    only?: number,
+    tried: Tried = {},
   ): Promise<OpenedScope | undefined> {
     const newest = rows.epochs.at(-1);
     if (newest === undefined) throw new Failure('integrity', 'the scope has no epoch in the metadata store');
     const { epoch } = newest;
-    const opened = await this.#slots.open(context, rows, epoch, input, only);
+    const opened = await this.#slots.open(context, rows, epoch, input, tried);
     if (opened === undefined) return undefined;
     const secrets = [opened.secret];
     try {

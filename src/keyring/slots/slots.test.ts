@@ -173,7 +173,7 @@ test('a slot of a type that this build does not know is not tried; the others go
   const strange = { ...slot, number: 1, type: 'hardware' as SlotType };
   const rows = { slots: [strange, slot], wraps: [{ ...wrap, number: 1 }, wrap] };
   t.equal((await slots.open(context, rows, 1, input(key)))?.slot.number, 0);
-  t.equal(await slots.open(context, rows, 1, input(key), 1), undefined);
+  t.equal(await slots.open(context, rows, 1, input(key), { only: 1 }), undefined);
   t.throws(() => readParameters(strange), { code: 'integrity', message: /slot 1/ });
   t.throws(() => knownKind(strange), { code: 'unsupported_format', message: /slot 1/ });
   t.equal(kindOf({ type: 'toString' as SlotType }), undefined, 'nor what every object has');

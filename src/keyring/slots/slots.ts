@@ -33,6 +33,21 @@ export interface OpenedSlot {
   readonly rewrapped: WrapRow | undefined;
 }
 
+/** A slot's key, stretched from a secret beforehand; of what it was made. */
+export interface StretchedKey {
+  readonly parameters: string;
+  readonly key: Secret;
+}
+/** By the number of the slot. Whoever asked for them wipes them. */
+export type StretchedKeys = ReadonlyMap<number, StretchedKey>;
+
+/** Which slots are tried with a secret. */
+export interface Tried {
+  readonly only?: number;
+  /** Of stretched kinds those that have a key here, and no other. Not given: all, and they are stretched for it. */
+  readonly stretched?: StretchedKeys;
+}
+
 /** Where something of a slot is sealed. */
 function placeOf(
   context: ScopeContext,
@@ -41,6 +56,23 @@ function placeOf(
   epoch: number,
 ): SealedPlace {
   return { ...context, kind, slot: number, slotType: slotKinds[type].code, epoch };
+}
+
+/** Whether people can guess the slot's secret, and this may be a guess. */
+const isGuess = (slot: SlotRow, input: SecretInput): boolean => {
+  const kind = kindOf(slot)?.input;
+  return kind?.stretched === true && kind.fits(input);
+};
+/** As long as the slot is what the key was made for. */
+function keyFor(slot: SlotRow, keys: StretchedKeys): Secret | undefined {
+  const made = keys.get(slot.number);
+  return made?.parameters === slot.parameters ? made.key : undefined;
+}
+/** Whether a secret was not tried on a slot, as that takes work that was not done. */
+export const isUntried = (slots: readonly SlotRow[], input: SecretInput, keys: StretchedKeys): boolean =>
+  slots.some((slot) => isGuess(slot, input) && keyFor(slot, keys) === undefined);
+export function wipeKeys(keys: StretchedKeys): void {
+  for (const { key } of keys.values()) key.wipe();
 }
 
 /**
@@ -122,7 +154,25 @@ export class Slots {
   }
 
   /**
-   * Tries a secret on every slot that it may open (`only`: that one): that slot and the secret of `epoch`; undefined
+   * The keys of the slots that take work to try with a secret: outside of everything that others wait for. None: it
+   * fits no such slot. The caller wipes them.
+   */
+  async stretch(slots: readonly SlotRow[], input: SecretInput): Promise<StretchedKeys> {
+    const keys = new Map<number, StretchedKey>();
+    try {
+      for (const slot of slots.filter((one) => isGuess(one, input))) {
+        const { number, type, parameters } = slot;
+        keys.set(number, { parameters, key: await this.#keyOf(type, input, readParameters(slot)) });
+      }
+      return keys;
+    } catch (error) {
+      wipeKeys(keys);
+      throw error;
+    }
+  }
+
+  /**
+   * Tries a secret on every slot that it may open: that slot and the secret of `epoch`; undefined
    * where it opens none. @throws Failure integrity, naming the slot, where the secret is a slot's and its wrap is not authentic.
    */
   async open(
@@ -130,15 +180,19 @@ export class Slots {
     { slots, wraps }: Pick<ScopeSecretRows, 'slots' | 'wraps'>,
     epoch: number,
     input: SecretInput,
-    only?: number,
+    { only, stretched }: Tried = {},
   ): Promise<OpenedSlot | undefined> {
     const tried = slots
       .filter(({ number }) => only === undefined || number === only)
       .filter((slot) => kindOf(slot)?.input.fits(input) === true)
+      .filter(
+        (slot) => stretched === undefined || !isGuess(slot, input) || keyFor(slot, stretched) !== undefined,
+      )
       .sort((a, b) => slotKinds[a.type].rank - slotKinds[b.type].rank);
     for (const slot of tried) {
       const wrap = wraps.find((row) => row.number === slot.number && row.epoch === epoch);
-      const opened = await this.#openOne(context, slot, wrap, epoch, input);
+      const ready = stretched === undefined ? undefined : keyFor(slot, stretched);
+      const opened = await this.#openOne(context, slot, wrap, { epoch, input, ready });
       if (opened === undefined) continue;
       const { notAfter } = readParameters(slot);
       if (notAfter === undefined || this.#wall() / 1000 < notAfter) return opened;
@@ -158,14 +212,13 @@ export class Slots {
     context: ScopeContext,
     slot: SlotRow,
     wrap: WrapRow | undefined,
-    epoch: number,
-    input: SecretInput,
+    { epoch, input, ready }: { epoch: number; input: SecretInput; ready: Secret | undefined },
   ): Promise<OpenedSlot | undefined> {
     if (slot.kindVersion !== KIND_VERSION) {
       throw new Failure('unsupported_format', `slot ${slot.number} has a form this build does not know`);
     }
     const place = (sealed: SealedKind, of: number): SealedPlace => placeOf(context, slot, sealed, of);
-    const key = await this.#keyOf(slot.type, input, readParameters(slot));
+    const key = ready ?? (await this.#keyOf(slot.type, input, readParameters(slot)));
     try {
       if (wrap?.rewrap !== undefined) {
         const secret = this.#seal.openSecret(key, place('rewrap', epoch), wrap.rewrap);
@@ -208,7 +261,7 @@ export class Slots {
         throw error;
       }
     } finally {
-      key.wipe();
+      if (ready === undefined) key.wipe();
     }
   }
 

@@ -4,6 +4,7 @@ import { type Share, writeShares } from '../../keyring/shares/share-text.js';
 import type { OpenedScope } from '../../keyring/slots/scope-secrets.js';
 import { readParameters } from '../../keyring/slots/slot-facts.js';
 import { kindOf } from '../../keyring/slots/slot-kinds.js';
+import { isUntried, type StretchedKeys } from '../../keyring/slots/slots.js';
 import { Throttle } from '../../keyring/slots/throttle.js';
 import { windowAt, windowText } from '../../keyring/slots/windows.js';
 import { SecretInput } from '../../libc/memory.js';
@@ -20,12 +21,16 @@ export interface Attempt {
   readonly scope: StoredScope;
   readonly peer: Peer;
   readonly event: 'unlock' | 'slot_test' | 'share_renew';
+  /** Keys of slots whose secrets people can guess, as far as they were stretched from what the caller gave. */
+  readonly stretched: StretchedKeys;
 }
+/** Nothing that takes work. */
+export const NOT_STRETCHED: StretchedKeys = new Map();
 
 /** `closes`: when the window of the slot closes by which it was opened (ms since 1970), and with it the lease. */
 export type Opened = OpenedScope & { readonly closes: number | undefined };
 
-/** Attempts to open scopes with what callers give: wrong keys are throttled, all is written down. */
+/** Attempts to open scopes with what callers give: all is written down, and of many wrong keys how many. */
 export class KeyAttempts {
   readonly #vault: MountedVault;
   readonly #parents: ParentSlots;
@@ -40,17 +45,21 @@ export class KeyAttempts {
 
   /**
    * Opens a scope's secrets with what a caller gave. Wrong keys and damaged rows are audited; the caller audits what
-   * becomes of the right one. The secrets are the caller's to wipe.
+   * becomes of the right one. The secrets are the caller's to wipe. `untried`: it may be the secret of a slot for which it
+   * was not stretched.
    */
-  async open(attempt: Attempt, key: Key): Promise<Opened> {
-    const { scope, peer } = attempt;
+  async open(attempt: Attempt, key: Key): Promise<Opened | 'untried'> {
+    const { scope, peer, stretched } = attempt;
     const unlocks = attempt.event === 'unlock';
     const { secrets, store } = this.#vault;
     // Where a client's share was used: older ones open nothing from now on.
     let used: Share | undefined;
     const opened = await this.#try(attempt, async () => {
       if (key === 'parent') return this.#openByParent(scope);
-      if (key instanceof SecretInput) return secrets.open(scope.context, scope.rows, key);
+      if (key instanceof SecretInput) {
+        const quick = await secrets.open(scope.context, scope.rows, key, { stretched });
+        return quick === undefined && isUntried(scope.slots, key, stretched) ? 'untried' : quick;
+      }
       const terms = unlocks ? key.terms : undefined;
       const given = await this.#shares.secret(scope, { text: key.shares, terms, peer });
       if (given === undefined) return undefined;
@@ -58,12 +67,13 @@ export class KeyAttempts {
       const input = inputOf(given.secret);
       given.secret.wipe();
       try {
-        return await secrets.open(scope.context, scope.rows, input, given.slot.number);
+        return await secrets.open(scope.context, scope.rows, input, { only: given.slot.number });
       } finally {
         input.wipe();
         used?.value.wipe();
       }
     });
+    if (opened === 'untried') return opened;
     const { rewrapped, damaged } = opened;
     try {
       const closes = unlocks ? await this.#closes(attempt, opened.slot) : undefined;
@@ -113,7 +123,7 @@ export class KeyAttempts {
     peer: Peer,
   ): Promise<{ slot: SlotRow; shares: SecretInput }> {
     const { store, audit } = this.#vault;
-    const attempt = { scope, peer, event: 'share_renew' } as const;
+    const attempt = { scope, peer, event: 'share_renew', stretched: NOT_STRETCHED } as const;
     const { slot, secret, share } = await this.#try(attempt, () =>
       this.#shares.secret(scope, { text, terms: undefined, peer }),
     );
@@ -141,17 +151,16 @@ export class KeyAttempts {
     }
   }
 
-  /** One try with a key: throttled, and written down where it fails. */
+  /** How long the answer to a wrong key waits, in ms. */
+  delay({ connection }: Peer): number {
+    return this.#throttle.delay(connection);
+  }
+
+  /** One try with a key, written down where it fails. */
   async #try<T>({ scope, peer, event }: Attempt, work: () => Promise<T | undefined>): Promise<T> {
     const { audit } = this.#vault;
     const { path } = scope;
     const entry = { event, scope: scope.id } as const;
-    const refusal = this.#throttle.refusal(scope.id, peer.uid);
-    if (refusal !== undefined) {
-      // One row a wait: who hammers on must not fill the disk.
-      if (refusal.first) await audit.write({ ...entry, result: 'throttled' }, peer);
-      throw refusal.failure;
-    }
     try {
       const done = await work();
       if (done === undefined) {
@@ -159,7 +168,6 @@ export class KeyAttempts {
           reason: { name: 'key_unfit', scope: path },
         });
       }
-      this.#throttle.right(scope.id, peer.uid);
       return done;
     } catch (error) {
       if (!(error instanceof Failure)) {
@@ -167,11 +175,16 @@ export class KeyAttempts {
         throw error;
       }
       const { code, message, details } = error;
-      if (code === 'bad_key') this.#throttle.wrong(scope.id, peer.uid);
-      const told = code === 'integrity' || code === 'pending' ? { detail: message } : {};
+      const wrong = code === 'bad_key' ? this.#throttle.wrong(scope.id, peer.uid) : 1;
+      const told =
+        code === 'integrity' || code === 'pending'
+          ? { detail: message }
+          : wrong === undefined || wrong === 1
+            ? {}
+            : { detail: `${wrong} wrong keys since the row before` };
       // Nothing was tried, or nothing is new: rows without end would fill the disk.
       const tried = code !== 'usage' && details?.new !== false;
-      if (tried) await audit.write({ ...entry, result: code, ...told }, peer);
+      if (tried && wrong !== undefined) await audit.write({ ...entry, result: code, ...told }, peer);
       throw code === 'integrity' ? error.of(path) : error;
     }
   }
@@ -182,7 +195,9 @@ export class KeyAttempts {
       const { parentEpoch } = readParameters(slot);
       const { input } = await this.#parents.secret(scope, slot.number, parentEpoch);
       try {
-        const opened = await this.#vault.secrets.open(scope.context, scope.rows, input, slot.number);
+        const opened = await this.#vault.secrets.open(scope.context, scope.rows, input, {
+          only: slot.number,
+        });
         if (opened !== undefined) return opened;
       } finally {
         input.wipe();

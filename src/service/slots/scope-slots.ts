@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { SlotView } from '../../control/schemas.js';
@@ -9,12 +10,14 @@ import {
   type SecretRequest,
   type SlotControl,
 } from '../../control/service.js';
+import { wipeKeys } from '../../keyring/slots/slots.js';
 import type { Secret, SecretInput } from '../../libc/memory.js';
 import type { ScopeSecretRows } from '../../store/rows.js';
 import { type SlotOwner, StoredScopes } from '../scopes/stored-scopes.js';
 import type { MountedVault } from '../vault/mounted-vault.js';
 import { seconds } from './epochs.js';
-import { type Attempt, KeyAttempts, type Opened } from './key-attempts.js';
+import { GuessLine } from './guess-line.js';
+import { type Attempt, KeyAttempts, NOT_STRETCHED, type Opened } from './key-attempts.js';
 import { NewSlots, refuseWithoutRecovery } from './new-slots.js';
 import { ParentSlots } from './parent-slots.js';
 import { ShareSlots } from './share-slots.js';
@@ -29,6 +32,7 @@ export class ScopeSlots implements SlotControl {
   readonly #shares: ShareSlots;
   readonly #newSlots: NewSlots;
   readonly #attempts: KeyAttempts;
+  readonly #guesses = new GuessLine();
   readonly changes: SlotChanges;
 
   constructor(vault: MountedVault) {
@@ -100,49 +104,87 @@ export class ScopeSlots implements SlotControl {
     );
   }
 
-  /** Lends what a key opens of a scope. In turn: many guesses at once would all pass the throttle before the first counts. */
-  async #open<T>(attempt: Attempt, key: Key, use: (opened: Opened) => Promise<T>): Promise<T> {
-    const opened = await this.#attempts.open(attempt, key);
+  /**
+   * Lends what a key opens of a scope, in turn, until `use` has a result. What takes work is done outside of the turn, in a
+   * line of its own: nobody who brings a key that needs none waits for who guesses passphrases.
+   */
+  async #open<T>(
+    id: ScopeId,
+    key: Key,
+    asked: Pick<Attempt, 'peer' | 'event'>,
+    use: (opened: Opened) => Promise<T | undefined>,
+  ): Promise<T> {
+    let stretched = NOT_STRETCHED;
     try {
-      return await use(opened);
+      for (;;) {
+        const done = await this.inTurn(id, async () => {
+          for (;;) {
+            const scope = this.#scopes.find(id);
+            const opened = await this.#attempts.open({ ...asked, scope, stretched }, key);
+            if (opened === 'untried') return undefined;
+            try {
+              const result = await use(opened);
+              if (result !== undefined) return { result };
+            } finally {
+              for (const secret of opened.secrets) secret.wipe();
+            }
+          }
+        });
+        if (done !== undefined) return done.result;
+        wipeKeys(stretched);
+        stretched = NOT_STRETCHED;
+        const { secrets } = this.#vault;
+        stretched = await this.#guesses.run(id, asked.peer.pid, () =>
+          secrets.stretch(this.#scopes.find(id).rows, key as SecretInput),
+        );
+      }
     } finally {
-      for (const secret of opened.secrets) secret.wipe();
+      wipeKeys(stretched);
+    }
+  }
+
+  /** The answer to a wrong key comes late on a connection that brought many. */
+  async #slowed<T>(peer: Peer, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      const wrong = error instanceof Failure && error.code === 'bad_key';
+      if (wrong) await setTimeout(this.#attempts.delay(peer), undefined, { ref: false });
+      throw error;
     }
   }
 
   /** Whether a key opens a scope, and by which slot. */
   test(id: ScopeId, key: Key, peer: Peer): Promise<SlotView> {
-    return this.inTurn(id, () =>
-      this.#open({ scope: this.#scopes.find(id), peer, event: 'slot_test' }, key, async (opened) => {
-        const { number } = opened.slot;
-        await this.#vault.audit.write({ event: 'slot_test', result: 'ok', scope: id, slot: number }, peer);
-        return this.#names.view(id, opened.slot, opened.damaged);
-      }),
-    );
+    const tested = this.#open(id, key, { peer, event: 'slot_test' }, async (opened) => {
+      const { number } = opened.slot;
+      await this.#vault.audit.write({ event: 'slot_test', result: 'ok', scope: id, slot: number }, peer);
+      return this.#names.view(id, opened.slot, opened.damaged);
+    });
+    return this.#slowed(peer, tested);
   }
 
   /** Lends a scope's secrets for an unlock, in turn: nothing may be written under an epoch that a stale parent slot opens. */
   unlock<T>(id: ScopeId, key: Key, peer: Peer, use: (opened: Opened) => Promise<T>): Promise<T> {
-    return this.inTurn(id, async () => {
-      for (;;) {
-        const attempt: Attempt = { scope: this.#scopes.find(id), peer, event: 'unlock' };
-        const done = await this.#open(attempt, key, async (opened) => {
-          // Again, in the epoch that has begun.
-          if (await this.changes.renewOne(id, opened.secrets.at(-1) as Secret, peer)) return undefined;
-          this.#shares.forget((waiting) => waiting === id);
-          return { result: await use(opened) };
-        });
-        if (done !== undefined) return done.result;
-      }
+    const unlocked = this.#open(id, key, { peer, event: 'unlock' }, async (opened) => {
+      // Again, in the epoch that has begun.
+      if (await this.changes.renewOne(id, opened.secrets.at(-1) as Secret, peer)) return undefined;
+      this.#shares.forget((waiting) => waiting === id);
+      return { result: await use(opened) };
     });
+    return this.#slowed(
+      peer,
+      unlocked.then(({ result }) => result),
+    );
   }
 
   /** The client's next share of a split slot. */
   renewShare(id: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
-    return this.inTurn(id, async () => {
+    const renewed = this.inTurn(id, async () => {
       const { slot, shares } = await this.#attempts.renewShare(this.#scopes.find(id), share, peer);
       return new Issued(this.#names.view(id, slot, undefined), shares);
     });
+    return this.#slowed(peer, renewed);
   }
   /** Shares that wait for others are forgotten. */
   forgetShares(which: (scope: ScopeId) => boolean): void {
