@@ -72,6 +72,31 @@ test('lock --wait, and somebody stays: it locks all the same and says who that w
   await rig.unlock('/a');
 });
 
+test('a lock that asks first: what is used stays as it is, and who uses it is named', async (t) => {
+  const rig = await stage(t);
+  const probe = rig.probe();
+  const fd = await probe.must('open', { path: rig.path('a/b/file') });
+  for (const wait of [[], ['--wait', '1s']]) {
+    const refused = rig.vault.cli('lock', 'a', '--fail-if-busy', ...wait, '--json');
+    t.equal(refused.status, 7, refused.stderr);
+    t.match(JSON.parse(refused.stderr.slice(refused.stderr.indexOf('{'))), {
+      error: {
+        code: 'busy',
+        message: '/a is in use: nothing was locked',
+        holders: [{ pid: probe.process.pid, files: [rig.path('a/b/file')] }],
+      },
+    });
+    t.equal(await rig.state('/a'), 'unlocked');
+    t.equal(await rig.state('/a/b'), 'unlocked');
+  }
+  t.equal((await probe.call('read', { fd })).n, 7, 'what was open reads on');
+  t.equal(rig.vault.cli('lock', '--all', '--fail-if-busy').status, 7);
+  t.equal(await rig.state('/'), 'unlocked');
+  await probe.must('close', { fd });
+  const locked = rig.vault.cli('lock', 'a', '--fail-if-busy', '--json');
+  t.match(JSON.parse(locked.stdout), { receipts: [{ path: '/a/b' }, { path: '/a', handles_cut: 0 }] });
+});
+
 test('panic: a writer that never pauses and dirty pages delay nothing; files are whole afterwards', async (t) => {
   const rig = await stage(t);
   const LENGTH = 4096 * PAGE;

@@ -57,10 +57,32 @@ test('a held lease: open while its connection is, locked when its caller dies', 
   t.throws(() => readFileSync(rig.path('a/file')));
   // Ended by somebody else: whoever holds it is told.
   const third = await rig.client.holdLease('/a', {}, input);
-  await rig.lock('/a');
-  await third.ended;
+  const [receipt] = await rig.lock('/a');
+  t.same(await third.ended, { ended: third.lease.id, reason: 'lock', receipt }, 'why, and with what receipt');
   const ttl = await rig.client.holdLease('/a', { ttl: '1s' }, input);
-  await ttl.ended;
+  t.match(await ttl.ended, {
+    ended: ttl.lease.id,
+    reason: 'ttl',
+    receipt: { path: '/a', reason: 'lease ended' },
+  });
+  const [shorter, longer] = [
+    await rig.client.holdLease('/a', { ttl: '1s' }, input),
+    await rig.client.holdLease('/a', {}, input),
+  ];
+  t.same(await shorter.ended, { ended: shorter.lease.id, reason: 'ttl', receipt: null }, 'open for others');
+  await rig.client.endLease(longer.lease.id);
+  t.match(await longer.ended, { reason: 'revoked', receipt: { path: '/a' } });
+  const spent = await rig.client.holdLease('/a', { budget: 'files:1,over:lock' }, input);
+  for (const name of ['a/file', 'a/file', 'a/file']) {
+    try {
+      readFileSync(rig.path(name));
+    } catch {
+      // Locked in between.
+    }
+  }
+  t.match(await spent.ended, { reason: 'budget', receipt: { path: '/a' } });
+  const idle = await rig.client.holdLease('/a', { idle: '1s' }, input);
+  t.match(await idle.ended, { reason: 'idle', receipt: { path: '/a' } });
   t.ok(await becomes(rig, 'locked'), 'its TTL ends it too');
   input.wipe();
   const wrong = new SecretInput();

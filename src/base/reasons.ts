@@ -85,6 +85,7 @@ export interface Reasons {
   scope_is_root: null;
   scope_directory_missing: null;
   scope_directory_not_empty: null;
+  scope_in_use: null;
   scope_keys_full: null;
   shred_of_root: null;
   shred_unsaid: { scope: string };

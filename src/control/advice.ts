@@ -123,6 +123,8 @@ const byReason = {
   scope_present: 'open it with: scopefs unlock SCOPE --with SRC',
   scope_is_root: 'name a path below the mount: scopefs create users/alice',
   scope_directory_missing: 'make the directories above a scope with mkdir on the mount',
+  scope_in_use:
+    'wait for who uses it (--wait 30s), or lock without --fail-if-busy: that cuts off what is open',
   scope_directory_not_empty: 'create the scope at a new path and move the files into it with cp and rm',
   scope_keys_full: 'lock scopes that nobody needs, or close files',
   shred_of_root: 'unmount it and remove the vault directory and the metadata store',

@@ -8,7 +8,7 @@ import { openApi } from './openapi.js';
 import {
   keyOf,
   leaseTerms,
-  milliseconds,
+  lockRequest,
   newSlot,
   refuseUnknownCallers,
   secretRequest,
@@ -31,7 +31,6 @@ type HandlerOf<N extends RouteName> = (
   caller: Caller<N extends SecretRoute ? SecretInput : undefined>,
 ) => Answer<Reply<N>> | Promise<Answer<Reply<N>>>;
 
-const ASKED = 'asked';
 const AUDIT_ROWS = 100;
 
 /** What each route does, with what it was asked. `asked.scope` is taken last: it fails where there is no such scope. */
@@ -50,10 +49,10 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
   shred: ({ scopes }, { scope, yes }, { peer }) => scopes.shred(scope, yes, peer),
   holders: ({ scopes }, { scope }) => scopes.holders(scope),
   lock: ({ locks }, asked) => {
-    const wait = milliseconds(asked.wait);
-    return locks.lock(asked.scope, asked.reason ?? ASKED, wait);
+    const request = lockRequest(asked);
+    return locks.lock(asked.scope, request);
   },
-  lockAll: ({ locks }, { reason, wait }) => locks.lockAll(reason ?? ASKED, milliseconds(wait)),
+  lockAll: ({ locks }, asked) => locks.lockAll(lockRequest(asked)),
 
   leases: ({ leases }) => leases.all(),
   lease: ({ leases }, { lease }) => leases.one(lease),

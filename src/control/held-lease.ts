@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { duplicateOf } from './connections.js';
+import type { LeaseEnd } from './schemas.js';
 import type { Key, LeaseControl, LeaseRequest, Peer } from './service.js';
 
 /**
@@ -13,8 +14,8 @@ export async function heldLease(
   peer: Peer,
   socket: Socket,
 ): Promise<Response> {
-  let end: () => void = () => {};
-  const ended = new Promise<void>((resolve) => {
+  let end: (how: Omit<LeaseEnd, 'ended'>) => void = () => {};
+  const ended = new Promise<Omit<LeaseEnd, 'ended'>>((resolve) => {
     end = resolve;
   });
   const { lease, release } = await leases.hold(request, key, peer, () => duplicateOf(socket), end);
@@ -22,9 +23,9 @@ export async function heldLease(
   const body = new ReadableStream<Uint8Array>({
     start(stream) {
       stream.enqueue(line(lease));
-      void ended.then(() => {
+      void ended.then((how) => {
         try {
-          stream.enqueue(line({ ended: lease.id }));
+          stream.enqueue(line({ ended: lease.id, ...how } satisfies LeaseEnd));
           stream.close();
         } catch {
           // The connection is gone, and the lease by it.

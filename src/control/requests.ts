@@ -5,7 +5,14 @@ import { ANY, type KnownCallers, parseVisibility, visibilityText } from '../keyr
 import { parseWindow, type WindowTerms } from '../keyring/slots/windows.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { Given } from './calls.js';
-import type { ControlService, Key, LeaseRequest, NewSlotRequest, SecretRequest } from './service.js';
+import type {
+  ControlService,
+  Key,
+  LeaseRequest,
+  LockRequest,
+  NewSlotRequest,
+  SecretRequest,
+} from './service.js';
 
 /** What callers write, as the services take it: milliseconds, terms, keys. */
 
@@ -37,6 +44,12 @@ export function secretRequest(asked: Omit<Given<'rotateSlot'>, 'scope' | 'slot'>
 export function newSlot({ slot, label, not_after, window, ...asked }: Given<'addSlot'>): NewSlotRequest {
   const notAfter = not_after === undefined ? undefined : Math.floor(future(not_after) / 1000);
   return { type: slot, label, notAfter, window: windowOf(window), ...secretRequest(asked) };
+}
+
+const ASKED = 'asked';
+
+export function lockRequest({ reason, wait, fail_if_busy }: Given<'lockAll'>): LockRequest {
+  return { reason: reason ?? ASKED, wait: milliseconds(wait), failIfBusy: fail_if_busy !== undefined };
 }
 
 /** What a lease is asked for, beside its scope. */

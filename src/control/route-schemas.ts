@@ -46,6 +46,8 @@ const lock = z.strictObject({
   reason: reason.optional(),
   /** Give no more leases, and wait so long at most until nothing is open. */
   wait: duration.optional(),
+  /** Where something is open then: 429, with the processes that have it, and nothing is locked. */
+  fail_if_busy: z.literal('1').optional(),
 });
 
 /** What each route takes in its query, and what its reply has. */

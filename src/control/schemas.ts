@@ -182,6 +182,14 @@ export const auditsSchema = z.object({ entries: z.array(auditSchema) });
 
 export const scopesSchema = z.object({ scopes: z.array(scopeSchema) });
 export const leasesSchema = z.object({ leases: z.array(leaseSchema) });
+/** The last line of a held lease. `receipt`: of the lock that its end was, if it was the last of its scope. */
+export const leaseEndSchema = z.object({
+  ended: z.string(),
+  reason: z.enum(['ttl', 'idle', 'until', 'connection', 'process', 'budget', 'revoked', 'lock', 'shred']),
+  receipt: receiptSchema.nullable(),
+});
+export type LeaseEnd = z.infer<typeof leaseEndSchema>;
+
 export const receiptsSchema = z.object({ receipts: z.array(receiptSchema) });
 export const unmountSchema = z.object({ unmounted: z.boolean() });
 

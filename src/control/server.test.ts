@@ -98,8 +98,8 @@ class FakeService implements ControlService {
     holders: () => [],
   };
   readonly locks: LockControl = {
-    lock: async (id, reason, wait) => {
-      this.asked.push([id, reason, wait]);
+    lock: async (id, request) => {
+      this.asked.push([id, request]);
       return [];
     },
     lockAll: async () => {
@@ -119,7 +119,7 @@ class FakeService implements ControlService {
       return lease;
     },
     hold: async (wanted, key, peer, connection, ended) => {
-      this.endHeld = ended;
+      this.endHeld = () => ended({ reason: 'ttl', receipt: null });
       this.connection = connection();
       const held = { ...(await this.leases.create(wanted, key, peer)), bound_to: ['connection' as const] };
       return {
@@ -315,7 +315,7 @@ test('the client and the server agree on every call', async (t) => {
   t.same(await client.call('changeLease', { lease: lease.id, ttl: '30s' }), lease);
   t.same(service.asked.at(-1), [lease.id, 30_000]);
   t.same(await client.call('lock', { scope: 'users/alice', reason: 'r', wait: '5s' }), []);
-  t.same(service.asked.at(-1), ['users/alice', 'r', 5000]);
+  t.same(service.asked.at(-1), ['users/alice', { reason: 'r', wait: 5000, failIfBusy: false }]);
   t.same(await client.call('slots', { scope: 'users/alice' }), [slot]);
   t.same(
     await client.call('addSlot', { scope: 'users/alice', slot: 'recovery', label: 'l' }, secret('x')),

@@ -7,6 +7,7 @@ import type { SlotType } from '../store/rows.js';
 import type {
   AuditView,
   HolderView,
+  LeaseEnd,
   LeaseView,
   ReceiptView,
   ScopeView,
@@ -109,10 +110,18 @@ export interface ScopeControl {
   holders(scope: ScopeId): HolderView[];
 }
 
-/** `wait` in milliseconds: no more leases, and so long at most until nothing is open. */
+export interface LockRequest {
+  readonly reason: string;
+  /** Milliseconds: no more leases, and so long at most until nothing is open. */
+  readonly wait: number | undefined;
+  /** Where something is open then, nothing is locked. */
+  readonly failIfBusy: boolean;
+}
+
 export interface LockControl {
-  lock(scope: ScopeId, reason: string, wait: number | undefined): Promise<ReceiptView[]>;
-  lockAll(reason: string, wait: number | undefined): Promise<ReceiptView[]>;
+  /** @throws Failure busy, with the holders */
+  lock(scope: ScopeId, request: LockRequest): Promise<ReceiptView[]>;
+  lockAll(request: LockRequest): Promise<ReceiptView[]>;
 }
 
 export interface LeaseControl {
@@ -121,14 +130,14 @@ export interface LeaseControl {
   create(request: LeaseRequest, key: Key, peer: Peer): Promise<LeaseView>;
   /**
    * As create, bound to a connection: `connection` gives a descriptor of it to keep, or -errno. `release` ends it before
-   * that. `ended`: it has ended.
+   * that. `ended`: it has ended, for what reason, and with which receipt where its scope was locked by that.
    */
   hold(
     request: LeaseRequest,
     key: Key,
     peer: Peer,
     connection: () => number,
-    ended: () => void,
+    ended: (how: Omit<LeaseEnd, 'ended'>) => void,
   ): Promise<HeldLease>;
   change(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
   end(id: string, peer: Peer): Promise<ReceiptView[]>;

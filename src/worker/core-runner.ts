@@ -170,9 +170,13 @@ export class CoreRunner<E extends Executor> {
       ),
     drain: ({ scopes, wait }, answer) =>
       this.#drains.start(scopes, wait, (drained, left) => answer({ drained, left })),
-    lock: ({ scopes, reason, limit }, answer) => {
+    lock: ({ scopes, reason, limit, idle }, answer) => {
+      if (idle && this.#drains.busy(scopes)) {
+        answer({ receipts: [], busy: true });
+        return;
+      }
       const deadline = systemClock.boottime() + limit;
-      this.core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts }));
+      this.core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts, busy: false }));
       // Panic: not even what is quick is waited for.
       if (limit === 0) this.core.locks.tick(deadline);
     },

@@ -46,8 +46,8 @@ export type Command =
   | { op: 'removeScope'; scope: ScopeId }
   /** Waits so long (ms) at most for the scopes' handles to be closed; no lease is given meanwhile. */
   | { op: 'drain'; scopes: readonly ScopeId[]; wait: number }
-  /** `limit` (ms): then they are locked whatever is still to be written. */
-  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; limit: number }
+  /** `limit` (ms): then they are locked whatever is still to be written. `idle`: only if nothing is open there. */
+  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; limit: number; idle: boolean }
   /** Of one scope, or of all. */
   | { op: 'status'; scope?: ScopeId }
   /** One more I/O worker takes jobs. */
@@ -93,7 +93,7 @@ export interface Results {
   removeScope: { result: ControlResult; aside?: string };
   /** `left`: which of the scopes nobody has locked meanwhile. */
   drain: { drained: boolean; left: readonly ScopeId[] };
-  lock: { receipts: readonly LockReceipt[] };
+  lock: { receipts: readonly LockReceipt[]; busy: boolean };
   status: {
     scopes: readonly ScopeStatus[];
     inodes: number;
@@ -110,7 +110,13 @@ export type CommandMessage = Command & { id: number };
 /** What happened without a command. */
 export type CoreEvent =
   | VolumeEvent
-  | { readonly kind: 'leaseEnded'; readonly lease: Lease; readonly reason: EndReason }
+  /** `cause`: of a lock that it ended with, why that was. */
+  | {
+      readonly kind: 'leaseEnded';
+      readonly lease: Lease;
+      readonly reason: EndReason;
+      readonly cause: EndReason;
+    }
   /** A budget refused something, for the first time since there was room. */
   | {
       readonly kind: 'spent';

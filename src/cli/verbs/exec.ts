@@ -69,8 +69,10 @@ Example:
             held.push(await client.holdLease(scope, { ...asked, ...how }, input));
           });
           for (const { lease, ended } of held) {
-            void ended.then(() => {
-              if (running) context.output.note(`${lease.path} was locked: the command goes on without it`);
+            void ended.then((end) => {
+              const why = end === undefined ? '' : ` (${end.reason})`;
+              if (running)
+                context.output.note(`${lease.path} was locked${why}: the command goes on without it`);
             });
           }
           context.exitStatus = await runCommand(command);

@@ -8,8 +8,11 @@ import type { Verb } from '../verb.js';
 interface Options {
   all?: boolean;
   wait?: string;
+  failIfBusy?: boolean;
   reason?: string;
 }
+
+const flag = (given: boolean | undefined): '1' | undefined => (given === true ? '1' : undefined);
 
 /** Names the processes that are waited for. */
 async function sayWhoUses(
@@ -37,6 +40,7 @@ export const lock: Verb = (program, run) => {
       '--wait <duration>',
       'first wait until nothing is open, so long at most; give no leases meanwhile',
     )
+    .option('--fail-if-busy', 'lock nothing where something is open (then): exit status 7, and who has it')
     .option('--reason <text>', 'kept in the receipt')
     .action(
       run(async (context, scopes: string[], options: Options) => {
@@ -44,7 +48,7 @@ export const lock: Verb = (program, run) => {
           throw new Failure('usage', 'name scopes, or use --all', { reason: 'lock_without_scopes' });
         }
         const client = await context.client();
-        const how = { reason: options.reason, wait: options.wait };
+        const how = { reason: options.reason, wait: options.wait, fail_if_busy: flag(options.failIfBusy) };
         if (options.wait !== undefined) await sayWhoUses(context, client, scopes, options.wait);
         const receipts: ReceiptView[] = options.all === true ? await client.call('lockAll', how) : [];
         try {

@@ -5,7 +5,7 @@ import { Failure, isFailureCode } from '../../base/failure.js';
 import type { SecretInput } from '../../libc/memory.js';
 import type { Asked, Reply, SecretRoute } from '../calls.js';
 import { pathWith, RESULT_HEADER, type RouteName, routeOf } from '../routes.js';
-import type { LeaseView, Problem } from '../schemas.js';
+import type { LeaseEnd, LeaseView, Problem } from '../schemas.js';
 import { replySchemas } from './reply-schemas.js';
 
 /** A listing of many scopes is shorter. */
@@ -19,7 +19,8 @@ const SHRED_MS = 24 * 3_600_000;
 /** A lease that lives as long as its connection. */
 export interface Held {
   readonly lease: LeaseView;
-  readonly ended: Promise<void>;
+  /** Undefined: the connection ended without a word. */
+  readonly ended: Promise<LeaseEnd | undefined>;
   release(): void;
 }
 
@@ -88,8 +89,8 @@ export class Client {
     return this.#exchange<Held>('createLease', asked, secret, (reply, exchange) => {
       const { outgoing, resolve, reject, arrived } = exchange;
       let text = '';
-      let over: () => void = () => {};
-      const ended = new Promise<void>((done) => {
+      let over: (end: LeaseEnd | undefined) => void = () => {};
+      const ended = new Promise<LeaseEnd | undefined>((done) => {
         over = done;
       });
       reply.setEncoding('utf8');
@@ -106,7 +107,7 @@ export class Client {
         }
       });
       reply.on('close', () => {
-        over();
+        over(endOf(text));
         // Unheard where the lease began.
         reject(problemOf(text, reply.statusCode ?? 0));
       });
@@ -227,4 +228,13 @@ function failureOf(body: unknown, status: number): Failure {
   }
   const { code, detail, hint, type: _type, title: _title, status: _status, ...details } = body as Problem;
   return new Failure(isFailureCode(code) ? code : 'internal', detail, { hint, details });
+}
+
+/** The second line of a held lease. */
+function endOf(text: string): LeaseEnd | undefined {
+  try {
+    return JSON.parse(text.split('\n', 2)[1] ?? '') as LeaseEnd;
+  } catch {
+    return undefined;
+  }
 }

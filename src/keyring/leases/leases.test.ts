@@ -64,7 +64,7 @@ test('a scope lasts as long as its longest lease; the lock begins a little befor
   t.equal(leases.change(short, 60_000), undefined, 'and gets no new end');
   t.equal(leases.end(freshId<LeaseId>(), 'revoked'), 'gone');
   add({ ttl: 1 });
-  t.equal(leases.endAll(scope), 2);
+  t.equal(leases.endAll(scope, 'locked'), 2);
   t.same(leases.all(), []);
   t.same(
     ended.map(([, reason]) => reason),
@@ -149,5 +149,5 @@ test('the last of several that end together closes the scope once', async (t) =>
   t.same(leases.tick(clock.now + 1), [], 'it is ending: not told again');
   t.equal(leases.due, NEVER);
   t.equal(leases.end(ids[1] as LeaseId, 'revoked'), 'last', 'whoever ends it again waits for the same lock');
-  t.equal(leases.endAll(scope), 1);
+  t.equal(leases.endAll(scope, 'locked'), 1);
 });

@@ -98,7 +98,7 @@ interface Entry {
   lease: Lease;
   readonly budget: Budget | undefined;
   /** Its scope is being locked because of its end. */
-  ending: boolean;
+  ending: EndReason | undefined;
   operations: number;
   usedAt: number;
   lookAt: number;
@@ -108,7 +108,7 @@ interface Entry {
 export class Leases {
   readonly #clock: Clock;
   readonly #usage: (scope: ScopeId) => Usage;
-  readonly #ended: (lease: Lease, reason: EndReason) => void;
+  readonly #ended: (lease: Lease, reason: EndReason, cause: EndReason) => void;
   readonly #entries = new Map<LeaseId, Entry>();
   readonly #ofScope = new Map<ScopeId, OfScope>();
   /** The next moment at which {@link tick} has something to do. */
@@ -118,7 +118,7 @@ export class Leases {
   constructor(
     clock: Clock,
     usage: (scope: ScopeId) => Usage,
-    ended: (lease: Lease, reason: EndReason) => void,
+    ended: (lease: Lease, reason: EndReason, cause: EndReason) => void,
   ) {
     this.#clock = clock;
     this.#usage = usage;
@@ -138,7 +138,7 @@ export class Leases {
     const entry: Entry = {
       lease,
       budget: terms.budget === undefined ? undefined : new Budget(terms.budget, this.#clock),
-      ending: false,
+      ending: undefined,
       operations: this.#usage(scope).operations,
       usedAt: createdAt,
       lookAt: createdAt,
@@ -175,7 +175,7 @@ export class Leases {
   change(id: LeaseId, ttl: number): Lease | undefined {
     const entry = this.#entries.get(id);
     const now = this.#clock.boottime();
-    if (entry === undefined || entry.ending || entry.lease.deadline <= now) return undefined;
+    if (entry === undefined || entry.ending !== undefined || entry.lease.deadline <= now) return undefined;
     const deadline = Math.min(now + ttl, entry.lease.latest);
     entry.lease = { ...entry.lease, createdAt: now, deadline };
     const { lookAt } = entry;
@@ -189,45 +189,47 @@ export class Leases {
   /** Whether this is the last one that holds its scope: then its end is a lock. */
   isLast(id: LeaseId): boolean {
     const entry = this.#entries.get(id);
-    return entry !== undefined && !entry.ending && this.#ofScope.get(entry.lease.scope)?.live === 1;
+    return (
+      entry !== undefined && entry.ending === undefined && this.#ofScope.get(entry.lease.scope)?.live === 1
+    );
   }
   /** Ends it; or, where it is the last, only marks it: it is gone when its scope is locked. */
   end(id: LeaseId, reason: EndReason): 'gone' | 'last' | 'ended' {
     const entry = this.#entries.get(id);
     if (entry === undefined) return 'gone';
     // Its scope is being locked because of it.
-    if (entry.ending) return 'last';
+    if (entry.ending !== undefined) return 'last';
     if (this.isLast(id)) {
-      entry.ending = true;
+      entry.ending = reason;
       (this.#ofScope.get(entry.lease.scope) as OfScope).live--;
       return 'last';
     }
     this.#remove(entry, reason);
     return 'ended';
   }
-  /** A scope was locked: ends all of it. Says how many there were. */
-  endAll(scope: ScopeId): number {
+  /** A scope was locked, and why: ends all of it. Says how many there were. */
+  endAll(scope: ScopeId, why: EndReason): number {
     const ended = [...(this.#ofScope.get(scope)?.entries ?? [])];
-    for (const entry of ended) this.#remove(entry, 'locked');
+    for (const entry of ended) this.#remove(entry, 'locked', entry.ending ?? why);
     return ended.length;
   }
-  #remove(entry: Entry, reason: EndReason): void {
+  #remove(entry: Entry, reason: EndReason, cause: EndReason = reason): void {
     const { id, scope } = entry.lease;
     this.#entries.delete(id);
     const mine = this.#ofScope.get(scope);
     if (mine?.entries.delete(entry) === true) {
-      if (!entry.ending) mine.live--;
+      if (entry.ending === undefined) mine.live--;
       if (entry.budget !== undefined) mine.budgets = mine.budgets.filter((one) => one.id !== id);
       if (mine.entries.size === 0) this.#ofScope.delete(scope);
     }
-    this.#ended(this.#shown(entry), reason);
+    this.#ended(this.#shown(entry), reason, cause);
   }
 
   /** When a scope closes by itself, from the lease that lasts longest. */
   deadline(scope: ScopeId): ScopeDeadline {
     let last: Lease | undefined;
     for (const { lease, ending } of this.#ofScope.get(scope)?.entries ?? []) {
-      if (!ending && (last === undefined || lease.deadline > last.deadline)) last = lease;
+      if (ending === undefined && (last === undefined || lease.deadline > last.deadline)) last = lease;
     }
     if (last === undefined || last.deadline === Number.POSITIVE_INFINITY) {
       return { lockAt: Number.POSITIVE_INFINITY, deadline: Number.POSITIVE_INFINITY };
@@ -254,7 +256,7 @@ export class Leases {
     const wall = this.#clock.wall();
     this.due = Number.POSITIVE_INFINITY;
     for (const entry of this.#entries.values()) {
-      if (entry.ending) continue;
+      if (entry.ending !== undefined) continue;
       if (entry.lookAt <= now) {
         const reason = this.#over(entry, now, wall);
         if (reason !== undefined) {

@@ -15,7 +15,7 @@ import type { OpenedScope } from '../../keyring/slots/scope-secrets.js';
 import { cgroupOf, commandOf, unitIn } from '../../libc/processes.js';
 import type { Unlocked } from '../../worker/messages.js';
 import type { AuditedEvent } from '../audit/audit-log.js';
-import type { Receipts } from '../scopes/receipts.js';
+import { type Receipts, SHRED } from '../scopes/receipts.js';
 import { refused } from '../scopes/refusals.js';
 import { openLabels } from '../scopes/root-labels.js';
 import type { ScopeSlots } from '../slots/scope-slots.js';
@@ -31,10 +31,12 @@ export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
   return { ...PLAIN, purpose, holder: holderOf(peer) };
 }
 
+type Ended = Parameters<LeaseControl['hold']>[4];
+
 /** How long a lease is held: a descriptor of its connection, for the core to keep (or -errno), and who is told its end. */
 interface Hold {
   readonly connection: () => number;
-  readonly ended: () => void;
+  readonly ended: Ended;
 }
 /** What a lease is asked for, but for its secret. */
 interface Wanted {
@@ -51,7 +53,7 @@ export class LeaseService implements LeaseControl {
   readonly #vault: MountedVault;
   readonly #slots: ScopeSlots;
   readonly #receipts: Receipts;
-  readonly #watchers = new Map<LeaseId, () => void>();
+  readonly #watchers = new Map<LeaseId, Ended>();
 
   constructor(vault: MountedVault, slots: ScopeSlots, receipts: Receipts) {
     this.#vault = vault;
@@ -88,7 +90,7 @@ export class LeaseService implements LeaseControl {
     key: Key,
     peer: Peer,
     connection: () => number,
-    ended: () => void,
+    ended: Ended,
   ): Promise<HeldLease> {
     const lease = await this.#open(request, key, peer, { connection, ended });
     return {
@@ -238,9 +240,10 @@ export class LeaseService implements LeaseControl {
   }
 
   /** The core says that one is over. */
-  ended(lease: Lease, reason: EndReason): void {
-    this.#watchers.get(lease.id)?.();
+  ended(lease: Lease, reason: EndReason, cause: EndReason): void {
+    const watcher = this.#watchers.get(lease.id);
     this.#watchers.delete(lease.id);
+    if (watcher !== undefined) void this.#tellEnd(lease.scope, cause, watcher);
     // With its scope: the row of that lock says it. Revoked: whoever did it writes it down, by name.
     if (reason === 'locked' || reason === 'revoked') return;
     const { id, scope, purpose } = lease;
@@ -248,6 +251,15 @@ export class LeaseService implements LeaseControl {
       { event: 'lease_end', result: 'ok', scope, lease: id, purpose, detail: reason },
       undefined,
     );
+  }
+  /** With the receipt, where the scope is not open by other leases. */
+  async #tellEnd(scope: ScopeId, cause: EndReason, watcher: Ended): Promise<void> {
+    const locked = this.#receipts.next(scope);
+    const { scopes } = await this.#vault.core.call({ op: 'status', scope });
+    const open = (scopes[0]?.leases ?? 0) > 0;
+    const receipt = await (open ? Promise.race([locked, null]) : locked);
+    const how = receipt?.reason === SHRED ? 'shred' : 'lock';
+    watcher({ reason: cause === 'locked' ? how : cause, receipt });
   }
   spent(scope: ScopeId, lease: LeaseId, over: string, used: { bytes: number; files: number }): void {
     const detail = `${over}: ${used.bytes} bytes, ${used.files} files`;

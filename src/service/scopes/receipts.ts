@@ -8,6 +8,9 @@ import type { AuditedEvent } from '../audit/audit-log.js';
 import type { MountedVault } from '../vault/mounted-vault.js';
 import { shown } from './scope-paths.js';
 
+/** The reason of a lock that a scope's destruction begins with. */
+export const SHRED = 'shred';
+
 /** Receipts of locks for people, each written down. */
 export class Receipts {
   readonly #vault: MountedVault;
@@ -16,6 +19,15 @@ export class Receipts {
 
   constructor(vault: MountedVault) {
     this.#vault = vault;
+  }
+
+  readonly #expected = new Map<ScopeId, ((view: ReceiptView) => void)[]>();
+
+  /** The next receipt of a scope. */
+  next(scope: ScopeId): Promise<ReceiptView> {
+    return new Promise((resolve) => {
+      this.#expected.set(scope, [...(this.#expected.get(scope) ?? []), resolve]);
+    });
   }
 
   /** `holders`: who used them until the end. Each is named where it was: in the deepest of the scopes. */
@@ -34,6 +46,11 @@ export class Receipts {
     }));
     for (const holder of holders) this.#place(holder, views);
     await Promise.all(receipts.map((receipt) => this.#auditLock(receipt)));
+    for (const [i, { scope }] of receipts.entries()) {
+      const expected = this.#expected.get(scope) ?? [];
+      this.#expected.delete(scope);
+      for (const hear of expected) hear(views[i] as ReceiptView);
+    }
     return views;
   }
 

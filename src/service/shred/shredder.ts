@@ -6,6 +6,7 @@ import type { Peer } from '../../control/service.js';
 import { systemClock } from '../../libc/system.js';
 import type { Results } from '../../worker/messages.js';
 import type { LockService } from '../leases/lock-service.js';
+import { SHRED } from '../scopes/receipts.js';
 import { refused } from '../scopes/refusals.js';
 import { type KnownScopeRecord, shown } from '../scopes/scope-paths.js';
 import type { ScopeSlots } from '../slots/scope-slots.js';
@@ -47,7 +48,7 @@ export class Shredder {
     const path = paths.fullPath(id);
     return this.#slots.inTurn(id, async () => {
       this.#refuse(scope, path, yes);
-      const receipts = await this.#locks.discard(id, 'shred');
+      const receipts = await this.#locks.discard(id, SHRED);
       const were = await this.#slots.list(id);
       const epochs = store.secretsOf(id)?.epochs.length ?? 0;
       const { result, aside } = await this.#moveAside(id);

@@ -15,6 +15,11 @@ interface Drain {
   readonly then: Then;
 }
 
+function within(ids: ReadonlySet<ScopeId>, scope: Scope): boolean {
+  for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) if (ids.has(at.id)) return true;
+  return false;
+}
+
 /** Locks that wait for the scopes' handles to be closed first. Meanwhile no lease is given. */
 export class Drains {
   readonly #core: Core;
@@ -28,12 +33,13 @@ export class Drains {
     this.#clock = clock;
   }
 
-  #covers({ ids }: Drain, scope: Scope): boolean {
-    for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) if (ids.has(at.id)) return true;
-    return false;
+  /** Whether something is open in scopes, or below them. */
+  busy(ids: readonly ScopeId[]): boolean {
+    const all = new Set(ids);
+    return this.#core.volume.scopes.some((scope) => scope.handles > 0 && within(all, scope));
   }
   has(scope: Scope): boolean {
-    return this.#drains.some((drain) => this.#covers(drain, scope));
+    return this.#drains.some((drain) => within(drain.ids, scope));
   }
 
   /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
@@ -54,7 +60,7 @@ export class Drains {
     const over: [Drain, boolean][] = [];
     this.#drains = this.#drains.filter((drain) => {
       const drained = this.#core.volume.scopes.every(
-        (scope) => scope.handles === 0 || !this.#covers(drain, scope),
+        (scope) => scope.handles === 0 || !within(drain.ids, scope),
       );
       if (drained || drain.until <= now) over.push([drain, drained]);
       return !drained && drain.until > now;

@@ -55,6 +55,8 @@ export class LeaseClock {
   readonly #opened = new Map<ScopeId, Opened>();
   /** Scopes with a budget that is spent. */
   readonly #spent = new Set<Scope>();
+  /** Scopes that are being locked because of one. */
+  readonly #overspent = new Set<ScopeId>();
   readonly leases: Leases;
 
   constructor(core: Core, tell: (message: WorkerMessage) => void, clock: Clock, hangups: Watch) {
@@ -65,9 +67,9 @@ export class LeaseClock {
     this.leases = new Leases(
       clock,
       (id) => core.scope(id) ?? { operations: 0, handles: 0 },
-      (lease, reason) => {
+      (lease, reason, cause) => {
         this.unbind(lease.id);
-        tell({ kind: 'leaseEnded', lease, reason });
+        tell({ kind: 'leaseEnded', lease, reason, cause });
       },
     );
   }
@@ -204,7 +206,9 @@ export class LeaseClock {
   /** A scope was wiped: how many leases ended with it. */
   locked(scope: ScopeId): number {
     this.#opened.delete(scope);
-    return this.leases.endAll(scope);
+    const orderly = this.leases.deadline(scope).lockAt <= this.#clock.boottime();
+    const why = this.#overspent.delete(scope) ? 'budget' : orderly ? 'ttl' : 'locked';
+    return this.leases.endAll(scope, why);
   }
 
   tick(now: number): void {
@@ -226,6 +230,7 @@ export class LeaseClock {
     for (const scope of changed) this.#plan(scope);
     for (const scope of this.#spent) {
       this.#spent.delete(scope);
+      this.#overspent.add(scope.id);
       this.#core.locks.lock([scope.id], REASONS.budget, now + LOCK_LIMIT_MS, (receipts) =>
         this.#tell({ kind: 'expired', receipts }),
       );
