@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { SecretInput } from '../../src/libc/memory.js';
 import { cliPath, run, scopefs } from '../support/mounted.js';
@@ -89,6 +90,53 @@ test('a held lease: open while its connection is, locked when its caller dies', 
   wrong.append(Buffer.alloc(32, 7));
   await t.rejects(rig.client.holdLease('/a', {}, wrong), { code: 'bad_key' });
   wrong.wipe();
+});
+
+/** Sends a request and is gone before its answer: `path`, and a file with the body. */
+const HASTY = `
+use IO::Socket::UNIX; my ($socket, $path, $file) = @ARGV;
+my $s = IO::Socket::UNIX->new(Peer => $socket) or die; local $/; open F, "<", $file or die; my $body = <F>;
+print $s "POST $path HTTP/1.1\\r\\nhost: x\\r\\ncontent-type: application/octet-stream\\r\\ncontent-length: " . length($body) . "\\r\\n\\r\\n" . $body;
+$s->flush; select(undef, undef, undef, 0.2);`;
+
+test('a caller who is gone before his answer leaves no lease that nobody knows', async (t) => {
+  const rig = await lockedRig(t);
+  await rig.unlock('/a');
+  const word = new SecretInput();
+  word.append(Buffer.from('correct horse'));
+  await rig.client.addSlot('/a', { slot: 'passphrase' }, word);
+  await rig.lock('/a');
+  const file = join(rig.vault.directory, 'word');
+  writeFileSync(file, 'correct horse');
+  const hasty = run('perl', ['-e', HASTY, rig.vault.socket, '/v1/leases?scope=%2Fa', file]);
+  t.equal(hasty.status, 0, hasty.stderr);
+  // A passphrase takes longer than he waits: unlocked for nobody, and locked at once.
+  const ended = async (path: string): Promise<boolean> => {
+    for (let i = 0; i < 100; i++) {
+      const { entries } = { entries: await rig.client.call('audit', { limit: '20' }) };
+      const mine = entries.filter((entry) => entry.path === path && entry.event === 'lock');
+      if (mine.some(({ detail }) => detail === 'connection closed')) return true;
+      await sleep(50);
+    }
+    return false;
+  };
+  t.ok(await ended('/a'), 'its lease ended with the connection');
+  t.equal(await rig.state('/a'), 'locked');
+  // A scope that is made names its lease, and takes what a lease takes.
+  const made = await rig.client.createScope(
+    'b',
+    { slot: 'passphrase', ttl: '1h', visible_to: 'tree:self', purpose: 'p' },
+    word,
+  );
+  const lease = await rig.client.call('lease', { lease: made.lease });
+  t.match(lease, { path: '/b', purpose: 'p', visible_to: `tree:${process.pid}`, bound_to: ['process'] });
+  t.ok((lease.expires_seconds as number) <= 3600);
+  writeFileSync(rig.path('b/file'), 'x');
+  const other = run('setpriv', ['--', 'cat', rig.path('b/file')]);
+  t.equal(other.stdout, 'x', 'what we start is of our tree');
+  await rig.client.endLease(made.lease);
+  t.equal(await rig.state('/b'), 'locked');
+  word.wipe();
 });
 
 test('a caller that dies at any moment of its request leaves no lease', async (t) => {

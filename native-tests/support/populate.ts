@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { freshId, type LeaseId, type ScopeId } from '../../src/base/ids.js';
+import { PLAIN } from '../../src/keyring/leases/leases.js';
 import { ScopeSecrets } from '../../src/keyring/slots/scope-secrets.js';
 import { Slots } from '../../src/keyring/slots/slots.js';
 import { StoreKey } from '../../src/keyring/store-key.js';
 import { kem, seal } from '../../src/keyring/test-keyring.js';
 import { umask } from '../../src/libc/system.js';
-import { plainTerms } from '../../src/service/leases/lease-service.js';
 import { readVault, vaultPaths } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
 import { CoreRunner } from '../../src/worker/core-runner.js';
@@ -88,12 +88,13 @@ export async function populate(
       answers.set(id, (answer) => resolve(answer as T));
       host.perform({ ...command, id } as CommandMessage);
     });
-  const peer = { uid: 0, gid: 0, pid: process.pid, connection: {} };
+  const holder = { uid: 0, pid: process.pid, command: undefined, unit: undefined };
+  const terms = { ...PLAIN, purpose: 'populate', holder };
   await call({
     op: 'unlock',
     scope: rootRow.id,
     lease: freshId<LeaseId>(),
-    terms: plainTerms('populate', peer),
+    terms,
     oldest: 1,
     secrets: [rootSecret.address],
     stored: { epoch: opened?.epoch, list: opened?.listVersion },
@@ -115,7 +116,7 @@ export async function populate(
       secret: secret.address,
       owner: { uid: 0, gid: 0, mode: 0o700 },
       lease: freshId<LeaseId>(),
-      terms: plainTerms('populate', peer),
+      terms,
     });
     if (!result.ok) throw new Error(`create ${name}: ${result.errno}`);
     secret.wipe();

@@ -100,7 +100,21 @@ export function application(service: ControlService, parser: ParserBuffer, log: 
       async (c) => {
         const handle = async (secret: SecretInput | undefined): Promise<unknown> => {
           const asked = askedOf(c, name, service);
-          return handler(service, asked, { peer: c.get('peer'), socket: c.env.incoming.socket, secret });
+          const { incoming, outgoing } = c.env;
+          const unanswered = (undo: () => void): void => {
+            if (outgoing.destroyed || incoming.socket.destroyed) undo();
+            else {
+              outgoing.once('close', () => {
+                if (!outgoing.writableFinished) undo();
+              });
+            }
+          };
+          return handler(service, asked, {
+            peer: c.get('peer'),
+            socket: incoming.socket,
+            secret,
+            unanswered,
+          });
         };
         if (route.secret !== true) return answer(c, name, await handle(undefined));
         c.set('overwritten', true);

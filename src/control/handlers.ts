@@ -23,6 +23,8 @@ export interface Caller<Secret> {
   readonly peer: Peer;
   readonly socket: Socket;
   readonly secret: Secret;
+  /** Calls `undo` where the answer can't be given any more: whoever asked is gone. */
+  readonly unanswered: (undo: () => void) => void;
 }
 type Answer<T> = T | Issued<T> | Response;
 type HandlerOf<N extends RouteName> = (
@@ -32,6 +34,16 @@ type HandlerOf<N extends RouteName> = (
 ) => Answer<Reply<N>> | Promise<Answer<Reply<N>>>;
 
 const AUDIT_ROWS = 100;
+
+/** A lease whose asker is gone before its answer is nobody's: it would have no end. */
+function endUnanswered(
+  { leases }: ControlService,
+  lease: string,
+  { peer, unanswered }: Caller<unknown>,
+): void {
+  // It may have ended already.
+  unanswered(() => void leases.end(lease, peer, 'connection').catch(() => {}));
+}
 
 /** What each route does, with what it was asked. `asked.scope` is taken last: it fails where there is no such scope. */
 export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
@@ -44,8 +56,16 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
 
   scopes: ({ scopes }) => scopes.all(),
   scope: ({ scopes }, { scope }) => scopes.one(scope),
-  createScope: ({ scopes }, { path, slot, ...asked }, { peer, secret }) =>
-    scopes.create(path, { type: slot, ...secretRequest(asked) }, secret, peer),
+  createScope: async (service, { path, slot, ...asked }, caller) => {
+    const { peer, socket, secret } = caller;
+    const { sealed, shares, threshold, ...rest } = asked;
+    const terms = leaseTerms(rest, callersOf(peer, socket));
+    refuseUnknownCallers(service, terms);
+    const wanted = { type: slot, ...secretRequest({ sealed, shares, threshold }) };
+    const made = await service.scopes.create(path, wanted, secret, terms, peer);
+    endUnanswered(service, made.view.lease, caller);
+    return made;
+  },
   shred: ({ scopes }, { scope, yes }, { peer }) => scopes.shred(scope, yes, peer),
   holders: ({ scopes }, { scope }) => scopes.holders(scope),
   lock: ({ locks }, asked) => {
@@ -56,14 +76,16 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
 
   leases: ({ leases }) => leases.all(),
   lease: ({ leases }, { lease }) => leases.one(lease),
-  createLease: (service, asked, { peer, socket, secret }) => {
+  createLease: async (service, asked, caller) => {
+    const { peer, socket, secret } = caller;
     const terms = leaseTerms(asked, callersOf(peer, socket));
     const key = keyOf(asked.with, secret, termsText(terms));
     refuseUnknownCallers(service, terms);
     const request = { scope: service.scopes.resolve(asked.scope), ...terms };
-    return asked.hold === undefined
-      ? service.leases.create(request, key, peer)
-      : heldLease(service.leases, request, key, peer, socket);
+    if (asked.hold !== undefined) return heldLease(service.leases, request, key, peer, socket);
+    const lease = await service.leases.create(request, key, peer);
+    endUnanswered(service, lease.id, caller);
+    return lease;
   },
   changeLease: ({ leases }, { lease, ttl }, { peer }) => leases.change(lease, parseDuration(ttl), peer),
   endLease: ({ leases }, { lease }, { peer }) => leases.end(lease, peer),

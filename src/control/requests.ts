@@ -55,7 +55,7 @@ export function lockRequest({ reason, wait, fail_if_busy }: Given<'lockAll'>): L
 /** What a lease is asked for, beside its scope. */
 export type LeaseTermsAsked = Omit<LeaseRequest, 'scope'>;
 
-export function leaseTerms(asked: Given<'createLease'>, known: KnownCallers): LeaseTermsAsked {
+export function leaseTerms(asked: Omit<Given<'createLease'>, 'scope'>, known: KnownCallers): LeaseTermsAsked {
   const { pid } = asked;
   return {
     purpose: asked.purpose ?? '',

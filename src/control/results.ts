@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   auditsSchema,
+  createdScopeSchema,
   holderSchema,
   leaseSchema,
   leasesSchema,
@@ -42,7 +43,7 @@ export const results = {
     locked: z.boolean(),
   }),
   unmount: z.object({ unmounted: z.literal(true), mount: z.string() }),
-  create: scopeSchema,
+  create: createdScopeSchema,
   unlock: leasesSchema,
   lock: receiptsSchema,
   'lease list': leasesSchema,

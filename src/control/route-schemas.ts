@@ -3,6 +3,7 @@ import { slotTypes } from '../store/rows.js';
 import type { RouteName } from './routes.js';
 import {
   auditsSchema,
+  createdScopeSchema,
   holdersSchema,
   leaseSchema,
   leasesSchema,
@@ -41,6 +42,24 @@ const sharing = {
 /** `parent`: its secret comes from the unlocked parent scope, the body is empty. `share`: the body is shares, a line each. */
 const whence = z.enum(['parent', 'share']).optional();
 
+/** How a lease ends, and for whom its scope is open. */
+const terms = {
+  ttl: duration.optional(),
+  /** However often it is renewed. */
+  max_ttl: duration.optional(),
+  /** End it after so long without an open handle or an operation (at most an eighth later). */
+  idle: duration.optional(),
+  until: moment.optional(),
+  /** End it with that process: `self`, who asks; or a number of his pid namespace. */
+  pid: z
+    .string()
+    .regex(/^(self|[1-9][0-9]{0,6})$/, 'a process id, or self')
+    .optional(),
+  /** `any`, or some of `uid:N gid:N tree:PID|self cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
+  visible_to: z.string().max(4096).optional(),
+  purpose: reason.optional(),
+};
+
 const nothing = z.strictObject({});
 const lock = z.strictObject({
   reason: reason.optional(),
@@ -70,8 +89,9 @@ export const routeSchemas = {
       slot: z.enum(slotTypes),
       sealed: sealed.optional(),
       ...sharing,
+      ...terms,
     }),
-    response: scopeSchema,
+    response: createdScopeSchema,
   },
   scope: {
     query: nothing,
@@ -104,24 +124,11 @@ export const routeSchemas = {
   createLease: {
     query: z.strictObject({
       scope: path,
-      ttl: duration.optional(),
-      /** However often it is renewed. */
-      max_ttl: duration.optional(),
-      /** End it after so long without an open handle or an operation (at most an eighth later). */
-      idle: duration.optional(),
-      until: moment.optional(),
-      /** End it with that process: `self`, who asks; or a number of his pid namespace. */
-      pid: z
-        .string()
-        .regex(/^(self|[1-9][0-9]{0,6})$/, 'a process id, or self')
-        .optional(),
-      /** `any`, or some of `uid:N gid:N tree:PID|self cgroup:/PATH unit:NAME` with commas between. All leases of a scope have the same. */
-      visible_to: z.string().max(4096).optional(),
+      ...terms,
       /** Read-only. All leases of a scope have the same. */
       ro: z.literal('1').optional(),
       /** For example `bytes:500M,files:20,per:hour,over:deny`. */
       budget: z.string().max(200).optional(),
-      purpose: reason.optional(),
       with: whence,
       /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
       hold: z.literal('1').optional(),

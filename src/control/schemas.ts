@@ -33,6 +33,10 @@ export const scopeSchema = z.object({
 });
 export type ScopeView = z.infer<typeof scopeSchema>;
 
+/** `lease`: by which it is unlocked. */
+export const createdScopeSchema = scopeSchema.extend({ lease: z.string() });
+export type CreatedScopeView = z.infer<typeof createdScopeSchema>;
+
 export const leaseSchema = z.object({
   id: z.string(),
   scope: z.string(),

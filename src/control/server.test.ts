@@ -90,7 +90,7 @@ class FakeService implements ControlService {
     create: async (path, { type }, secret) => {
       this.secrets.push(secret);
       this.asked.push([path, type, Buffer.from(secret.view).toString('latin1')]);
-      return new Issued(scope, undefined);
+      return new Issued({ ...scope, lease: lease.id }, undefined);
     },
     shred: async () => {
       throw new Failure('conflict', 'not here');
@@ -301,10 +301,10 @@ test('the client and the server agree on every call', async (t) => {
   t.same(await client.call('version'), version);
   t.same(await client.call('scopes'), [scope]);
   t.same(await client.call('scope', { scope: 'users/alice' }), scope);
-  t.same(
-    await client.call('createScope', { path: 'users/alice', slot: 'keyfile' }, secret('s\0\xff')),
-    scope,
-  );
+  t.same(await client.call('createScope', { path: 'users/alice', slot: 'keyfile' }, secret('s\0\xff')), {
+    ...scope,
+    lease: lease.id,
+  });
   t.same(service.asked.at(-1), ['users/alice', 'keyfile', Buffer.from('s\0\xff').toString('latin1')]);
   t.same(await client.call('leases'), [lease]);
   t.same(await client.call('createLease', { scope: 'users/alice', ttl: '15m' }, secret('x')), lease);

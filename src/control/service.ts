@@ -6,6 +6,7 @@ import type { SecretInput } from '../libc/memory.js';
 import type { SlotType } from '../store/rows.js';
 import type {
   AuditView,
+  CreatedScopeView,
   HolderView,
   LeaseEnd,
   LeaseView,
@@ -103,8 +104,9 @@ export interface ScopeControl {
     path: string,
     slot: Pick<NewSlotRequest, 'type'> & SecretRequest,
     secret: SecretInput,
+    lease: Omit<LeaseRequest, 'scope'>,
     peer: Peer,
-  ): Promise<Issued<ScopeView>>;
+  ): Promise<Issued<CreatedScopeView>>;
   /** `yes`: its path, as its destroyer has repeated it. */
   shred(scope: ScopeId, yes: string, peer: Peer): Promise<ShredView>;
   holders(scope: ScopeId): HolderView[];
@@ -140,7 +142,8 @@ export interface LeaseControl {
     ended: (how: Omit<LeaseEnd, 'ended'>) => void,
   ): Promise<HeldLease>;
   change(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
-  end(id: string, peer: Peer): Promise<ReceiptView[]>;
+  /** `connection`: its asker was gone before the answer. */
+  end(id: string, peer: Peer, reason?: 'revoked' | 'connection'): Promise<ReceiptView[]>;
 }
 
 export interface SlotControl {

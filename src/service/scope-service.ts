@@ -1,8 +1,9 @@
 import { Failure } from '../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
-import type { HolderView, ScopeView, ShredView } from '../control/schemas.js';
+import type { CreatedScopeView, HolderView, ScopeView, ShredView } from '../control/schemas.js';
 import {
   Issued,
+  type LeaseRequest,
   type NewSlotRequest,
   type Peer,
   type ScopeControl,
@@ -10,7 +11,7 @@ import {
 } from '../control/service.js';
 import type { SecretInput } from '../libc/memory.js';
 import type { ScopeStatus } from '../worker/messages.js';
-import { plainTerms } from './leases/lease-service.js';
+import { termsFor } from './leases/lease-service.js';
 import { expiry } from './leases/lease-view.js';
 import type { LockService } from './leases/lock-service.js';
 import { holdersOf } from './scopes/holders.js';
@@ -77,8 +78,9 @@ export class ScopeService implements ScopeControl {
     path: string,
     wanted: Pick<NewSlotRequest, 'type'> & SecretRequest,
     input: SecretInput,
+    asked: Omit<LeaseRequest, 'scope'>,
     peer: Peer,
-  ): Promise<Issued<ScopeView>> {
+  ): Promise<Issued<CreatedScopeView>> {
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0)
       throw new Failure('conflict', 'the root scope exists already', {
@@ -86,6 +88,7 @@ export class ScopeService implements ScopeControl {
       });
     const { store } = this.#vault;
     const id = freshId<ScopeId>();
+    const lease = freshId<LeaseId>();
     const parent = this.#vault.paths.containing(names.slice(0, -1));
     const below = raw(names.slice(pathParts(this.#vault.paths.fullPath(parent.id)).length).join('/'));
     const owner = { context: this.#vault.context(id), parent: parent.id };
@@ -100,8 +103,9 @@ export class ScopeService implements ScopeControl {
         epoch: 1,
         secret: secret.address,
         owner: { uid: peer.uid, gid: peer.gid, mode: 0o700 },
-        lease: freshId<LeaseId>(),
-        terms: plainTerms('created', peer),
+        lease,
+        terms: termsFor({ ...asked, purpose: asked.purpose === '' ? 'created' : asked.purpose }, peer, false),
+        pid: asked.pid,
       });
       if (!made.result.ok) {
         const failure = refused(made.result, path, this.#vault.paths);
@@ -122,7 +126,7 @@ export class ScopeService implements ScopeControl {
       // The core walked the tree; the labels above may have been behind.
       if (made.path !== undefined && made.path !== record.path) this.moved(id, made.path);
       await this.#slots.inTurn(id, () => this.#slots.changes.writeCopy(id));
-      return new Issued(await this.one(id), shares);
+      return new Issued({ ...(await this.one(id)), lease }, shares);
     } catch (error) {
       shares?.wipe();
       throw error;

@@ -155,14 +155,23 @@ export class CoreRunner<E extends Executor> {
         answer({ result: { ok: false, errno: errno.ENFILE } });
         return;
       }
-      const { scope: id, names, epoch, owner, lease, terms } = command;
+      const { scope: id, names, epoch, owner, lease, terms, pid } = command;
+      const unbound = this.leaseClock.bind(lease, terms, pid, undefined);
+      if (unbound !== undefined) {
+        answer({ result: { ok: false, errno: 'gone' in unbound ? errno.ESRCH : unbound.errno } });
+        return;
+      }
       const secret = this.#keys.adopt(command.secret);
-      this.core.scopeCreation.create({ id, names, epoch, secret, owner }, (result, place) => {
-        const scope = this.core.scope(id);
-        // A lock of everything may have been faster.
-        if (result.ok && scope?.isOpen === true) this.leaseClock.add(lease, scope, terms);
-        answer({ result, ...place });
-      });
+      this.core.scopeCreation.create(
+        { id, names, epoch, secret, owner, terms: this.leaseClock.termsOf(terms) },
+        (result, place) => {
+          const scope = this.core.scope(id);
+          // A lock of everything may have been faster.
+          if (result.ok && scope?.isOpen === true) this.leaseClock.add(lease, scope, terms);
+          else this.leaseClock.unbind(lease);
+          answer({ result, ...place });
+        },
+      );
     },
     removeScope: ({ scope }, answer) =>
       this.core.scopeRemoval.remove(scope, (result, aside) =>

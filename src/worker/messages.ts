@@ -41,6 +41,7 @@ export type Command =
       owner: { uid: number; gid: number; mode: number };
       lease: LeaseId;
       terms: LeaseTerms;
+      pid: number | undefined;
     }
   /** Takes a locked scope out of the tree: its backing directory is aside then. */
   | { op: 'removeScope'; scope: ScopeId }

@@ -6,6 +6,7 @@ import { XATTR, XATTR_ROOT } from '../../format/names/binding.js';
 import { encodeDirectoryRecord } from '../../format/names/directory-record.js';
 import { NAME_MAX } from '../../format/names/names.js';
 import type { Secret } from '../../libc/memory.js';
+import type { Terms } from '../contract.js';
 import type { Directory } from '../inodes/directories.js';
 import { flag } from '../inodes/inode-table.js';
 import type { Scope } from '../inodes/scope.js';
@@ -22,6 +23,8 @@ export interface NewScope {
   /** Of that epoch; taken over, wiped on failure too. */
   readonly secret: Secret;
   readonly owner: Owner;
+  /** For whom it is left unlocked. */
+  readonly terms: Terms;
 }
 export interface ScopePlace {
   readonly parent: ScopeId;
@@ -45,7 +48,7 @@ export class ScopeCreation {
 
   /** Makes a new scope; its parent must be unlocked. Leaves it unlocked. `done` also says where it is now. */
   create(
-    { id, names, epoch, secret, owner }: NewScope,
+    { id, names, epoch, secret, owner, terms }: NewScope,
     done: (result: ControlResult, place?: ScopePlace) => void,
   ): void {
     const refuse = (result: ControlResult): void => {
@@ -81,6 +84,7 @@ export class ScopeCreation {
         return;
       }
       const scope = this.#volume.addScope({ id, parent: home.id, path });
+      scope.begin(terms);
       scope.keys = keys;
       scope.state = 'open';
       scope.generation = 1;

@@ -12,6 +12,7 @@ import type { Backing, Executor } from '../disk/backing.js';
 import type { LockReceipt, VolumeEvent } from '../events.js';
 import { InodeTable, ROOT_NODE } from '../inodes/inode-table.js';
 import { type KnownScope, sessionMark } from '../inodes/volume.js';
+import { FOR_ANY } from '../scopes/scope-access.js';
 import { rootRecord } from '../scopes/scope-creation.js';
 import { InlineExecutor, TestCache } from './test-ports.js';
 import { type Answer, RigReply } from './test-reply.js';
@@ -318,6 +319,7 @@ export class Rig {
         epoch: 1,
         secret: secretOf(Buffer.alloc(32, fill)),
         owner: { uid: 0, gid: 0, mode: 0o755 },
+        terms: FOR_ANY,
       },
       (result) => {
         error = result.ok ? 0 : result.errno;

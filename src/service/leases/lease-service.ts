@@ -8,7 +8,6 @@ import {
   type Lease,
   type LeaseTerms,
   MOST_LEASES,
-  PLAIN,
 } from '../../keyring/leases/leases.js';
 import { visibilityText } from '../../keyring/leases/visibility.js';
 import type { OpenedScope } from '../../keyring/slots/scope-secrets.js';
@@ -26,9 +25,15 @@ function holderOf({ uid, pid }: Peer): Holder {
   return { uid, pid, command: commandOf(pid), unit: unitIn(cgroupOf(pid)) };
 }
 
-/** A lease that asks for nothing but its scope. */
-export function plainTerms(purpose: string, peer: Peer): LeaseTerms {
-  return { ...PLAIN, purpose, holder: holderOf(peer) };
+/** What a lease is given on, by whom it was asked for and whether by a connection. */
+export function termsFor(request: Omit<LeaseRequest, 'scope'>, peer: Peer, held: boolean): LeaseTerms {
+  const { pid, ...asked } = request;
+  const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
+  return {
+    ...asked,
+    holder: holderOf(peer),
+    bound: [...(held ? (['connection'] as const) : []), ...(processes ? (['process'] as const) : [])],
+  };
 }
 
 type Ended = Parameters<LeaseControl['hold']>[4];
@@ -108,16 +113,9 @@ export class LeaseService implements LeaseControl {
 
   async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
     const { paths } = this.#vault;
-    const { scope: id, pid, ...asked } = request;
-    const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
-    const terms: LeaseTerms = {
-      ...asked,
-      holder: holderOf(peer),
-      bound: [
-        ...(hold === undefined ? [] : (['connection'] as const)),
-        ...(processes ? (['process'] as const) : []),
-      ],
-    };
+    const { scope: id, ...asked } = request;
+    const { pid } = asked;
+    const terms = termsFor(asked, peer, hold !== undefined);
     const locks = paths.locksAsked(id);
     return this.#slots.unlock(id, key, peer, async (opened) => {
       await this.#readLabels(id, opened, peer);
