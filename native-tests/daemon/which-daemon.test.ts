@@ -7,6 +7,7 @@ import {
   statSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -258,4 +259,29 @@ test('the log has no names: they would outlive the lock', async (t) => {
   t.ok(await becomes(() => log() !== ''), 'the inode number of the mount');
   t.notMatch(log(), secret);
   t.match(run('find', [join(vault.vault, 'tree'), '-inum', String(ino)]).stdout, /tree/, 'and of the vault');
+});
+
+test('what a killed daemon leaves in the run directory goes with the next mount of any vault', async (t) => {
+  const vault = copies(t);
+  const { pid, socket } = vault.mountOne(vault.vault, vault.mount);
+  const logs = () => readdirSync(RUN).filter((name) => name.endsWith('.log'));
+  const volume = socket.slice(RUN.length + 1, -'.sock'.length);
+  const [log = ''] = logs().filter((name) => name.startsWith(volume));
+  const hours = new Date(Date.now() - 2 * 3_600_000);
+  const other = new Vault({ mount: false });
+  t.teardown(() => other.remove());
+  utimesSync(join(RUN, log), hours, hours);
+  other.mountIt();
+  t.ok(logs().includes(log), 'of one that lives it stays, however old');
+  t.ok(existsSync(socket));
+  other.expect(other.unmount(), 'unmount');
+  process.kill(pid, 'SIGKILL');
+  await becomes(() => !isAlive(pid));
+  run('umount', ['-l', vault.mount]);
+  utimesSync(join(RUN, log), hours, hours);
+  t.ok(existsSync(socket) && logs().includes(log), 'a killed one removes nothing');
+  other.mountIt();
+  t.notOk(existsSync(socket), 'its socket is gone');
+  t.notOk(logs().includes(log), 'and its log');
+  other.expect(other.unmount(), 'unmount');
 });

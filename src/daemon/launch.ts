@@ -17,6 +17,7 @@ import { vaultHolders } from '../service/vault/vault-holder.js';
 import { Store } from '../store/store.js';
 import { daemonAt } from './live-daemons.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
+import { claimLog, removeDeadLogs } from './run-directory.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
 export interface MountRequest {
@@ -224,7 +225,9 @@ interface Started {
 async function start(server: ServerArguments, device: number, lock: number): Promise<Started> {
   mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o755 });
   const foreground = server.log === undefined;
+  removeDeadLogs();
   const log = server.log === undefined ? 2 : openSync(server.log, 'w', 0o600);
+  if (!foreground) claimLog(log);
   const script = fileURLToPath(new URL('./server.js', import.meta.url));
   const child = spawn(
     process.execPath,

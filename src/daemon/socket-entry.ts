@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errno } from '../base/errno.js';
 import type { ControlServer } from '../control/server.js';
-import { answers } from '../control/socket.js';
 import { close, lockExclusive, open, openPath } from '../libc/files.js';
 import { isSocketName, RUN_DIRECTORY, socketName } from './options.js';
+import { removeDeadSockets } from './run-directory.js';
 
 const TURN_MS = 5_000;
 const LOOK_AGAIN_MS = 5;
@@ -31,16 +31,11 @@ function identity(path: string): string | undefined {
   return found === undefined ? undefined : `${found.dev}:${found.ino}`;
 }
 
-/** The first name of a volume's by which no other daemon answers; what a dead one left there goes. */
-async function freeName(volume: string): Promise<string> {
+/** The first name of a volume's that no other daemon has. */
+function freeName(volume: string): string {
   for (let copy = 1; ; copy++) {
     const path = join(RUN_DIRECTORY, socketName(volume, copy));
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined) return path;
-    if (!found.isSocket() && !found.isSymbolicLink()) continue;
-    if (await answers(path)) continue;
-    unlinkSync(path);
-    return path;
+    if (identity(path) === undefined) return path;
   }
 }
 
@@ -76,7 +71,8 @@ export class SocketEntry {
     const { volume, wanted, listen } = this.#wish;
     await inTurn(async () => {
       const listed = wanted !== undefined && dirname(wanted) === RUN_DIRECTORY && isSocketName(wanted);
-      this.#name = listed ? wanted : await freeName(volume);
+      await removeDeadSockets();
+      this.#name = listed ? wanted : freeName(volume);
       this.path = wanted ?? this.#name;
       this.#servers.push(await listen(this.path));
       if (this.path !== this.#name) symlinkSync(this.path, this.#name);
