@@ -31,7 +31,7 @@ export async function socketOf(host: string): Promise<string> {
   throw new Failure('not_found', `no vault is mounted on ${host}`, { reason: 'mount_absent' });
 }
 
-export const several = (live: readonly LiveDaemon[]): Failure =>
+const several = (live: readonly LiveDaemon[]): Failure =>
   new Failure('usage', `${live.length} vaults are mounted: say which`, {
     reason: { name: 'daemons_several', mounts: live.map(({ facts }) => facts.mount) },
     details: {
@@ -40,8 +40,11 @@ export const several = (live: readonly LiveDaemon[]): Failure =>
     },
   });
 
-/** The daemon to talk to: `--host`, SCOPEFS_HOST, or the only live one. */
-export async function findClient(host: string | undefined, timeout: number): Promise<Client> {
+/** The daemon to talk to: `--host`, SCOPEFS_HOST, or the only live one; all of them where there are several. */
+export async function findDaemon(
+  host: string | undefined,
+  timeout: number,
+): Promise<Client | readonly LiveDaemon[]> {
   const named = namedHost(host);
   if (named !== undefined) return new Client(await socketOf(named), timeout);
   const live = await liveDaemons();
@@ -51,6 +54,12 @@ export async function findClient(host: string | undefined, timeout: number): Pro
       reason: 'daemon_absent',
     });
   }
-  if (live.length > 1) throw several(live);
-  return new Client(only.socket, timeout);
+  return live.length > 1 ? live : new Client(only.socket, timeout);
+}
+
+/** @throws Failure usage where there are several and none is named */
+export async function findClient(host: string | undefined, timeout: number): Promise<Client> {
+  const found = await findDaemon(host, timeout);
+  if (found instanceof Client) return found;
+  throw several(found);
 }

@@ -369,6 +369,14 @@ test('failures arrive with code, hint and details; a bug tells nothing of itself
   await t.rejects(nowhere.call('version'), { code: 'unreachable', exitStatus: 10, reason: 'daemon_gone' });
 });
 
+test('a daemon that ends before it answers is gone: it refuses nobody', async (t) => {
+  const path = join(t.testdir(), 'socket');
+  const ending = createServer((socket) => socket.once('data', () => socket.destroy()));
+  await new Promise<void>((resolve) => ending.listen(path, resolve));
+  t.teardown(() => ending.close());
+  await t.rejects(new Client(path).call('version'), { code: 'unreachable', reason: 'daemon_gone' });
+});
+
 test('what is not understood is refused as a problem document', async (t) => {
   const { path } = await serve(t);
   const octets = 'application/octet-stream';

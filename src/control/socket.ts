@@ -4,6 +4,9 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Failure } from '../base/failure.js';
 
+/** What connect(2) says where nobody listens. One whose queue is full for now (EAGAIN) is there. */
+const NOBODY = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK'];
+
 /** Whether a daemon listens on a Unix socket. */
 export function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
@@ -12,7 +15,7 @@ export function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.once('error', () => resolve(false));
+    socket.once('error', ({ code = '' }: NodeJS.ErrnoException) => resolve(!NOBODY.includes(code)));
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Verb } from '../verb.js';
-import { severalDaemons } from './status.js';
+import { clientOrList } from './status.js';
 
 export const ls: Verb = (program, run) => {
   program
@@ -7,8 +7,9 @@ export const ls: Verb = (program, run) => {
     .description('list scopes; where several vaults are mounted and none is named, these')
     .action(
       run(async (context) => {
-        if (await severalDaemons(context)) return;
-        const scopes = await (await context.client()).call('scopes');
+        const client = await clientOrList(context);
+        if (client === undefined) return;
+        const scopes = await client.call('scopes');
         const { output } = context;
         output.result({ scopes }, () =>
           output.table(

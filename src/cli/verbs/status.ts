@@ -1,21 +1,20 @@
 import { printable } from '../../base/printable.js';
+import { Client } from '../../control/client/client.js';
 import type { LiveDaemon } from '../../daemon/live-daemons.js';
-import { liveDaemons } from '../../daemon/live-daemons.js';
 import type { CommandContext } from '../context.js';
-import { namedHost } from '../host.js';
+import { findDaemon } from '../host.js';
 import type { Verb } from '../verb.js';
 
 const LOCKED = 3;
 
-/** Where several vaults are mounted and none is named, they are the answer. */
-export async function severalDaemons(context: CommandContext): Promise<boolean> {
-  if (namedHost(context.options.host) !== undefined) return false;
-  const live = await liveDaemons();
-  if (live.length < 2) return false;
+/** Whom to ask. Undefined: several vaults are mounted and none is named, so they are the answer. */
+export async function clientOrList(context: CommandContext): Promise<Client | undefined> {
+  const live = await findDaemon(context.options.host, context.timeout);
+  if (live instanceof Client) return live;
   const daemons = live.map(({ socket, facts }) => ({ ...facts, socket }));
   context.output.result({ daemons }, () => table(context, live));
   context.output.note('name one for its scopes: scopefs ls -H MOUNT');
-  return true;
+  return undefined;
 }
 
 const table = ({ output }: CommandContext, live: readonly LiveDaemon[]): string =>
@@ -41,7 +40,8 @@ export const status: Verb = (program, run) => {
     .action(
       run(async (context, reference: string | undefined) => {
         if (reference === undefined) {
-          if (!(await severalDaemons(context))) await sayMount(context);
+          const only = await clientOrList(context);
+          if (only !== undefined) await sayMount(context, only);
           return;
         }
         const client = await context.client();
@@ -57,8 +57,7 @@ export const status: Verb = (program, run) => {
     );
 };
 
-async function sayMount(context: CommandContext): Promise<void> {
-  const client = await context.client();
+async function sayMount(context: CommandContext, client: Client): Promise<void> {
   const [facts, scopes] = await Promise.all([client.call('version'), client.call('scopes')]);
   const unlocked = scopes.filter((scope) => scope.state !== 'locked').length;
   context.output.result({ ...facts, scopes: scopes.length, unlocked }, () =>

@@ -165,11 +165,11 @@ export class Client {
     });
   }
   #unreachable(error: NodeJS.ErrnoException): Failure {
-    const gone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+    const refuses = error.code === 'EACCES' || error.code === 'EPERM';
     return new Failure(
       'unreachable',
       `no daemon answers on ${this.#socket} (${error.code ?? error.message})`,
-      { reason: gone ? 'daemon_gone' : 'daemon_refuses' },
+      { reason: refuses ? 'daemon_refuses' : 'daemon_gone' },
     );
   }
 }
