@@ -150,6 +150,7 @@ export interface Reasons {
   share_without_share: null;
   shares_pending: null;
   shares_of_other_kind: null;
+  auto_of_other_kind: null;
   shares_unnamed: null;
   shares_not_renewed: null;
   shares_and_json: null;

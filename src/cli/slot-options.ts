@@ -6,6 +6,7 @@ export interface SlotFlags {
   slot?: string;
   shares?: string;
   threshold?: string;
+  auto?: boolean;
 }
 
 export function slotFlags(command: Command): Command {
@@ -15,10 +16,16 @@ export function slotFlags(command: Command): Command {
       'passphrase, keyfile, recovery, split, threshold, age, cmd or parent (from the source where not given)',
     )
     .option('--shares <n>', 'threshold: how many shares there are')
-    .option('--threshold <k>', 'threshold: how many of them open it');
+    .option('--threshold <k>', 'threshold: how many of them open it')
+    .option('--auto', 'parent: open it whenever its parent is opened, until that is locked');
 }
 
 export const sharingOf = ({ shares, threshold }: SlotFlags): SecretOptions => ({ shares, threshold });
+/** As {@link sharingOf}, of a slot that is added. */
+export const newSlotOf = (flags: SlotFlags): SecretOptions & { auto: '1' | undefined } => ({
+  ...sharingOf(flags),
+  auto: flags.auto === true ? '1' : undefined,
+});
 /** How many shares go out. */
 export const shareCount = ({ shares }: SlotFlags): number =>
   shares === undefined ? 1 : Math.floor(Number(shares)) || 1;

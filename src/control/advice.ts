@@ -194,6 +194,7 @@ const byReason = {
   share_without_share: 'scopefs slot renew SCOPE --with share:- --new share:file:PATH',
   shares_pending: 'give more of them, a line each',
   shares_of_other_kind: 'use --slot threshold',
+  auto_of_other_kind: 'only a parent slot has --auto: --new parent',
   shares_unnamed:
     'name both: scopefs slot add SCOPE --slot threshold --shares 5 --threshold 3 --new share:file:PATH',
   shares_not_renewed: SHARES_ANEW,

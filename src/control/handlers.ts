@@ -6,6 +6,7 @@ import type { Given, Reply, SecretRoute } from './calls.js';
 import { heldLease } from './held-lease.js';
 import { openApi } from './openapi.js';
 import {
+  isSet,
   keyOf,
   leaseTerms,
   lockRequest,
@@ -58,10 +59,10 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
   scope: ({ scopes }, { scope }) => scopes.one(scope),
   createScope: async (service, { path, slot, ...asked }, caller) => {
     const { peer, socket, secret } = caller;
-    const { sealed, shares, threshold, ...rest } = asked;
+    const { sealed, shares, threshold, auto, ...rest } = asked;
     const terms = leaseTerms(rest, callersOf(peer, socket));
     refuseUnknownCallers(service, terms);
-    const wanted = { type: slot, ...secretRequest({ sealed, shares, threshold }) };
+    const wanted = { type: slot, ...secretRequest({ sealed, shares, threshold, auto }) };
     const made = await service.scopes.create(path, wanted, secret, terms, peer);
     endUnanswered(service, made.view.lease, caller);
     return made;
@@ -82,7 +83,7 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
     const key = keyOf(asked.with, secret, termsText(terms));
     refuseUnknownCallers(service, terms);
     const request = { scope: service.scopes.resolve(asked.scope), ...terms };
-    if (asked.hold !== undefined) return heldLease(service.leases, request, key, peer, socket);
+    if (isSet(asked.hold)) return heldLease(service.leases, request, key, peer, socket);
     const lease = await service.leases.create(request, key, peer);
     endUnanswered(service, lease.id, caller);
     return lease;

@@ -22,6 +22,10 @@ export const milliseconds = (text: string | undefined): number | undefined =>
 export const windowOf = (text: string | undefined): WindowTerms | undefined =>
   text === undefined ? undefined : parseWindow(text);
 
+/** A flag of a query: left out, it is not set. */
+export const isSet = (flag: '1' | 'true' | '0' | 'false' | undefined): boolean =>
+  flag === '1' || flag === 'true';
+
 /** A moment that is still to come, as milliseconds since 1970. */
 function future(text: string): number {
   const moment = Date.parse(text);
@@ -37,8 +41,10 @@ export function keyOf(from: 'parent' | 'share' | undefined, secret: SecretInput,
   throw new Failure('usage', 'with=parent and a secret: one of them');
 }
 
-export function secretRequest(asked: Omit<Given<'rotateSlot'>, 'scope' | 'slot'>): SecretRequest {
-  return { sealed: asked.sealed, shares: asked.shares, needed: asked.threshold };
+export function secretRequest(
+  asked: Pick<Given<'addSlot'>, 'sealed' | 'shares' | 'threshold' | 'auto'>,
+): SecretRequest {
+  return { sealed: asked.sealed, shares: asked.shares, needed: asked.threshold, auto: isSet(asked.auto) };
 }
 
 export function newSlot({ slot, label, not_after, window, ...asked }: Given<'addSlot'>): NewSlotRequest {
@@ -49,7 +55,7 @@ export function newSlot({ slot, label, not_after, window, ...asked }: Given<'add
 const ASKED = 'asked';
 
 export function lockRequest({ reason, wait, fail_if_busy }: Given<'lockAll'>): LockRequest {
-  return { reason: reason ?? ASKED, wait: milliseconds(wait), failIfBusy: fail_if_busy !== undefined };
+  return { reason: reason ?? ASKED, wait: milliseconds(wait), failIfBusy: isSet(fail_if_busy) };
 }
 
 /** What a lease is asked for, beside its scope. */
@@ -65,7 +71,7 @@ export function leaseTerms(asked: Omit<Given<'createLease'>, 'scope'>, known: Kn
     until: asked.until === undefined ? undefined : future(asked.until),
     pid: pid === undefined ? undefined : known.process(pid === 'self' ? pid : Number(pid)).id,
     visibility: asked.visible_to === undefined ? ANY : parseVisibility(asked.visible_to, known),
-    readOnly: asked.ro !== undefined,
+    readOnly: isSet(asked.ro),
     budget: asked.budget === undefined ? undefined : parseBudget(asked.budget),
   };
 }

@@ -61,12 +61,14 @@ const terms = {
 };
 
 const nothing = z.strictObject({});
+/** Said, or not; `false` is as if it were left out. */
+const flag = z.enum(['1', 'true', '0', 'false']).optional();
 const lock = z.strictObject({
   reason: reason.optional(),
   /** Give no more leases, and wait so long at most until nothing is open. */
   wait: duration.optional(),
   /** Where something is open then: 429, with the processes that have it, and nothing is locked. */
-  fail_if_busy: z.literal('1').optional(),
+  fail_if_busy: flag,
 });
 
 /** What each route takes in its query, and what its reply has. */
@@ -89,6 +91,8 @@ export const routeSchemas = {
       slot: z.enum(slotTypes),
       sealed: sealed.optional(),
       ...sharing,
+      /** parent: open it whenever its parent is opened, with the parent's terms. */
+      auto: flag,
       ...terms,
     }),
     response: createdScopeSchema,
@@ -99,7 +103,7 @@ export const routeSchemas = {
   },
   shred: {
     query: z.strictObject({
-      shred: z.literal('1'),
+      shred: z.enum(['1', 'true']),
       /** Its path again, against a slip. */
       yes: path,
     }),
@@ -126,12 +130,12 @@ export const routeSchemas = {
       scope: path,
       ...terms,
       /** Read-only. All leases of a scope have the same. */
-      ro: z.literal('1').optional(),
+      ro: flag,
       /** For example `bytes:500M,files:20,per:hour,over:deny`. */
       budget: z.string().max(200).optional(),
       with: whence,
       /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
-      hold: z.literal('1').optional(),
+      hold: flag,
     }),
     response: leaseSchema,
   },
@@ -159,6 +163,8 @@ export const routeSchemas = {
       window: window.optional(),
       sealed: sealed.optional(),
       ...sharing,
+      /** parent: as createScope has it. */
+      auto: flag,
     }),
     response: slotSchema,
   },

@@ -108,6 +108,8 @@ export const slotSchema = z.object({
   /** threshold: how many shares there are, and how many of them open it. */
   shares: integer.nullable(),
   threshold: integer.nullable(),
+  /** parent: its scope opens whenever its parent does. */
+  auto: z.boolean(),
   /**
    * `unverified`: only the unlocked scope's key can tell. `damaged`: its row was edited; it opens nothing. `missing`: the
    * scope's list has it, the store has not.

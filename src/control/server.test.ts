@@ -34,6 +34,7 @@ const slot: SlotView = {
   sealed: null,
   shares: null,
   threshold: null,
+  auto: false,
   status: 'ok',
 };
 const slotChange: SlotChangeView = {
@@ -331,6 +332,7 @@ test('the client and the server agree on every call', async (t) => {
       sealed: undefined,
       shares: undefined,
       needed: undefined,
+      auto: false,
     },
   ]);
   t.same(
@@ -370,7 +372,9 @@ test('failures arrive with code, hint and details; a bug tells nothing of itself
 });
 
 test('a daemon that ends before it answers is gone: it refuses nobody', async (t) => {
-  const path = join(t.testdir(), 'socket');
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-ending-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'socket');
   const ending = createServer((socket) => socket.once('data', () => socket.destroy()));
   await new Promise<void>((resolve) => ending.listen(path, resolve));
   t.teardown(() => ending.close());

@@ -72,9 +72,11 @@ export interface NewSlotRequest {
   /** threshold: how many shares there are, and how many of them open it. */
   readonly shares: number | undefined;
   readonly needed: number | undefined;
+  /** parent: its scope opens whenever its parent does. */
+  readonly auto: boolean;
 }
 /** What of a slot's secret is chosen, whatever else the slot is. */
-export type SecretRequest = Pick<NewSlotRequest, 'sealed' | 'shares' | 'needed'>;
+export type SecretRequest = Pick<NewSlotRequest, 'sealed' | 'shares' | 'needed' | 'auto'>;
 
 export interface HeldLease {
   readonly lease: LeaseView;

@@ -85,6 +85,10 @@ export class Store {
         'INSERT INTO epochs (scope, epoch, key_id, chain, created) VALUES (?, ?, ?, ?, ?)',
       ),
       slots: db.prepare<[Buffer], RawSlot>('SELECT * FROM slots WHERE scope = ? ORDER BY number'),
+      autoBelow: db.prepare<[Buffer, string], { id: Buffer }>(
+        `SELECT DISTINCT scopes.id FROM scopes JOIN slots ON slots.scope = scopes.id
+         WHERE scopes.parent = ? AND slots.type = 'parent' AND instr(slots.parameters, ?) > 0`,
+      ),
       countSlots: db.prepare<[Buffer], { count: number }>(
         'SELECT count(*) AS count FROM slots WHERE scope = ?',
       ),
@@ -217,6 +221,10 @@ export class Store {
     this.#statements.addEpoch.run(idBytes(id), row.epoch, row.keyId, row.chain ?? null, row.created);
   }
 
+  /** Scopes below one that have a parent slot whose parameters have that text. */
+  autoBelow(parent: ScopeId, text: string): ScopeId[] {
+    return this.#statements.autoBelow.all(idBytes(parent), text).map((row) => asId(row.id));
+  }
   slots(id: ScopeId): SlotRow[] {
     return this.#statements.slots.all(idBytes(id)).map((row) => ({
       number: row.number,

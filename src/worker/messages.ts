@@ -67,9 +67,9 @@ export interface ScopeStatus {
   readonly readOnly: boolean;
 }
 
-/** The lease that was asked for, or why it was not given: the core's refusal, what the scope is open for instead, the process that is not there. */
+/** The lease that was asked for (`first`: for it the scope was opened), or why it was not given: the core's refusal, what the scope is open for instead, the process that is not there. */
 export type Unlocked =
-  | { readonly ok: true; readonly lease: Lease; readonly copyBehind: boolean }
+  | { readonly ok: true; readonly lease: Lease; readonly first: boolean; readonly copyBehind: boolean }
   | {
       readonly ok: false;
       readonly refusal?: Extract<ControlResult, { ok: false }>;

@@ -1,6 +1,6 @@
 import { printable } from '../../base/printable.js';
 import { lastingLeaseOptions } from '../lease-options.js';
-import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
+import { newSlotOf, type SlotFlags, shareCount, slotFlags } from '../slot-options.js';
 import type { Verb } from '../verb.js';
 
 interface Options extends SlotFlags {
@@ -24,7 +24,7 @@ export const create: Verb = (program, run) => {
     .option('--visible-to <callers>', 'for whom it is left unlocked: as unlock has it')
     .addHelpText(
       'after',
-      '\nExamples:\n  scopefs create users/alice --with prompt\n  scopefs create board --slot threshold --shares 5 --threshold 3 --with share:file:board.share',
+      '\nExamples:\n  scopefs create users/alice --with prompt\n  scopefs create users/public --with parent --auto\n  scopefs create board --slot threshold --shares 5 --threshold 3 --with share:file:board.share',
     )
     .action(
       run(async (context, path: string, options: Options) => {
@@ -40,7 +40,7 @@ export const create: Verb = (program, run) => {
           (input, sealed, shares) =>
             client.call(
               'createScope',
-              { path, slot, sealed, ...sharingOf(options), ...lease },
+              { path, slot, sealed, ...newSlotOf(options), ...lease },
               input,
               shares,
             ),

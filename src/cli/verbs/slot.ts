@@ -8,7 +8,7 @@ import { momentOf } from '../lease-options.js';
 import { newRecoveryKey } from '../recovery.js';
 import type { SecretSource } from '../secrets/secret-source.js';
 import { unlocked } from '../short-lease.js';
-import { type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
+import { newSlotOf, type SlotFlags, shareCount, sharingOf, slotFlags } from '../slot-options.js';
 import type { Verb } from '../verb.js';
 
 interface Add extends With, SlotFlags {
@@ -42,8 +42,8 @@ async function withNew<T>(
 
 const describe = (slot: SlotView): string =>
   `slot ${slot.number} (${kindOf(slot)}${slot.label === null ? '' : `, ${slot.label}`})`;
-const kindOf = ({ type, status, shares, threshold }: SlotView): string =>
-  shares === null ? (type ?? status) : `${type}, ${threshold} of ${shares}`;
+const kindOf = ({ type, status, shares, threshold, auto }: SlotView): string =>
+  shares === null ? (type ?? status) + (auto ? ', auto' : '') : `${type}, ${threshold} of ${shares}`;
 
 function changed(context: CommandContext, what: string, change: SlotChangeView): void {
   const { slot, epoch, still_readable: old } = change;
@@ -104,7 +104,7 @@ Examples:
   scopefs slot add users/alice --new prompt --label alice
   scopefs slot add / --slot recovery --new prompt
   scopefs slot add users/alice --new age:recipients.txt
-  scopefs slot add users/alice/mail --new parent
+  scopefs slot add users/alice/mail --new parent --auto
   scopefs slot add users/alice --slot split --new share:file:alice.share
   scopefs slot add board --slot threshold --shares 5 --threshold 3 --new share:file:board.share`,
     )
@@ -115,7 +115,7 @@ Examples:
         const client = await context.client();
         const not_after = options.notAfter === undefined ? undefined : momentOf(options.notAfter);
         const { label } = options;
-        const asked = { slot: type, label, not_after, ...sharingOf(options) };
+        const asked = { slot: type, label, not_after, ...newSlotOf(options) };
         const added = await withNew(
           context,
           source,

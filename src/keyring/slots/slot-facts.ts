@@ -17,6 +17,8 @@ export interface SlotFacts extends SlotLimits {
   readonly sealed?: string | undefined;
   /** parent: from which epoch of the parent scope its secret is derived. */
   readonly parentEpoch?: number | undefined;
+  /** parent: the scope opens with its parent, without being asked for. */
+  readonly auto?: true | undefined;
   /** split, threshold: 16 hexadecimal digits that its shares repeat. */
   readonly set?: string | undefined;
   /** threshold: how many shares open it. */
@@ -45,6 +47,9 @@ const kindFacts = {
 } as const satisfies Record<KindFact, { name: string; is: (value: unknown) => boolean }>;
 const kindFactNames = Object.keys(kindFacts) as readonly KindFact[];
 
+/** What {@link encodeParameters} makes of `auto`: by it a store finds such slots. */
+export const AUTO_TEXT = '"auto":true';
+
 export function encodeParameters(parameters: SlotParameters): string {
   const { salt, cost, notAfter, window } = parameters;
   return JSON.stringify({
@@ -52,6 +57,7 @@ export function encodeParameters(parameters: SlotParameters): string {
     scrypt: cost,
     not_after: notAfter,
     window: window === undefined ? undefined : windowText(window),
+    auto: parameters.auto,
     ...Object.fromEntries(kindFactNames.map((fact) => [kindFacts[fact].name, parameters[fact]])),
   });
 }
@@ -70,13 +76,14 @@ export function readParameters(slot: SlotRow): SlotParameters {
 function read(slot: SlotRow): SlotParameters | undefined {
   const kind = kindOf(slot);
   const parsed = JSON.parse(slot.parameters) as Record<string, unknown>;
-  const { scrypt, not_after: notAfter, window } = parsed;
+  const { scrypt, not_after: notAfter, window, auto } = parsed;
   const salt = typeof parsed.salt === 'string' ? Buffer.from(parsed.salt, 'base64') : undefined;
   const cost = scrypt as ScryptCost | undefined;
   if (kind === undefined || salt?.length !== 32) return undefined;
   if (kind.input.stretched && (cost === undefined || !costIsSane(cost))) return undefined;
   if (notAfter !== undefined && !isWhole(notAfter)) return undefined;
   if (window !== undefined && typeof window !== 'string') return undefined;
+  if (auto !== undefined && (auto !== true || kind.origin !== 'parent')) return undefined;
   const facts: Partial<Record<KindFact, unknown>> = {};
   for (const fact of kindFactNames) {
     const { name, is } = kindFacts[fact];
@@ -93,6 +100,7 @@ function read(slot: SlotRow): SlotParameters | undefined {
     cost,
     notAfter: notAfter as number | undefined,
     window: window === undefined ? undefined : parseWindow(window),
+    auto,
     ...own,
   };
 }

@@ -8,10 +8,13 @@ import {
   type Lease,
   type LeaseTerms,
   MOST_LEASES,
+  PLAIN,
 } from '../../keyring/leases/leases.js';
 import { visibilityText } from '../../keyring/leases/visibility.js';
 import type { OpenedScope } from '../../keyring/slots/scope-secrets.js';
+import { AUTO_TEXT, factsOf } from '../../keyring/slots/slot-facts.js';
 import { cgroupOf, commandOf, unitIn } from '../../libc/processes.js';
+import type { SlotRow } from '../../store/rows.js';
 import type { Unlocked } from '../../worker/messages.js';
 import type { AuditedEvent } from '../audit/audit-log.js';
 import { type Receipts, SHRED } from '../scopes/receipts.js';
@@ -34,6 +37,14 @@ export function termsFor(request: Omit<LeaseRequest, 'scope'>, peer: Peer, held:
     holder: holderOf(peer),
     bound: [...(held ? (['connection'] as const) : []), ...(processes ? (['process'] as const) : [])],
   };
+}
+
+const WITH_PARENT = 'with its parent';
+
+/** An edited row may say so as well: the list must vouch for it. */
+function refuseUnlessAuto(slots: readonly SlotRow[], { damaged }: OpenedScope): void {
+  if (slots.some((slot) => factsOf(slot)?.auto === true && !damaged.includes(slot.number))) return;
+  throw new Failure('integrity', 'no slot that the list vouches for opens it with its parent');
 }
 
 type Ended = Parameters<LeaseControl['hold']>[4];
@@ -112,18 +123,47 @@ export class LeaseService implements LeaseControl {
   }
 
   async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
-    const { paths } = this.#vault;
-    const { scope: id, ...asked } = request;
-    const { pid } = asked;
+    const { scope, ...asked } = request;
     const terms = termsFor(asked, peer, hold !== undefined);
-    const locks = paths.locksAsked(id);
-    return this.#slots.unlock(id, key, peer, async (opened) => {
+    return this.#give(scope, key, { peer, terms, pid: asked.pid, hold });
+  }
+
+  /** `check`: judges what the key opened. */
+  async #give(
+    id: ScopeId,
+    key: Key,
+    wanted: Omit<Wanted, 'locks'>,
+    check: (opened: OpenedScope) => void = () => {},
+  ): Promise<Lease> {
+    const { peer, terms } = wanted;
+    const locks = this.#vault.paths.locksAsked(id);
+    const { lease, first } = await this.#slots.unlock(id, key, peer, async (opened) => {
+      check(opened);
       await this.#readLabels(id, opened, peer);
       // A lease does not outlive the window by which its scope was opened.
       const { closes } = opened;
       const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
-      return this.#unlock(id, opened, { peer, locks, terms: { ...terms, until }, pid, hold });
+      return this.#unlock(id, opened, { ...wanted, locks, terms: { ...terms, until } });
     });
+    if (first) await this.#openBelow(lease, peer);
+    return lease;
+  }
+
+  /** What opens with its parent (a slot's `auto`): on the parent's terms, until that is locked. */
+  async #openBelow({ scope, holder, visibility, readOnly, budget }: Lease, peer: Peer): Promise<void> {
+    const terms = { ...PLAIN, purpose: WITH_PARENT, holder, visibility, readOnly, budget };
+    const wanted = { peer, terms, pid: undefined, hold: undefined };
+    const open = async (id: ScopeId): Promise<void> => {
+      try {
+        await this.#give(id, 'parent', wanted, (opened) =>
+          refuseUnlessAuto(this.#vault.store.slots(id), opened),
+        );
+      } catch (error) {
+        // The parent is open all the same. What was tried is in the audit.
+        this.#vault.log.warn('a scope could not be opened with its parent', { scope: id, error });
+      }
+    };
+    await Promise.all(this.#vault.store.autoBelow(scope, AUTO_TEXT).map(open));
   }
 
   async #readLabels(id: ScopeId, opened: OpenedScope, peer: Peer): Promise<void> {
@@ -140,7 +180,7 @@ export class LeaseService implements LeaseControl {
   }
 
   /** The audit row is durable before the key becomes usable. */
-  async #unlock(id: ScopeId, opened: OpenedScope, wanted: Wanted): Promise<Lease> {
+  async #unlock(id: ScopeId, opened: OpenedScope, wanted: Wanted): Promise<{ lease: Lease; first: boolean }> {
     const { paths, audit, core, mountPoint } = this.#vault;
     const { peer, locks, terms, pid, hold } = wanted;
     const lease = freshId<LeaseId>();
@@ -181,7 +221,7 @@ export class LeaseService implements LeaseControl {
       if (!unlocked.ok) throw this.#refusal(unlocked, paths.fullPath(id));
       // Nothing changes in a scope that is to be read only. What fails is tried again at the next unlock.
       if (unlocked.copyBehind && !readOnly) await this.#slots.changes.writeCopy(id).catch(() => {});
-      return unlocked.lease;
+      return unlocked;
     } catch (error) {
       this.#watchers.delete(lease);
       const code = error instanceof Failure ? error.code : 'internal';

@@ -66,6 +66,15 @@ export class NewSlots {
       const none = origin === 'share' ? 'has one share' : 'has no shares';
       throw new Failure('usage', `a ${type} slot ${none}`, { reason: 'shares_of_other_kind' });
     }
+    if (wanted.auto && origin !== 'parent') {
+      throw new Failure(
+        'usage',
+        `a ${type} slot can't open its scope by itself: it has a secret of its own`,
+        {
+          reason: 'auto_of_other_kind',
+        },
+      );
+    }
     const noShares = { serverShare: undefined, shares: undefined };
     switch (origin) {
       case 'share':
@@ -79,7 +88,11 @@ export class NewSlots {
       case 'parent': {
         checkGiven(type, given, sealed);
         const { input, epoch } = await this.#parents.secret(owner, number);
-        return { input, facts: { notAfter, window, parentEpoch: epoch }, ...noShares };
+        return {
+          input,
+          facts: { notAfter, window, parentEpoch: epoch, auto: wanted.auto || undefined },
+          ...noShares,
+        };
       }
       case 'given': {
         checkGiven(type, given, sealed);

@@ -138,6 +138,7 @@ export class SlotChanges {
         shares: wanted.shares ?? (before?.tags === undefined ? undefined : tagsOf(before.tags).length),
         notAfter: before?.notAfter,
         window: before?.window,
+        auto: before?.auto === true,
       };
       return this.#newSlots.make(scope, slot, given, request, (secret) =>
         this.#anew(scope, { ...secret, slot }, peer),
@@ -173,8 +174,9 @@ export class SlotChanges {
     const whole = scope.slots.filter(({ number }) => !scope.damaged.includes(number));
     const [slot] = this.#parents.stale(whole, scope);
     if (slot === undefined) return false;
-    const { notAfter, window } = readParameters(slot);
-    const wanted = { notAfter, window, sealed: undefined, shares: undefined, needed: undefined };
+    const { notAfter, window, auto } = readParameters(slot);
+    const none = { sealed: undefined, shares: undefined, needed: undefined };
+    const wanted = { notAfter, window, auto: auto === true, ...none };
     await this.#newSlots.make(scope, slot, NO_SECRET, wanted, (secret) =>
       this.#anew(scope, { ...secret, slot }, peer),
     );

@@ -10,7 +10,14 @@ import type { SlotRow } from '../../store/rows.js';
 import type { StoredScope, UnlockedScope } from '../scopes/stored-scopes.js';
 import type { MountedVault } from '../vault/mounted-vault.js';
 
-const NO_FACTS = { not_after: null, window: null, sealed: null, shares: null, threshold: null } as const;
+const NO_FACTS = {
+  not_after: null,
+  window: null,
+  sealed: null,
+  shares: null,
+  threshold: null,
+  auto: false,
+} as const;
 
 /** A slot that the list vouches for and the store has lost. */
 export interface MissingSlot {
@@ -24,13 +31,14 @@ export function missingView(number: number): SlotView {
 function factsView(slot: SlotRow): Pick<SlotView, keyof typeof NO_FACTS> {
   const facts = factsOf(slot);
   if (facts === undefined) return NO_FACTS;
-  const { notAfter, window, sealed, needed, tags } = facts;
+  const { notAfter, window, sealed, needed, tags, auto } = facts;
   return {
     not_after: notAfter === undefined ? null : new Date(notAfter * 1000).toISOString(),
     window: window === undefined ? null : windowText(window),
     sealed: sealed ?? null,
     shares: tags === undefined ? null : tagsOf(tags).length,
     threshold: needed ?? null,
+    auto: auto === true,
   };
 }
 

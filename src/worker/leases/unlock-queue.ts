@@ -78,7 +78,7 @@ export class UnlockQueue {
     if (scope.isOpen) {
       const conflict = leases.conflict(id, terms);
       if (conflict !== undefined) return refuse({ conflict });
-      return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: false };
+      return { ok: true, lease: leases.add(lease, scope, terms), first: false, copyBehind: false };
     }
     if (!this.#memory.hasRoom(command.secrets.length)) {
       return refuse({ refusal: { ok: false, errno: errno.ENFILE } });
@@ -87,6 +87,11 @@ export class UnlockQueue {
     const { oldest, stored } = command;
     const result = this.#core.scopeAccess.unlock(id, oldest, secrets, stored, leases.termsOf(terms));
     if (!result.ok) return result.errno === errno.EBUSY && !last ? undefined : refuse({ refusal: result });
-    return { ok: true, lease: leases.add(lease, scope, terms), copyBehind: result.copyBehind === true };
+    return {
+      ok: true,
+      lease: leases.add(lease, scope, terms),
+      first: true,
+      copyBehind: result.copyBehind === true,
+    };
   }
 }
