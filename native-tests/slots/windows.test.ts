@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { input } from '../../src/keyring/test-keyring.js';
 import { Connection } from '../../src/store/connection.js';
-import { Rig } from '../support/probe.js';
+import { Rig, sleep } from '../support/probe.js';
 
 /** Slots that may be used at certain times alone (keyring/windows.test.ts has the calendar). */
 
@@ -100,6 +100,53 @@ test('within it a slot opens its scope so often, and the lease ends with the win
   rig.set('--at', clock(-HOUR), '--for', '3h', '--uses', '3');
   await rig.lock('/a');
   t.equal(rig.unlockNightly().status, 0);
+});
+
+test('a use that came to nothing is not counted: exec and unlock over several scopes are all or none', async (t) => {
+  const rig = rigFor(t);
+  rig.createScope('/b');
+  writeFileSync(rig.path('b/file'), 'content');
+  writeFileSync(rig.path('a/file'), 'content');
+  rig.vault.expect(rig.vault.cli('slot', 'add', 'b', '--new', `file:${rig.nightly}`), 'slot add');
+  rig.set('--at', clock(-HOUR), '--for', '3h', '--uses', '1');
+  await rig.lock('/a');
+  const reader = openSync(rig.path('b/file'), 'r');
+  const draining = rig.vault.start('lock', 'b', '--wait', '60s');
+  const both = (verb: string, ...more: string[]) =>
+    rig.vault.cli(verb, 'a', 'b', '--with', `file:${rig.nightly}`, ...more);
+  const refusal = () =>
+    rig.client.createLease('b', {}, input(readFileSync(rig.nightly))).then(
+      (lease) => rig.client.endLease(lease.id).then(() => 'open'),
+      (error: { code: string }) => error.code,
+    );
+  for (let i = 0; i < 200 && (await refusal()) !== 'busy'; i++) await sleep(20);
+  const refused = both('exec', '--', 'true');
+  t.equal(refused.status, 125, refused.stderr);
+  t.match(refused.stderr, /none of the scopes was unlocked/);
+  t.equal(await rig.state('/a'), 'locked');
+  t.equal(both('unlock').status, 7);
+  t.equal(await rig.state('/a'), 'locked');
+  const skipped = both('exec', '--skip-busy', '--', 'sh', '-c', 'cat "$0"', rig.path('a/file'));
+  t.equal(skipped.status, 0, skipped.stderr);
+  t.equal(skipped.stdout, 'content');
+  t.match(skipped.stderr, /skipped b: /);
+  t.equal(both('exec', '--skip-busy', '--', 'true').status, 125, 'that was the use of the day');
+  const waits = rig.vault.start('unlock', 'b', '--with', `file:${rig.nightly}`, '--wait', '30s');
+  await sleep(300);
+  closeSync(reader);
+  t.equal((await draining).status, 0);
+  const waited = await waits;
+  t.equal(waited.status, 0, waited.stderr);
+  t.equal(readFileSync(rig.path('b/file'), 'utf8'), 'content', 'opened after the lock for which it waited');
+  // Withdrawn by somebody who used it: counted all the same.
+  await rig.unlock('/a');
+  rig.set('--at', clock(-HOUR), '--for', '3h', '--uses', '2');
+  await rig.lock('/a');
+  const used = await rig.client.createLease('a', {}, input(readFileSync(rig.nightly)));
+  t.equal(readFileSync(rig.path('a/file'), 'utf8'), 'content');
+  await rig.client.endLease(used.id, true);
+  t.equal(rig.unlockNightly().status, 6);
+  t.match(rig.vault.cli('audit', 'tail').stdout, /unlock +unused/);
 });
 
 test('an edited window makes its slot a damaged one; windows survive a rotation; what is none is refused', async (t) => {

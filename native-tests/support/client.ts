@@ -35,8 +35,8 @@ export class Client extends Caller {
   changeLease(lease: string, how: { ttl: string }): Promise<Reply<'changeLease'>> {
     return this.call('changeLease', { lease, ...how });
   }
-  endLease(lease: string): Promise<Reply<'endLease'>> {
-    return this.call('endLease', { lease });
+  endLease(lease: string, withdrawn = false): Promise<Reply<'endLease'>> {
+    return this.call('endLease', { lease, ...(withdrawn ? { withdrawn: '1' } : {}) });
   }
   slots(scope: string): Promise<Reply<'slots'>> {
     return this.call('slots', { scope });

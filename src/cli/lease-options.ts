@@ -13,6 +13,7 @@ export interface LeaseFlags {
   ro?: boolean;
   budget?: string;
   purpose?: string;
+  wait?: string;
 }
 
 /** What a lease may be asked for, in every verb that asks for one. */
@@ -24,6 +25,7 @@ export function leaseFlags(command: Command): Command {
     .option('--until <time>', '18:30 (the next one here), or RFC 3339: 2026-12-24T18:30:00Z')
     .option('--ro', 'read-only')
     .option('--budget <limits>', 'what may be taken out: bytes:500M,files:20,per:lease|hour,over:lock|deny')
+    .option('--wait <duration>', 'for a lock that is under way, or waits for others')
     .option('--purpose <text>', 'what for: leases and the audit show it');
 }
 
@@ -66,5 +68,6 @@ export function leaseOptions(flags: LeaseFlags): LeaseOptions {
     ro: flags.ro === true ? '1' : undefined,
     budget: flags.budget,
     purpose: flags.purpose,
+    wait: flags.wait,
   };
 }

@@ -10,6 +10,7 @@ import {
   keyOf,
   leaseTerms,
   lockRequest,
+  milliseconds,
   newSlot,
   refuseUnknownCallers,
   secretRequest,
@@ -43,7 +44,7 @@ function endUnanswered(
   { peer, unanswered }: Caller<unknown>,
 ): void {
   // It may have ended already.
-  unanswered(() => void leases.end(lease, peer, 'connection').catch(() => {}));
+  unanswered(() => void leases.end(lease, peer, { reason: 'connection', withdrawn: true }).catch(() => {}));
 }
 
 /** What each route does, with what it was asked. `asked.scope` is taken last: it fails where there is no such scope. */
@@ -82,14 +83,16 @@ export const handlers: { readonly [N in RouteName]: HandlerOf<N> } = {
     const terms = leaseTerms(asked, callersOf(peer, socket));
     const key = keyOf(asked.with, secret, termsText(terms));
     refuseUnknownCallers(service, terms);
-    const request = { scope: service.scopes.resolve(asked.scope), ...terms };
+    const scope = service.scopes.resolve(asked.scope);
+    const request = { scope, wait: milliseconds(asked.wait), ...terms };
     if (isSet(asked.hold)) return heldLease(service.leases, request, key, peer, socket);
     const lease = await service.leases.create(request, key, peer);
     endUnanswered(service, lease.id, caller);
     return lease;
   },
   changeLease: ({ leases }, { lease, ttl }, { peer }) => leases.change(lease, parseDuration(ttl), peer),
-  endLease: ({ leases }, { lease }, { peer }) => leases.end(lease, peer),
+  endLease: ({ leases }, { lease, withdrawn }, { peer }) =>
+    leases.end(lease, peer, { reason: 'revoked', withdrawn: isSet(withdrawn) }),
 
   slots: ({ slots }, { scope }) => slots.list(scope),
   testSlot: ({ slots }, asked, { peer, secret }) => {

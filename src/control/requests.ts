@@ -8,7 +8,7 @@ import type { Given } from './calls.js';
 import type {
   ControlService,
   Key,
-  LeaseRequest,
+  LeaseTermsAsked,
   LockRequest,
   NewSlotRequest,
   SecretRequest,
@@ -58,10 +58,10 @@ export function lockRequest({ reason, wait, fail_if_busy }: Given<'lockAll'>): L
   return { reason: reason ?? ASKED, wait: milliseconds(wait), failIfBusy: isSet(fail_if_busy) };
 }
 
-/** What a lease is asked for, beside its scope. */
-export type LeaseTermsAsked = Omit<LeaseRequest, 'scope'>;
-
-export function leaseTerms(asked: Omit<Given<'createLease'>, 'scope'>, known: KnownCallers): LeaseTermsAsked {
+export function leaseTerms(
+  asked: Omit<Given<'createLease'>, 'scope' | 'wait'>,
+  known: KnownCallers,
+): LeaseTermsAsked {
   const { pid } = asked;
   return {
     purpose: asked.purpose ?? '',

@@ -134,6 +134,8 @@ export const routeSchemas = {
       /** For example `bytes:500M,files:20,per:hour,over:deny`. */
       budget: z.string().max(200).optional(),
       with: whence,
+      /** Wait so long for a lock that is under way (10 s where it is not said) or that waits for others (else refused). */
+      wait: duration.optional(),
       /** Bind the lease to this connection: the response stays open, a line of JSON for its beginning and its end. */
       hold: flag,
     }),
@@ -148,7 +150,10 @@ export const routeSchemas = {
     response: leaseSchema,
   },
   endLease: {
-    query: nothing,
+    query: z.strictObject({
+      /** As if it had not been given: where nobody used its scope since it was opened, no use of its slot is counted. */
+      withdrawn: flag,
+    }),
     response: receiptsSchema,
   },
   slots: {

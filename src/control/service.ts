@@ -58,7 +58,11 @@ export interface LeaseRequest {
   readonly visibility: Visibility;
   readonly readOnly: boolean;
   readonly budget: BudgetTerms | undefined;
+  /** Milliseconds: how long it waits for a lock that is under way, or that waits for others. */
+  readonly wait: number | undefined;
 }
+/** What a lease is asked for, beside its scope and how long that is waited for. */
+export type LeaseTermsAsked = Omit<LeaseRequest, 'scope' | 'wait'>;
 
 /** A slot that is to be added. */
 export interface NewSlotRequest {
@@ -77,6 +81,13 @@ export interface NewSlotRequest {
 }
 /** What of a slot's secret is chosen, whatever else the slot is. */
 export type SecretRequest = Pick<NewSlotRequest, 'sealed' | 'shares' | 'needed' | 'auto'>;
+
+export interface LeaseEndRequest {
+  /** `connection`: its asker was gone before the answer. */
+  readonly reason: 'revoked' | 'connection';
+  /** It is as if it had not been given: unless its scope was used, it does not count as a use of its slot. */
+  readonly withdrawn: boolean;
+}
 
 export interface HeldLease {
   readonly lease: LeaseView;
@@ -106,7 +117,7 @@ export interface ScopeControl {
     path: string,
     slot: Pick<NewSlotRequest, 'type'> & SecretRequest,
     secret: SecretInput,
-    lease: Omit<LeaseRequest, 'scope'>,
+    lease: LeaseTermsAsked,
     peer: Peer,
   ): Promise<Issued<CreatedScopeView>>;
   /** `yes`: its path, as its destroyer has repeated it. */
@@ -144,8 +155,7 @@ export interface LeaseControl {
     ended: (how: Omit<LeaseEnd, 'ended'>) => void,
   ): Promise<HeldLease>;
   change(id: string, ttl: number, peer: Peer): Promise<LeaseView>;
-  /** `connection`: its asker was gone before the answer. */
-  end(id: string, peer: Peer, reason?: 'revoked' | 'connection'): Promise<ReceiptView[]>;
+  end(id: string, peer: Peer, how: LeaseEndRequest): Promise<ReceiptView[]>;
 }
 
 export interface SlotControl {

@@ -29,7 +29,7 @@ export class CoreEvents {
 
   readonly #handlers: Handlers = {
     moved: ({ scope, path }) => this.#service.scopes.moved(scope, path),
-    leaseEnded: ({ lease, reason, cause }) => this.#service.leases.ended(lease, reason, cause),
+    leaseEnded: ({ lease, ...ending }) => this.#service.leases.ended(lease, ending),
     spent: ({ scope, lease, over, used }) => this.#service.leases.spent(scope, lease, over, used),
     behind: ({ behind }) => {
       this.behind = behind;

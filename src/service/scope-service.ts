@@ -3,7 +3,7 @@ import { freshId, type LeaseId, type ScopeId } from '../base/ids.js';
 import type { CreatedScopeView, HolderView, ScopeView, ShredView } from '../control/schemas.js';
 import {
   Issued,
-  type LeaseRequest,
+  type LeaseTermsAsked,
   type NewSlotRequest,
   type Peer,
   type ScopeControl,
@@ -78,7 +78,7 @@ export class ScopeService implements ScopeControl {
     path: string,
     wanted: Pick<NewSlotRequest, 'type'> & SecretRequest,
     input: SecretInput,
-    asked: Omit<LeaseRequest, 'scope'>,
+    asked: LeaseTermsAsked,
     peer: Peer,
   ): Promise<Issued<CreatedScopeView>> {
     const names = path.split('/').filter((name) => name !== '');

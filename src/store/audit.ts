@@ -66,7 +66,8 @@ export class AuditTable {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#tail = db.prepare<[number], RawAudit>('SELECT * FROM audit ORDER BY sequence DESC LIMIT ?');
-    // The row is written before the scope opens; where that failed after all, another row of the same lease says so.
+    // The row is written before the scope opens; where that failed after all, or nothing came of it, another row of the same lease
+    // says so.
     this.#unlocks = db.prepare<[Buffer, number, number], { count: number }>(
       `SELECT count(*) AS count FROM audit AS one
        WHERE scope = ? AND slot = ? AND at >= ? AND event = 'unlock' AND result = 'ok' AND NOT EXISTS

@@ -177,13 +177,15 @@ export class CoreRunner<E extends Executor> {
       this.core.scopeRemoval.remove(scope, (result, aside) =>
         answer({ result, ...(aside === undefined ? {} : { aside }) }),
       ),
-    drain: ({ scopes, wait }, answer) =>
-      this.#drains.start(scopes, wait, (drained, left) => answer({ drained, left })),
-    lock: ({ scopes, reason, limit, idle }, answer) => {
+    drain: ({ scopes, wait, order }, answer) =>
+      this.#drains.start(scopes, wait, order, (drained, left) => answer({ drained, left })),
+    lock: ({ scopes, reason, limit, idle, order }, answer) => {
+      this.#drains.finish(order);
       if (idle && this.#drains.busy(scopes)) {
         answer({ receipts: [], busy: true });
         return;
       }
+      this.#unlocks.lockAsked(scopes, order);
       const deadline = systemClock.boottime() + limit;
       this.core.locks.lock(scopes, reason, deadline, (receipts) => answer({ receipts, busy: false }));
       // Panic: not even what is quick is waited for.

@@ -5,7 +5,7 @@ import type { LockReceipt, VolumeEvent } from '../filesystem/events.js';
 import type { KnownScope } from '../filesystem/inodes/volume.js';
 import type { ControlResult } from '../filesystem/scopes/scope-access.js';
 import type { SlotVersion } from '../format/scope/slot-copy.js';
-import type { EndReason, Lease, LeaseTerms } from '../keyring/leases/leases.js';
+import type { Lease, LeaseEnding, LeaseTerms } from '../keyring/leases/leases.js';
 import type { DoorbellParts } from '../libc/doorbell.js';
 
 /** What the main thread asks of the filesystem worker. A secret travels as the address of 32 bytes of secret memory. */
@@ -21,6 +21,10 @@ export type Command =
       oldest: number;
       secrets: readonly number[];
       stored: SlotVersion;
+      /** How many locks had been asked for when it was: one that is asked for later is the last word. */
+      since: number;
+      /** How long (ms) it waits for a lock that is under way, and for one that lets people finish first; as long as is usual for the former alone. */
+      wait: number | undefined;
     }
   | { op: 'changeLease'; lease: LeaseId; ttl: number }
   /** Where scopes are, once that can be read: nothing but the root scope is or was unlocked. */
@@ -45,10 +49,10 @@ export type Command =
     }
   /** Takes a locked scope out of the tree: its backing directory is aside then. */
   | { op: 'removeScope'; scope: ScopeId }
-  /** Waits so long (ms) at most for the scopes' handles to be closed; no lease is given meanwhile. */
-  | { op: 'drain'; scopes: readonly ScopeId[]; wait: number }
-  /** `limit` (ms): then they are locked whatever is still to be written. `idle`: only if nothing is open there. */
-  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; limit: number; idle: boolean }
+  /** Waits so long (ms) at most for the scopes' handles to be closed; no lease is given from then on to the lock of that `order`. */
+  | { op: 'drain'; scopes: readonly ScopeId[]; wait: number; order: number }
+  /** `order`: which one it is of all that were asked for. `limit` (ms): then they are locked whatever is still to be written. `idle`: only if nothing is open there. */
+  | { op: 'lock'; scopes: readonly ScopeId[]; reason: string; limit: number; idle: boolean; order: number }
   /** Of one scope, or of all. */
   | { op: 'status'; scope?: ScopeId }
   /** One more I/O worker takes jobs. */
@@ -111,13 +115,7 @@ export type CommandMessage = Command & { id: number };
 /** What happened without a command. */
 export type CoreEvent =
   | VolumeEvent
-  /** `cause`: of a lock that it ended with, why that was. */
-  | {
-      readonly kind: 'leaseEnded';
-      readonly lease: Lease;
-      readonly reason: EndReason;
-      readonly cause: EndReason;
-    }
+  | ({ readonly kind: 'leaseEnded'; readonly lease: Lease } & LeaseEnding)
   /** A budget refused something, for the first time since there was room. */
   | {
       readonly kind: 'spent';

@@ -6,9 +6,12 @@ import type { Held } from '../../control/client/client.js';
 import { adoptOrphans } from '../../libc/system.js';
 import { type With, withOption } from '../arguments.js';
 import { type LeaseFlags, leaseFlags, leaseOptions } from '../lease-options.js';
+import { openAll, skipBusyOption } from '../several-leases.js';
 import type { Verb } from '../verb.js';
 
-interface Options extends LeaseFlags, With {}
+interface Options extends LeaseFlags, With {
+  skipBusy?: boolean;
+}
 
 /** As of env(1), nohup(1) and sh: scopefs failed, the command can't be executed, is not there, died of a signal. */
 const FAILED = 125;
@@ -40,6 +43,7 @@ export const exec: Verb = (program, run) => {
     .option(...withOption);
   leaseFlags(exec)
     .option('--visible-to <callers>', 'others than the command and what it starts: as unlock has it')
+    .option(...skipBusyOption)
     .addHelpText(
       'after',
       `
@@ -57,7 +61,7 @@ Example:
         adoptOrphans();
         const client = await context.client();
         const source = context.source(options.with);
-        const held: Held[] = [];
+        let held: Held[] = [];
         let running = true;
         try {
           const asked = {
@@ -65,9 +69,13 @@ Example:
             purpose: options.purpose ?? `exec ${command[0]}`.slice(0, 200),
             visible_to: options.visibleTo ?? 'tree:self',
           };
-          await context.withSecret(client, source, scopes, 'passphrase', async (scope, input, how) => {
-            held.push(await client.holdLease(scope, { ...asked, ...how }, input));
-          });
+          const { opened } = await openAll(
+            context,
+            { client, source, scopes, skipBusy: options.skipBusy === true },
+            (scope, input, how) => client.holdLease(scope, { ...asked, ...how }, input),
+            ({ lease }) => lease.id,
+          );
+          held = opened;
           for (const { lease, ended } of held) {
             void ended.then((end) => {
               const why = end === undefined ? '' : ` (${end.reason})`;

@@ -1,15 +1,18 @@
 import { printable } from '../../base/printable.js';
 import { SCOPES, type With, withOption } from '../arguments.js';
 import { type LeaseFlags, lastingLeaseOptions, leaseFlags } from '../lease-options.js';
+import { openAll, skipBusyOption } from '../several-leases.js';
 import type { Verb } from '../verb.js';
 
-interface Options extends LeaseFlags, With {}
+interface Options extends LeaseFlags, With {
+  skipBusy?: boolean;
+}
 
 export const unlock: Verb = (program, run) => {
   const command = program
     .command('unlock')
     .argument('<scope...>', SCOPES)
-    .description('unlock scopes: each gets a lease')
+    .description('unlock scopes, all or none: each gets a lease')
     .option(...withOption);
   leaseFlags(command)
     .option('--pid <pid>', 'lock when that process ends; self: what runs scopefs')
@@ -17,6 +20,7 @@ export const unlock: Verb = (program, run) => {
       '--visible-to <callers>',
       'any (as without it), or some of uid:N,gid:N,tree:PID|self,cgroup:PATH,unit:NAME',
     )
+    .option(...skipBusyOption)
     .addHelpText(
       'after',
       `
@@ -32,11 +36,14 @@ Examples:
         const source = context.source(options.with);
         const asked = lastingLeaseOptions(options);
         const client = await context.client();
-        const leases = await context.withSecret(client, source, scopes, 'passphrase', (scope, input, how) =>
-          client.call('createLease', { scope, ...asked, ...how }, input),
+        const { opened, skipped } = await openAll(
+          context,
+          { client, source, scopes, skipBusy: options.skipBusy === true },
+          (scope, input, how) => client.call('createLease', { scope, ...asked, ...how }, input),
+          ({ id }) => id,
         );
-        context.output.result({ leases }, () =>
-          leases
+        context.output.result({ leases: opened, skipped }, () =>
+          opened
             .map(({ path, expires_seconds: left }) =>
               left === null
                 ? `unlocked ${printable(path)}`

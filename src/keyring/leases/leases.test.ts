@@ -13,10 +13,14 @@ function rig() {
   const clock = { now: 1000, wall: 1_000_000 };
   const usage = { operations: 0, handles: 0 };
   const ended: [LeaseId, EndReason][] = [];
+  const unused: boolean[] = [];
   const leases = new Leases(
     { boottime: () => clock.now, wall: () => clock.wall },
     () => usage,
-    (lease, reason) => ended.push([lease.id, reason]),
+    (lease, { reason, unused: none }) => {
+      ended.push([lease.id, reason]);
+      unused.push(none);
+    },
   );
   const scope = freshId<ScopeId>();
   const add = (terms: Partial<LeaseTerms>): LeaseId => {
@@ -39,7 +43,7 @@ function rig() {
       if (next >= until) return over;
     }
   };
-  return { clock, usage, ended, leases, scope, add, pass };
+  return { clock, usage, ended, unused, leases, scope, add, pass };
 }
 
 test('a scope lasts as long as its longest lease; the lock begins a little before', async (t) => {
@@ -150,4 +154,18 @@ test('the last of several that end together closes the scope once', async (t) =>
   t.equal(leases.due, NEVER);
   t.equal(leases.end(ids[1] as LeaseId, 'revoked'), 'last', 'whoever ends it again waits for the same lock');
   t.equal(leases.endAll(scope, 'locked'), 1);
+});
+
+test('an end says whether nobody used the scope since it was opened, whoever opened it', async (t) => {
+  const { usage, leases, scope, add, unused } = rig();
+  add({});
+  leases.endAll(scope, 'locked');
+  const [first, second] = [add({}), add({})];
+  leases.end(first, 'revoked');
+  usage.operations++;
+  leases.end(second, 'revoked');
+  leases.endAll(scope, 'locked');
+  add({});
+  leases.endAll(scope, 'locked');
+  t.same(unused, [true, true, false, true]);
 });

@@ -62,6 +62,15 @@ export interface Lease extends LeaseTerms {
 /** Why a lease ended. `locked`: its scope was. */
 export type EndReason = 'ttl' | 'idle' | 'until' | 'connection' | 'process' | 'budget' | 'revoked' | 'locked';
 
+/** How one ended. */
+export interface LeaseEnding {
+  readonly reason: EndReason;
+  /** Of a lock that it ended with, why that was. */
+  readonly cause: EndReason;
+  /** Nobody has used the scope since it was opened: the lease gave nothing to anybody. */
+  readonly unused: boolean;
+}
+
 /** Of one scope, ever growing: how often it was used, and how many handles are open. */
 export interface Usage {
   readonly operations: number;
@@ -91,6 +100,8 @@ interface OfScope {
   readonly entries: Set<Entry>;
   /** That are not ending. */
   live: number;
+  /** {@link Usage} when it was opened. */
+  readonly operations: number;
   budgets: { readonly id: LeaseId; readonly budget: Budget }[];
 }
 
@@ -108,7 +119,7 @@ interface Entry {
 export class Leases {
   readonly #clock: Clock;
   readonly #usage: (scope: ScopeId) => Usage;
-  readonly #ended: (lease: Lease, reason: EndReason, cause: EndReason) => void;
+  readonly #ended: (lease: Lease, ending: LeaseEnding) => void;
   readonly #entries = new Map<LeaseId, Entry>();
   readonly #ofScope = new Map<ScopeId, OfScope>();
   /** The next moment at which {@link tick} has something to do. */
@@ -118,7 +129,7 @@ export class Leases {
   constructor(
     clock: Clock,
     usage: (scope: ScopeId) => Usage,
-    ended: (lease: Lease, reason: EndReason, cause: EndReason) => void,
+    ended: (lease: Lease, ending: LeaseEnding) => void,
   ) {
     this.#clock = clock;
     this.#usage = usage;
@@ -135,16 +146,17 @@ export class Leases {
     const latest = Math.min(after(terms.maxTtl), until);
     const deadline = Math.min(after(terms.ttl), latest);
     const lease = { ...terms, id, scope, createdAt, created, deadline, latest, used: undefined };
+    const { operations } = this.#usage(scope);
     const entry: Entry = {
       lease,
       budget: terms.budget === undefined ? undefined : new Budget(terms.budget, this.#clock),
       ending: undefined,
-      operations: this.#usage(scope).operations,
+      operations,
       usedAt: createdAt,
       lookAt: createdAt,
     };
     this.#entries.set(id, entry);
-    const mine = this.#ofScope.get(scope) ?? { entries: new Set(), live: 0, budgets: [] };
+    const mine = this.#ofScope.get(scope) ?? { entries: new Set(), live: 0, operations, budgets: [] };
     this.#ofScope.set(scope, mine);
     mine.entries.add(entry);
     mine.live++;
@@ -217,12 +229,13 @@ export class Leases {
     const { id, scope } = entry.lease;
     this.#entries.delete(id);
     const mine = this.#ofScope.get(scope);
+    const unused = mine?.operations === this.#usage(scope).operations;
     if (mine?.entries.delete(entry) === true) {
       if (entry.ending === undefined) mine.live--;
       if (entry.budget !== undefined) mine.budgets = mine.budgets.filter((one) => one.id !== id);
       if (mine.entries.size === 0) this.#ofScope.delete(scope);
     }
-    this.#ended(this.#shown(entry), reason, cause);
+    this.#ended(this.#shown(entry), { reason, cause, unused });
   }
 
   /** When a scope closes by itself, from the lease that lasts longest. */

@@ -1,11 +1,19 @@
 import { Failure } from '../../base/failure.js';
 import { freshId, type LeaseId, type ScopeId } from '../../base/ids.js';
 import type { LeaseView, ReceiptView } from '../../control/schemas.js';
-import type { HeldLease, Key, LeaseControl, LeaseRequest, Peer } from '../../control/service.js';
+import type {
+  HeldLease,
+  Key,
+  LeaseControl,
+  LeaseEndRequest,
+  LeaseRequest,
+  LeaseTermsAsked,
+  Peer,
+} from '../../control/service.js';
 import {
-  type EndReason,
   type Holder,
   type Lease,
+  type LeaseEnding,
   type LeaseTerms,
   MOST_LEASES,
   PLAIN,
@@ -29,7 +37,7 @@ function holderOf({ uid, pid }: Peer): Holder {
 }
 
 /** What a lease is given on, by whom it was asked for and whether by a connection. */
-export function termsFor(request: Omit<LeaseRequest, 'scope'>, peer: Peer, held: boolean): LeaseTerms {
+export function termsFor(request: LeaseTermsAsked, peer: Peer, held: boolean): LeaseTerms {
   const { pid, ...asked } = request;
   const processes = pid !== undefined || request.visibility.some(({ kind }) => kind === 'tree');
   return {
@@ -39,6 +47,8 @@ export function termsFor(request: Omit<LeaseRequest, 'scope'>, peer: Peer, held:
   };
 }
 
+/** What the audit says of an unlock of which nothing came. */
+const UNUSED = 'unused';
 const WITH_PARENT = 'with its parent';
 
 /** An edited row may say so as well: the list must vouch for it. */
@@ -58,9 +68,10 @@ interface Hold {
 interface Wanted {
   readonly peer: Peer;
   /** {@link ScopePaths.locksAsked} when it was asked for. */
-  readonly locks: number;
+  readonly since: number;
   readonly terms: LeaseTerms;
   readonly pid: number | undefined;
+  readonly wait: number | undefined;
   readonly hold: Hold | undefined;
 }
 
@@ -70,6 +81,8 @@ export class LeaseService implements LeaseControl {
   readonly #slots: ScopeSlots;
   readonly #receipts: Receipts;
   readonly #watchers = new Map<LeaseId, Ended>();
+  /** Leases by slots whose window counts its uses. */
+  readonly #counted = new Map<LeaseId, { readonly slot: number; withdrawn: boolean }>();
 
   constructor(vault: MountedVault, slots: ScopeSlots, receipts: Receipts) {
     this.#vault = vault;
@@ -113,7 +126,7 @@ export class LeaseService implements LeaseControl {
       lease: this.#show(lease),
       release: async () => {
         try {
-          await this.end(lease.id, peer, 'connection');
+          await this.end(lease.id, peer, { reason: 'connection', withdrawn: false });
         } catch (error) {
           // The core has seen the connection's end by itself, unless the response was given up while it goes on.
           if (!(error instanceof Failure) || error.code !== 'not_found') throw error;
@@ -123,27 +136,27 @@ export class LeaseService implements LeaseControl {
   }
 
   async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
-    const { scope, ...asked } = request;
+    const { scope, wait, ...asked } = request;
     const terms = termsFor(asked, peer, hold !== undefined);
-    return this.#give(scope, key, { peer, terms, pid: asked.pid, hold });
+    return this.#give(scope, key, { peer, terms, pid: asked.pid, wait, hold });
   }
 
   /** `check`: judges what the key opened. */
   async #give(
     id: ScopeId,
     key: Key,
-    wanted: Omit<Wanted, 'locks'>,
+    wanted: Omit<Wanted, 'since'>,
     check: (opened: OpenedScope) => void = () => {},
   ): Promise<Lease> {
     const { peer, terms } = wanted;
-    const locks = this.#vault.paths.locksAsked(id);
+    const since = this.#vault.paths.locksAsked;
     const { lease, first } = await this.#slots.unlock(id, key, peer, async (opened) => {
       check(opened);
       await this.#readLabels(id, opened, peer);
       // A lease does not outlive the window by which its scope was opened.
       const { closes } = opened;
       const until = closes === undefined ? terms.until : Math.min(terms.until ?? closes, closes);
-      return this.#unlock(id, opened, { ...wanted, locks, terms: { ...terms, until } });
+      return this.#unlock(id, opened, { ...wanted, since, terms: { ...terms, until } });
     });
     if (first) await this.#openBelow(lease, peer);
     return lease;
@@ -152,7 +165,7 @@ export class LeaseService implements LeaseControl {
   /** What opens with its parent (a slot's `auto`): on the parent's terms, until that is locked. */
   async #openBelow({ scope, holder, visibility, readOnly, budget }: Lease, peer: Peer): Promise<void> {
     const terms = { ...PLAIN, purpose: WITH_PARENT, holder, visibility, readOnly, budget };
-    const wanted = { peer, terms, pid: undefined, hold: undefined };
+    const wanted = { peer, terms, pid: undefined, wait: undefined, hold: undefined };
     const open = async (id: ScopeId): Promise<void> => {
       try {
         await this.#give(id, 'parent', wanted, (opened) =>
@@ -182,7 +195,7 @@ export class LeaseService implements LeaseControl {
   /** The audit row is durable before the key becomes usable. */
   async #unlock(id: ScopeId, opened: OpenedScope, wanted: Wanted): Promise<{ lease: Lease; first: boolean }> {
     const { paths, audit, core, mountPoint } = this.#vault;
-    const { peer, locks, terms, pid, hold } = wanted;
+    const { peer, since, terms, pid, wait, hold } = wanted;
     const lease = freshId<LeaseId>();
     const { visibility, readOnly, purpose } = terms;
     const kinds = [
@@ -195,7 +208,7 @@ export class LeaseService implements LeaseControl {
     try {
       await audit.write({ ...entry, result: 'ok' }, peer);
       // In one turn with the order to the core: a lock that is asked for later comes after it there.
-      paths.refuseLocked(id, locks);
+      paths.refuseLocked(id, since);
       if (this.#vault.detached) {
         throw new Failure('conflict', `the vault is not mounted on ${mountPoint} any more`, {
           reason: 'mount_detached',
@@ -207,6 +220,8 @@ export class LeaseService implements LeaseControl {
       }
       // Before the core is asked: its end may be told as soon as it began.
       if (hold !== undefined) this.#watchers.set(lease, hold.ended);
+      if (factsOf(opened.slot)?.window?.uses !== undefined)
+        this.#counted.set(lease, { slot, withdrawn: false });
       const { unlocked } = await core.call({
         op: 'unlock',
         scope: id,
@@ -214,6 +229,8 @@ export class LeaseService implements LeaseControl {
         terms,
         pid,
         connection,
+        since,
+        wait,
         oldest: opened.oldest,
         secrets: opened.secrets.map((secret) => secret.address),
         stored: { epoch: opened.epoch, list: opened.listVersion },
@@ -224,6 +241,7 @@ export class LeaseService implements LeaseControl {
       return unlocked;
     } catch (error) {
       this.#watchers.delete(lease);
+      this.#counted.delete(lease);
       const code = error instanceof Failure ? error.code : 'internal';
       await audit.write({ ...entry, result: code }, peer);
       throw error;
@@ -265,8 +283,10 @@ export class LeaseService implements LeaseControl {
     });
   }
 
-  async end(id: string, peer: Peer, reason: 'revoked' | 'connection' = 'revoked'): Promise<ReceiptView[]> {
+  async end(id: string, peer: Peer, { reason, withdrawn }: LeaseEndRequest): Promise<ReceiptView[]> {
     const lease = await this.#find(id);
+    const counted = this.#counted.get(lease.id);
+    if (counted !== undefined) counted.withdrawn = withdrawn;
     // First what closes: a row that can't be written must not keep a scope open.
     const { receipts } = await this.#vault.core.call({ op: 'endLease', lease: lease.id, reason });
     if (receipts.length > 0) return this.#receipts.of(receipts);
@@ -278,10 +298,13 @@ export class LeaseService implements LeaseControl {
   }
 
   /** The core says that one is over. */
-  ended(lease: Lease, reason: EndReason, cause: EndReason): void {
+  ended(lease: Lease, { reason, cause, unused }: LeaseEnding): void {
     const watcher = this.#watchers.get(lease.id);
     this.#watchers.delete(lease.id);
     if (watcher !== undefined) void this.#tellEnd(lease.scope, cause, watcher);
+    const counted = this.#counted.get(lease.id);
+    this.#counted.delete(lease.id);
+    if (counted?.withdrawn === true && unused) void this.#giveBack(lease, counted.slot);
     // With its scope: the row of that lock says it. Revoked: whoever did it writes it down, by name.
     if (reason === 'locked' || reason === 'revoked') return;
     const { id, scope, purpose } = lease;
@@ -290,8 +313,12 @@ export class LeaseService implements LeaseControl {
       undefined,
     );
   }
+  /** Nothing came of it (its caller was gone, or did not get another scope that he needs): the window has that use again. */
+  #giveBack({ id, scope, purpose }: Lease, slot: number): Promise<void> {
+    return this.#audit({ event: 'unlock', result: UNUSED, scope, slot, lease: id, purpose }, undefined);
+  }
   /** With the receipt, where the scope is not open by other leases. */
-  async #tellEnd(scope: ScopeId, cause: EndReason, watcher: Ended): Promise<void> {
+  async #tellEnd(scope: ScopeId, cause: LeaseEnding['cause'], watcher: Ended): Promise<void> {
     const locked = this.#receipts.next(scope);
     const { scopes } = await this.#vault.core.call({ op: 'status', scope });
     const open = (scopes[0]?.leases ?? 0) > 0;

@@ -27,17 +27,17 @@ export class LockService implements LockControl {
     { reason, wait, failIfBusy }: LockRequest,
     limit: number,
   ): Promise<ReceiptView[]> {
-    this.#vault.paths.lockAsked(scopes);
+    const order = this.#vault.paths.lockAsked(scopes);
     this.#forgetShares(scopes);
     let holders: HolderView[] = [];
     let left = scopes;
     if (wait !== undefined) {
-      const answer = await this.#vault.core.call({ op: 'drain', scopes, wait });
+      const answer = await this.#vault.core.call({ op: 'drain', scopes, wait, order });
       if (!answer.drained) holders = this.#holders(scopes);
       left = answer.left;
     }
     const within = Math.min(wait ?? limit, LOCK_LIMIT_MS);
-    const call = { op: 'lock', scopes: left, reason, limit: within, idle: failIfBusy } as const;
+    const call = { op: 'lock', scopes: left, reason, limit: within, idle: failIfBusy, order } as const;
     const { receipts, busy } = await this.#vault.core.call(call);
     if (busy) {
       const used = this.#holders(scopes);

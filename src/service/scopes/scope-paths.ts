@@ -71,25 +71,24 @@ export class ScopePaths extends Map<ScopeId, KnownScopeRecord> {
     return true;
   }
 
+  /** The last lock that was asked for of each, with all below it. */
   readonly #asked = new Map<ScopeId, number>();
-  /** A lock of these scopes is asked for, with all below them. */
-  lockAsked(scopes: readonly ScopeId[]): void {
-    for (const id of scopes) this.#asked.set(id, (this.#asked.get(id) ?? 0) + 1);
+  /** How many were asked for. */
+  locksAsked = 0;
+  /** A lock of these scopes is asked for, with all below them: which one it is. */
+  lockAsked(scopes: readonly ScopeId[]): number {
+    this.locksAsked++;
+    for (const id of scopes) this.#asked.set(id, this.locksAsked);
+    return this.locksAsked;
   }
-  /** Another number after each lock that was asked for it: what began before that must not unlock it. */
-  locksAsked(id: ScopeId): number {
-    let count = 0;
+  /** For what began when so many locks had been asked for: it must not unlock after a later one. @throws Failure busy */
+  refuseLocked(id: ScopeId, since: number): void {
     for (let at: ScopeId | undefined = id; at !== undefined; at = this.get(at)?.parent) {
-      count += this.#asked.get(at) ?? 0;
+      if ((this.#asked.get(at) ?? 0) <= since) continue;
+      throw new Failure('busy', `${this.fullPath(id)} was locked meanwhile`, {
+        reason: 'scope_locked_meanwhile',
+      });
     }
-    return count;
-  }
-  /** @throws Failure busy */
-  refuseLocked(id: ScopeId, asked: number): void {
-    if (this.locksAsked(id) === asked) return;
-    throw new Failure('busy', `${this.fullPath(id)} was locked meanwhile`, {
-      reason: 'scope_locked_meanwhile',
-    });
   }
 
   /** Whether a scope is one of these, or below one. */

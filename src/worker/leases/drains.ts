@@ -12,10 +12,11 @@ interface Drain {
   /** Scopes that were not locked meanwhile. */
   readonly ids: Set<ScopeId>;
   readonly until: number;
+  readonly order: number;
   readonly then: Then;
 }
 
-function within(ids: ReadonlySet<ScopeId>, scope: Scope): boolean {
+export function within(ids: ReadonlySet<ScopeId>, scope: Scope): boolean {
   for (let at: Scope | undefined = scope; at !== undefined; at = at.parent) if (ids.has(at.id)) return true;
   return false;
 }
@@ -25,6 +26,8 @@ export class Drains {
   readonly #core: Core;
   readonly #clock: Clock;
   #drains: Drain[] = [];
+  /** Waited for long enough: their lock is about to come. */
+  #ended: Drain[] = [];
   /** CLOCK_BOOTTIME, ms. */
   due = Number.POSITIVE_INFINITY;
 
@@ -39,19 +42,23 @@ export class Drains {
     return this.#core.volume.scopes.some((scope) => scope.handles > 0 && within(all, scope));
   }
   has(scope: Scope): boolean {
-    return this.#drains.some((drain) => within(drain.ids, scope));
+    return [...this.#drains, ...this.#ended].some((drain) => within(drain.ids, scope));
   }
 
   /** Calls `then` when nothing is open in the scopes and those below them, or after `milliseconds` if something is. */
-  start(ids: readonly ScopeId[], milliseconds: number, then: Then): void {
+  start(ids: readonly ScopeId[], milliseconds: number, order: number, then: Then): void {
     const now = this.#clock.boottime();
-    this.#drains.push({ ids: new Set(ids), until: now + milliseconds, then });
+    this.#drains.push({ ids: new Set(ids), until: now + milliseconds, order, then });
     this.tick(now);
   }
 
+  /** The lock has begun that was asked for with it. */
+  finish(order: number): void {
+    this.#ended = this.#ended.filter((drain) => drain.order !== order);
+  }
   /** A scope was locked meanwhile, by another lock. */
   locked(id: ScopeId): void {
-    for (const { ids } of this.#drains) ids.delete(id);
+    for (const { ids } of [...this.#drains, ...this.#ended]) ids.delete(id);
     if (this.#drains.some(({ ids }) => ids.size === 0)) this.due = 0;
   }
 
@@ -66,6 +73,7 @@ export class Drains {
       return !drained && drain.until > now;
     });
     this.due = this.#drains.length === 0 ? Number.POSITIVE_INFINITY : now + LOOK_MS;
+    this.#ended.push(...over.map(([drain]) => drain));
     for (const [{ then, ids }, drained] of over) then(drained, [...ids]);
   }
 }

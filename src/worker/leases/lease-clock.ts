@@ -67,9 +67,9 @@ export class LeaseClock {
     this.leases = new Leases(
       clock,
       (id) => core.scope(id) ?? { operations: 0, handles: 0 },
-      (lease, reason, cause) => {
+      (lease, ending) => {
         this.unbind(lease.id);
-        tell({ kind: 'leaseEnded', lease, reason, cause });
+        tell({ kind: 'leaseEnded', lease, ...ending });
       },
     );
   }

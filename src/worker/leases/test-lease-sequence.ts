@@ -177,6 +177,8 @@ class Sequence {
       oldest: 1,
       secrets: [secret.address],
       stored: { epoch: 1, list: 1 },
+      since: 0,
+      wait: undefined,
     };
     const deadline = this.#model.now + (ttl ?? Number.POSITIVE_INFINITY);
     const expected: Expected = {

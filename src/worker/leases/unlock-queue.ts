@@ -1,13 +1,14 @@
 import type { Clock } from '../../base/clock.js';
 import { errno } from '../../base/errno.js';
+import type { ScopeId } from '../../base/ids.js';
 import type { Core } from '../../filesystem/core.js';
 import { MOST_LEASES } from '../../keyring/leases/leases.js';
 import type { Command, Unlocked } from '../messages.js';
-import type { Drains } from './drains.js';
+import { type Drains, within } from './drains.js';
 import type { KeyMemory } from './key-memory.js';
 import type { LeaseClock } from './lease-clock.js';
 
-/** How long an unlock waits: a caller who stalls a lock's last step must not keep others for ever. */
+/** How long an unlock waits that does not say it: a caller who stalls a lock's last step must not keep others for ever. */
 const UNLOCK_WAIT_MS = 10_000;
 /** How often waiting unlocks look again: a lock's end is not one event, but its receipt and the kernel's names. */
 const LOOK_AGAIN_MS = 5;
@@ -60,10 +61,25 @@ export class UnlockQueue {
     }
     const unlocked = this.#try(command, false);
     if (unlocked !== undefined) answer(unlocked);
-    else this.#queued.set(command, { until: this.#clock.boottime() + UNLOCK_WAIT_MS, answer });
+    else {
+      const until = this.#clock.boottime() + (command.wait ?? UNLOCK_WAIT_MS);
+      this.#queued.set(command, { until, answer });
+    }
   }
 
-  /** Undefined: it waits for a lock of its scope. `last`: it has waited long enough. */
+  /** A lock is asked for: what was asked for before it, and waits, must not unlock after it. */
+  lockAsked(scopes: readonly ScopeId[], order: number): void {
+    const ids = new Set(scopes);
+    for (const [command, { answer }] of [...this.#queued]) {
+      const scope = this.#core.scope(command.scope);
+      if (command.since >= order || (scope !== undefined && !within(ids, scope))) continue;
+      this.#queued.delete(command);
+      this.#leaseClock.unbind(command.lease);
+      answer({ ok: false, refusal: { ok: false, errno: errno.EBUSY } });
+    }
+  }
+
+  /** Undefined: it waits for a lock of its scope, or for those who may finish before one. `last`: it has waited long enough. */
   #try(command: UnlockCommand, last: boolean): Unlocked | undefined {
     const leases = this.#leaseClock;
     const { scope: id, lease, terms } = command;
@@ -74,7 +90,10 @@ export class UnlockQueue {
     const scope = this.#core.scope(id);
     if (scope === undefined) return refuse({ refusal: { ok: false, errno: errno.ENOENT } });
     if (leases.leases.count(id) >= MOST_LEASES) return refuse({ full: true });
-    if (this.#drains.has(scope)) return refuse({ refusal: { ok: false, errno: errno.EBUSY } });
+    if (this.#drains.has(scope)) {
+      const waits = command.wait !== undefined && !last;
+      return waits ? undefined : refuse({ refusal: { ok: false, errno: errno.EBUSY } });
+    }
     if (scope.isOpen) {
       const conflict = leases.conflict(id, terms);
       if (conflict !== undefined) return refuse({ conflict });
