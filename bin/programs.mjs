@@ -12,7 +12,13 @@ export const programs = [
   {
     program: 'python3',
     package: ['python3'],
-    tests: ['src/libc/notify', 'native-tests/daemon/service', ...posix],
+    tests: [
+      'src/libc/notify',
+      'native-tests/cli/prompt',
+      'native-tests/daemon/service',
+      'native-tests/daemon/which-daemon',
+      ...posix,
+    ],
     compiles: true,
   },
   { program: 'make', package: ['make'], tests: [], compiles: true },

@@ -9,6 +9,7 @@ import { ScopeSecrets } from '../../src/keyring/slots/scope-secrets.js';
 import { Slots } from '../../src/keyring/slots/slots.js';
 import { input, memory, reveal, seal, suite, TestKem } from '../../src/keyring/test-keyring.js';
 import { copyMemory, pinned, type Secret } from '../../src/libc/memory.js';
+import { composed } from '../../src/service/secrets/composer.js';
 import { readVault } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
 import type { Vault } from './mounted.js';
@@ -52,7 +53,7 @@ export async function needlesOf(vault: Vault, key: Buffer): Promise<Record<strin
   store.close();
   if (scope === undefined || rows === undefined) throw new Error('no scope');
   const kem = new WatchingKem();
-  const secrets = new ScopeSecrets(seal, new Slots(seal, kem), info.recordHash);
+  const secrets = new ScopeSecrets(seal, new Slots(seal, kem, composed), info.recordHash);
   const context = { volume: info.record.volume as VolumeId, scope };
   // Without the symmetric form the key pair is needed.
   const wraps = rows.wraps.map((wrap) => ({ ...wrap, rewrap: undefined }));

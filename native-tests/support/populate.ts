@@ -7,6 +7,7 @@ import { Slots } from '../../src/keyring/slots/slots.js';
 import { StoreKey } from '../../src/keyring/store-key.js';
 import { kem, seal } from '../../src/keyring/test-keyring.js';
 import { umask } from '../../src/libc/system.js';
+import { composed } from '../../src/service/secrets/composer.js';
 import { readVault, vaultPaths } from '../../src/service/vault/vault.js';
 import { Store } from '../../src/store/store.js';
 import { CoreRunner } from '../../src/worker/core-runner.js';
@@ -33,7 +34,7 @@ export async function populate(
   const info = readVault(vault.vault);
   const store = Store.open(vaultPaths(info.path).store);
   const volume = info.record.volume;
-  const secrets = new ScopeSecrets(seal, new Slots(seal, kem), info.recordHash);
+  const secrets = new ScopeSecrets(seal, new Slots(seal, kem, composed), info.recordHash);
   const rootRow = store.scopes()[0];
   if (rootRow === undefined) throw new Error('no root scope');
   const rows = store.secretsOf(rootRow.id);

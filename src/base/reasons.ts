@@ -149,6 +149,7 @@ export interface Reasons {
   share_terms_differ: null;
   share_without_share: null;
   shares_pending: null;
+  typed_too_long: null;
   shares_of_other_kind: null;
   auto_of_other_kind: null;
   shares_unnamed: null;

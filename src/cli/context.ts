@@ -17,6 +17,15 @@ export interface GlobalOptions {
   timeout?: string;
 }
 
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
+const CARRIAGE_RETURN = 0x0d;
+
+function unseenIn(input: SecretInput): string | undefined {
+  const text = input.view.subarray(0, input.lengthWithoutNewline);
+  if (text.subarray(0, 3).equals(BYTE_ORDER_MARK)) return 'begins with a byte order mark (EF BB BF)';
+  return text.at(-1) === CARRIAGE_RETURN ? 'ends in a carriage return (CR)' : undefined;
+}
+
 /** What every verb gets: its output, the daemon, and a way to ask for a secret. */
 export class CommandContext {
   readonly options: GlobalOptions;
@@ -47,8 +56,12 @@ export class CommandContext {
     });
   }
 
-  read(source: SecretSource, what: string, confirm = false): Promise<SecretInput> {
-    return source.read({ confirm, what, allowPrompt: this.options.input !== false });
+  async read(source: SecretSource, what: string, confirm = false): Promise<SecretInput> {
+    const input = await source.read({ confirm, what, allowPrompt: this.options.input !== false });
+    // Editors and other systems put them there, and nobody sees them.
+    const unseen = source.impliedSlot === 'passphrase' ? unseenIn(input) : undefined;
+    if (unseen !== undefined) this.output.note(`the ${what} ${unseen}, which is a part of it`);
+    return input;
   }
   /** A source whose secret was read already, where that can be done before there is a daemon to ask. */
   async readAhead(source: SecretSource, what: string): Promise<SecretSource> {

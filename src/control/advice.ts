@@ -193,6 +193,7 @@ const byReason = {
   share_terms_differ: 'ask for the same, or lock the scope: then they are forgotten',
   share_without_share: 'scopefs slot renew SCOPE --with share:- --new share:file:PATH',
   shares_pending: 'give more of them, a line each',
+  typed_too_long: 'put a long one into a file: --with file:PATH --slot passphrase',
   shares_of_other_kind: 'use --slot threshold',
   auto_of_other_kind: 'only a parent slot has --auto: --new parent',
   shares_unnamed:

@@ -5,6 +5,7 @@ import { Xaes256Gcm } from '../crypto/xaes.js';
 import { copyMemory, pinned, type Secret, SecretInput, SecretMemory } from '../libc/memory.js';
 import type { ScopeSecretRows } from '../store/rows.js';
 import { type ScopeContext, Seal } from './seal.js';
+import type { Composer } from './slots/composer.js';
 import type { Kem } from './slots/kem.js';
 import { ScopeSecrets } from './slots/scope-secrets.js';
 import { Slots } from './slots/slots.js';
@@ -54,9 +55,15 @@ export class TestKem implements Kem {
     return secretOf(decapsulate(Buffer.from(reveal(privateHalf), 'hex'), ciphertext));
   }
 }
+/** In this process. */
+export const testComposer: Composer = async (text) => {
+  const composed = new SecretInput();
+  composed.append(Buffer.from(text.view.toString('utf8').normalize('NFC')));
+  return composed;
+};
 export const seal = new Seal(suite, memory);
 export const kem = new TestKem();
-export const slots = new Slots(seal, kem, { log2n: 10, r: 8, p: 1 });
+export const slots = new Slots(seal, kem, testComposer, { log2n: 10, r: 8, p: 1 });
 export const secrets = new ScopeSecrets(seal, slots, recordHash);
 
 export function input(text: string | Buffer): SecretInput {

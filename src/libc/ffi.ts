@@ -74,13 +74,22 @@ export function opensslAsync(
   result: string,
   args: string,
 ): ((...args: Integer[]) => Promise<Integer>) | undefined {
-  const call = opensslFunction(name, result, args) as unknown as
-    | { async: (...args: unknown[]) => void }
-    | undefined;
-  if (call === undefined) return undefined;
+  const call = opensslFunction(name, result, args);
+  return call === undefined ? undefined : onPool(call);
+}
+/** As {@link libcFunction}, run on a thread of the pool: -1 where it fails, and errno is that thread's. */
+export function libcAsync(
+  name: string,
+  result: string,
+  args: string,
+): (...args: Integer[]) => Promise<Integer> {
+  return onPool(libcFunction(name, result, args));
+}
+function onPool(call: Call): (...args: Integer[]) => Promise<Integer> {
+  const foreign = call as unknown as { async: (...args: unknown[]) => void };
   return (...values) =>
     new Promise((resolve, reject) => {
-      call.async(...values, (error: Error | null, value: Integer) =>
+      foreign.async(...values, (error: Error | null, value: Integer) =>
         error === null ? resolve(value) : reject(error),
       );
     });

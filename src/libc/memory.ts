@@ -244,7 +244,13 @@ export class SecretInput extends Redacted {
     if (got > 0) this.#length += got;
     return got;
   }
-  /** Takes the last bytes back, as a person at a terminal does. */
+  /** As {@link fill}, for a call that another thread makes. */
+  async fillLater(reader: (address: Address, room: number) => Promise<number>): Promise<number> {
+    const got = await reader(this.#region.address + this.#length, SecretInput.capacity - this.#length);
+    if (got > 0) this.#length += got;
+    return got;
+  }
+  /** Takes the last bytes back. */
   erase(count: number): void {
     const from = Math.max(0, this.#length - count);
     this.#region.bytes.fill(0, from, this.#length);

@@ -1,14 +1,17 @@
 import { closeSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { isatty } from 'node:tty';
 import { errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
 import { printable } from '../../base/printable.js';
 import { close, open, openPath, read } from '../../libc/files.js';
 import { SecretInput } from '../../libc/memory.js';
+import { MOST_TYPED, readLine } from '../../libc/terminal.js';
 import { openWithAge, sealForAge } from './age-source.js';
 import { fromCommand } from './command-source.js';
 
+const STDIN = 0;
 const SOURCES =
   'prompt, -, fd:N, file:PATH, cred:NAME, unix:PATH, age:FILE, share:SRC, cmd:/PROGRAM or parent';
 
@@ -158,67 +161,41 @@ function fromSocket(path: string): Promise<SecretInput> {
   });
 }
 
-async function prompt(options: {
-  confirm: boolean;
-  what: string;
-  allowPrompt: boolean;
-}): Promise<SecretInput> {
-  if (!options.allowPrompt || !process.stdin.isTTY) {
-    throw new Failure('input_required', `a ${options.what} is needed, and nobody can be asked`, {
+async function prompt({ confirm, what, allowPrompt }: ReadOptions): Promise<SecretInput> {
+  if (!allowPrompt || !isatty(STDIN)) {
+    throw new Failure('input_required', `a ${what} is needed, and nobody can be asked`, {
       reason: 'source_without_terminal',
     });
   }
-  const first = await ask(`${options.what}: `);
-  if (!options.confirm) return first;
-  const second = await ask(`${options.what} again: `);
-  const same = first.length === second.length && first.view.equals(second.view);
-  second.wipe();
-  if (same) return first;
-  first.wipe();
-  throw new Failure('usage', 'the two did not match');
+  const first = await ask(`${what}: `);
+  if (!confirm) return first;
+  let second: SecretInput | undefined;
+  try {
+    second = await ask(`${what} again: `);
+    if (first.length === second.length && first.view.equals(second.view)) return first;
+    throw new Failure('usage', 'the two did not match');
+  } catch (error) {
+    first.wipe();
+    throw error;
+  } finally {
+    second?.wipe();
+  }
 }
 
-const key = { enter: 13, newline: 10, interrupt: 3, end: 4, backspace: 127, erase: 8, killLine: 21 };
-
-/** Reads a line without echo. Bytes go to secret memory; the terminal's buffers are overwritten. */
-function ask(question: string): Promise<SecretInput> {
-  return new Promise((resolve, reject) => {
-    const { stdin } = process;
-    const secret = new SecretInput();
-    process.stderr.write(printable(question));
-    const done = (failure?: Failure): void => {
-      stdin.off('data', take);
-      stdin.setRawMode(false);
-      stdin.pause();
-      process.stderr.write('\n');
-      if (failure === undefined) {
-        resolve(secret);
-      } else {
-        secret.wipe();
-        reject(failure);
-      }
-    };
-    const take = (bytes: Buffer): void => {
-      for (let i = 0; i < bytes.length; i++) {
-        const byte = bytes[i] as number;
-        if (byte === key.enter || byte === key.newline || byte === key.end) {
-          bytes.fill(0);
-          done();
-          return;
-        }
-        if (byte === key.interrupt) {
-          bytes.fill(0);
-          done(new Failure('input_required', 'interrupted'));
-          return;
-        }
-        if (byte === key.backspace || byte === key.erase) secret.erase(1);
-        else if (byte === key.killLine) secret.erase(secret.length);
-        else secret.append(Buffer.of(byte));
-      }
-      bytes.fill(0);
-    };
-    stdin.setRawMode(true);
-    stdin.on('data', take);
-    stdin.resume();
-  });
+/** Reads a line without echo. */
+async function ask(question: string): Promise<SecretInput> {
+  const secret = new SecretInput();
+  process.stderr.write(printable(question));
+  const came = await readLine(STDIN, secret);
+  process.stderr.write('\n');
+  const failure = !came
+    ? new Failure('input_required', 'nothing was typed')
+    : secret.length >= MOST_TYPED
+      ? new Failure('usage', `a terminal passes on ${MOST_TYPED - 1} bytes of a line, and cuts longer ones`, {
+          reason: 'typed_too_long',
+        })
+      : undefined;
+  if (failure === undefined) return secret;
+  secret.wipe();
+  throw failure;
 }

@@ -3,7 +3,18 @@ import { test } from 'tap';
 import { freshId, type ScopeId, type VolumeId } from '../../base/ids.js';
 import type { SlotRow, SlotType, WrapRow } from '../../store/rows.js';
 import type { ScopeContext } from '../seal.js';
-import { input, kem, memory, reveal, seal, secrets, slots, TestKem, volume } from '../test-keyring.js';
+import {
+  input,
+  kem,
+  memory,
+  reveal,
+  seal,
+  secrets,
+  slots,
+  TestKem,
+  testComposer,
+  volume,
+} from '../test-keyring.js';
 import { readRecoveryText, writeRecoveryText } from './recovery-text.js';
 import { readParameters } from './slot-facts.js';
 import { kindOf, knownKind, slotKinds } from './slot-kinds.js';
@@ -253,7 +264,7 @@ test('a process for key pairs that fails leaves no secret behind', async (t) => 
       return Promise.reject(new Error('no process'));
     }
   }
-  const failing = new Slots(seal, new Failing());
+  const failing = new Slots(seal, new Failing(), testComposer);
   const used = memory.used;
   await t.rejects(
     failing.make(

@@ -4,6 +4,7 @@ import { defaultCost, type ScryptCost, saltOf } from '../../crypto/stretch.js';
 import type { Secret, SecretInput } from '../../libc/memory.js';
 import type { ScopeSecretRows, SlotRow, SlotType, WrapRow } from '../../store/rows.js';
 import type { EpochSecret, ScopeContext, Seal, SealedKind, SealedPlace } from '../seal.js';
+import type { Composer } from './composer.js';
 import type { Kem } from './kem.js';
 import { encodeParameters, readParameters, type SlotFacts, type SlotParameters } from './slot-facts.js';
 import { kindOf, slotKinds } from './slot-kinds.js';
@@ -83,13 +84,21 @@ export function wipeKeys(keys: StretchedKeys): void {
 export class Slots {
   readonly #seal: Seal;
   readonly #kem: Kem;
+  readonly #composed: Composer;
   readonly #cost: ScryptCost;
   readonly #wall: () => number;
 
   /** `cost`: of new passphrase slots. `wall`: milliseconds since 1970. */
-  constructor(seal: Seal, kem: Kem, cost: ScryptCost = defaultCost, wall: () => number = Date.now) {
+  constructor(
+    seal: Seal,
+    kem: Kem,
+    composed: Composer,
+    cost: ScryptCost = defaultCost,
+    wall: () => number = Date.now,
+  ) {
     this.#seal = seal;
     this.#kem = kem;
+    this.#composed = composed;
     this.#cost = cost;
     this.#wall = wall;
   }
@@ -268,8 +277,18 @@ export class Slots {
   /** A slot's key from its secret. The caller wipes it. */
   async #keyOf(type: SlotType, input: SecretInput, { salt, cost }: SlotParameters): Promise<Secret> {
     const key = this.#seal.memory.allocate(32);
+    const kind = slotKinds[type].input;
     try {
-      await slotKinds[type].input.key(input, saltOf(salt), cost, key);
+      if (!kind.stretched) {
+        await kind.key(input, saltOf(salt), cost, key);
+        return key;
+      }
+      const text = await this.#composed(input);
+      try {
+        await kind.key(text, saltOf(salt), cost, key);
+      } finally {
+        text.wipe();
+      }
       return key;
     } catch (error) {
       key.wipe();

@@ -6,7 +6,9 @@ export type ChildRequest =
   | { op: 'encapsulate'; publicKeys: string[] }
   | { op: 'decapsulate'; ciphertext: string }
   | { op: 'split'; count: number; needed: number }
-  | { op: 'combine'; count: number };
+  | { op: 'combine'; count: number }
+  /** Of so many bytes of text. */
+  | { op: 'compose'; bytes: number };
 /** What is public of the answer, in base64. */
 export interface ChildAnswer {
   readonly publicKey?: string;

@@ -30,6 +30,16 @@ function take(length: number): Uint8Array {
 }
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 
+/** UTF-8 in normalisation form C (UAX #15); what is not UTF-8 as it is. */
+function composed(bytes: Uint8Array): Uint8Array {
+  try {
+    const read = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return new TextEncoder().encode(read.normalize('NFC'));
+  } catch {
+    return bytes;
+  }
+}
+
 async function answer(): Promise<ChildAnswer> {
   switch (request.op) {
     case 'generate': {
@@ -57,6 +67,9 @@ async function answer(): Promise<ChildAnswer> {
       give(await combineShares(shares));
       return {};
     }
+    case 'compose':
+      give(composed(take(request.bytes)));
+      return {};
   }
 }
 

@@ -14,16 +14,35 @@ const LIMIT_MS = 20_000;
  */
 const CLOSED = ['ignore', 'ignore'] as const;
 
-/**
- * One operation of a JavaScript library with secrets, in a process of its own that ends with its copies of them.
- * `lengths`: of the secrets that it gives, which the caller wipes.
- */
+/** As {@link childWith}. `lengths`: of the secrets that it gives, which the caller wipes. */
 export async function inChild(
   memory: SecretMemory,
   request: ChildRequest,
   lengths: readonly number[],
   given: readonly Secret[] = [],
 ): Promise<{ answer: ChildAnswer; secrets: Secret[] }> {
+  const { answer, taken } = await childWith(request, given, (fd) => {
+    const secrets: Secret[] = [];
+    try {
+      for (const length of lengths) secrets.push(take(memory, fd, length));
+      return secrets;
+    } catch (error) {
+      for (const one of secrets) one.wipe();
+      throw error;
+    }
+  });
+  return { answer, secrets: taken };
+}
+
+/**
+ * One operation of JavaScript with secrets, in a process of its own that ends with its copies of them. `take`: takes what
+ * it gives from a pipe, once it has ended.
+ */
+export async function childWith<T>(
+  request: ChildRequest,
+  given: readonly Pick<Secret, 'address' | 'length'>[],
+  take: (fd: number) => T,
+): Promise<{ answer: ChildAnswer; taken: T }> {
   const open = new Set<number>();
   const shut = (...fds: number[]): void => {
     for (const fd of fds) if (open.delete(fd)) close(fd);
@@ -68,14 +87,8 @@ export async function inChild(
       const why = Buffer.concat(complaint).toString('utf8').trim().split('\n')[0] ?? '';
       throw new Failure('internal', `the process for secrets failed (${status}) ${why}`.trim());
     }
-    const secrets: Secret[] = [];
-    try {
-      for (const length of lengths) secrets.push(take(memory, outRead, length));
-    } catch (error) {
-      for (const taken of secrets) taken.wipe();
-      throw error;
-    }
-    return { answer: JSON.parse(Buffer.concat(output).toString('utf8')) as ChildAnswer, secrets };
+    const taken = take(outRead);
+    return { answer: JSON.parse(Buffer.concat(output).toString('utf8')) as ChildAnswer, taken };
   } finally {
     shut(...open);
   }

@@ -24,6 +24,7 @@ import { close, fgetxattr, fsetxattr, open, openPath } from '../../libc/files.js
 import { type SecretInput, SecretMemory } from '../../libc/memory.js';
 import type { SlotType } from '../../store/rows.js';
 import { Store } from '../../store/store.js';
+import { composed } from '../secrets/composer.js';
 import { ChildKem } from '../secrets/kem.js';
 import { syncDirectory, vaultPaths } from './vault.js';
 
@@ -126,7 +127,7 @@ async function make(
     incompatible: incompatible.DRAFT,
   });
   const seal = new Seal(suite, memory);
-  const slots = new Slots(seal, new ChildKem(memory), options.cost);
+  const slots = new Slots(seal, new ChildKem(memory), composed, options.cost);
   const secrets = new ScopeSecrets(seal, slots, volumeRecordHash(record));
   const secret = secrets.fresh();
   const storeKey = StoreKey.create(seal, volume);

@@ -10,6 +10,7 @@ import type { Store } from '../../store/store.js';
 import type { CoreCalls } from '../../worker/transport.js';
 import { AuditLog } from '../audit/audit-log.js';
 import { ScopePaths } from '../scopes/scope-paths.js';
+import { composed } from '../secrets/composer.js';
 import { ChildKem } from '../secrets/kem.js';
 import type { VaultInfo } from './vault.js';
 
@@ -58,7 +59,7 @@ export class MountedVault {
     this.knowsCallers = knowsCallers;
     this.log = log;
     this.seal = new Seal(suite, memory);
-    this.slots = new Slots(this.seal, new ChildKem(memory));
+    this.slots = new Slots(this.seal, new ChildKem(memory), composed);
     this.secrets = new ScopeSecrets(this.seal, this.slots, vault.recordHash);
     this.audit = new AuditLog(store, this.storeKey);
   }
