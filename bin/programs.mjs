@@ -35,8 +35,16 @@ export const programs = [
   { program: 'stress-ng', package: ['stress-ng'], tests: ['native-tests/applications/stress'] },
   { program: 'fio', package: ['fio'], tests: ['native-tests/applications/stress'] },
   { program: 'sqlite3', package: ['sqlite3'], tests: ['native-tests/slots/killed-daemon'] },
-  { program: 'mkfs.ext4', package: ['e2fsprogs'], tests: ['native-tests/posix/full-disk'] },
-  { program: 'losetup', package: ['mount'], tests: ['native-tests/posix/full-disk'] },
+  {
+    program: 'mkfs.ext4',
+    package: ['e2fsprogs'],
+    tests: ['native-tests/daemon/in-use', 'native-tests/posix/full-disk'],
+  },
+  {
+    program: 'losetup',
+    package: ['mount'],
+    tests: ['native-tests/daemon/in-use', 'native-tests/posix/full-disk'],
+  },
   { program: 'systemd-analyze', package: ['systemd'], tests: ['native-tests/daemon/service'] },
   { program: 'pgrep', package: ['procps'], tests: ['native-tests/daemon/mount-sources'] },
   { program: 'ps', package: ['procps'], tests: ['native-tests/lock'] },

@@ -55,6 +55,9 @@ export interface Reasons {
   mount_absent: null;
   mount_detached: null;
   mount_in_use: null;
+  mount_held: null;
+  mount_use_unknown: { readonly path: string };
+  argument_not_utf8: null;
   mount_not_permitted: null;
   mount_refused: null;
   mount_without_root: null;

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { Errno } from '../base/errno.js';
 import { Failure } from '../base/failure.js';
@@ -35,6 +36,19 @@ function namedVerb(program: Command, args: readonly string[]): (typeof verbNames
     if (option.required && inline === undefined) i++;
   }
   return undefined;
+}
+
+/** Node reads arguments as UTF-8, and has U+FFFD for what is none: another name than was given (proc(5), cmdline). */
+function refuseOtherText(args: readonly string[]): void {
+  if (!args.some((argument) => argument.includes('\ufffd'))) return;
+  const line = readFileSync('/proc/self/cmdline', 'latin1').split('\0').slice(0, -1);
+  const isText = (bytes: Buffer): boolean => Buffer.from(bytes.toString('utf8')).equals(bytes);
+  const other = line.map((argument) => Buffer.from(argument, 'latin1')).find((bytes) => !isText(bytes));
+  if (other === undefined) return;
+  const shown = [...other].map((byte) =>
+    byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`,
+  );
+  throw new Failure('usage', `an argument is not UTF-8: ${shown.join('')}`, { reason: 'argument_not_utf8' });
 }
 
 /** The admin command line. `args` without interpreter and script. */
@@ -83,6 +97,7 @@ export async function main(args: readonly string[]): Promise<void> {
   }
 
   try {
+    refuseOtherText(args);
     await program.parseAsync([...args], { from: 'user' });
     if (args.length === 0) program.help();
   } catch (error) {

@@ -3,7 +3,7 @@ import type { Failure } from '../base/failure.js';
 import { printable, printableJson, printableLines } from '../base/printable.js';
 import { adviceOf } from '../control/advice.js';
 import { countTexts } from '../control/receipt-counts.js';
-import type { HolderView, ReceiptView } from '../control/schemas.js';
+import type { HolderView, MountUserView, ReceiptView } from '../control/schemas.js';
 
 type Style = 'bold' | 'green' | 'red';
 /** What {@link Output.paint} makes of them: on, and off again. */
@@ -59,6 +59,9 @@ export class Output {
     const label = colour ? styleText('red', 'scopefs:') : 'scopefs:';
     process.stderr.write(`${label} ${printable(failure.message)}\n`);
     this.holders((failure.details?.holders ?? []) as HolderView[]);
+    for (const { what, end } of (failure.details?.held_by ?? []) as MountUserView[]) {
+      this.note(printable(`  ${what}: ${end}`));
+    }
     process.stderr.write(`  hint: ${printable(adviceOf(failure))}\n`);
   }
 

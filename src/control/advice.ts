@@ -94,6 +94,10 @@ const byReason = {
   mount_detached: 'unmount it by the path of its vault, then mount it again: scopefs unmount VAULT',
   mount_absent: 'see what is mounted with: findmnt -t fuse.scopefs',
   mount_in_use: 'end those processes, or lock everything now with: scopefs lock -a',
+  mount_held: 'end what holds it, as said above; or lock everything now with: scopefs lock -a',
+  mount_use_unknown: ({ path }) =>
+    `see what the kernel knows with: fuser -vm ${path}; lock everything now with: scopefs lock -a`,
+  argument_not_utf8: 'reach it by another path, for example a symbolic link',
   mount_not_permitted: 'mounting needs root (CAP_SYS_ADMIN)',
   mount_refused: 'see the kernel log: dmesg',
   ready_fd_form: 'open one for it: scopefs mount ... --ready-fd 3 3>PIPE',

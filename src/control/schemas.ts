@@ -77,6 +77,10 @@ export const holderSchema = z.object({
   files: z.array(z.string()),
 });
 export type HolderView = z.infer<typeof holderSchema>;
+/** What keeps a mount in use and is no process, and the command that ends it. In `held_by` of a refused unmount. */
+export const mountUserSchema = z.object({ what: z.string(), end: z.string() });
+export type MountUserView = z.infer<typeof mountUserSchema>;
+
 export const holdersSchema = z.object({ holders: z.array(holderSchema) });
 
 const receiptSchema = z.object({

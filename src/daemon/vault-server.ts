@@ -13,6 +13,7 @@ import { endProcess } from '../libc/process-end.js';
 import { becomeIoFlusher } from '../libc/system.js';
 import { CoreEvents } from '../service/core-events.js';
 import { holdersOf } from '../service/scopes/holders.js';
+import { mountUsersOf } from '../service/scopes/mount-users.js';
 import { unreadScopes } from '../service/scopes/scope-paths.js';
 import { leftovers, unlinkAside } from '../service/shred/aside-files.js';
 import { markClean, markDirty } from '../service/vault/dirty.js';
@@ -202,10 +203,15 @@ export class VaultServer {
     }
     const done = await this.#takeOff(false);
     if (done === -errno.EBUSY) {
-      throw new Failure('busy', `${mountPoint} is in use`, {
-        reason: 'mount_in_use',
-        details: { holders: holdersOf(mountPoint) },
-      });
+      const holders = holdersOf(mountPoint);
+      const held_by = mountUsersOf(mountPoint, this.#serving?.vault.device ?? '');
+      const reason =
+        held_by.length > 0
+          ? 'mount_held'
+          : holders.length > 0
+            ? 'mount_in_use'
+            : ({ name: 'mount_use_unknown', path: mountPoint } as const);
+      throw new Failure('busy', `${mountPoint} is in use`, { reason, details: { holders, held_by } });
     }
     if (done < 0 && done !== -errno.EINVAL) throw new Errno(-done, 'umount', mountPoint);
     // Another mount namespace may hold a copy of the mount: then lock everything and go.

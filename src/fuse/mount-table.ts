@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync, realpathSync, statfsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
-interface MountEntry {
+export interface MountEntry {
   readonly device: string;
   readonly mountPoint: string;
   readonly type: string;
