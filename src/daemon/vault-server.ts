@@ -110,7 +110,7 @@ export class VaultServer {
     const store = Store.serve(vaultPaths(info.path, path).store);
     const known = unreadScopes(store);
     becomeIoFlusher();
-    const { unclean, sessions } = markDirty(info.path, sessionMark(this.#session));
+    const { unclean, sessions } = store.withRoom(() => markDirty(info.path, sessionMark(this.#session)));
     this.#unclean = unclean;
     const { tree } = vaultPaths(info.path);
     const transport = await this.#mount(info, {
@@ -224,10 +224,11 @@ export class VaultServer {
 
   async #end(info: VaultInfo, { vault, socket }: Serving): Promise<never> {
     vault.storeKey.close();
-    vault.store.close();
     // Files are repaired at their first open: until every one was looked at the vault stays unclean.
     const behind = this.#events?.behind === true;
-    markClean(info.path, sessionMark(this.#session), { unclean: this.#unclean === true, behind });
+    const ended = { unclean: this.#unclean === true, behind };
+    vault.store.withRoom(() => markClean(info.path, sessionMark(this.#session), ended));
+    vault.store.close();
     await sleep(REPLY_MS);
     await Promise.race([socket.close(), sleep(CLOSE_MS)]);
     const { log } = this.#argument;

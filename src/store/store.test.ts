@@ -176,7 +176,7 @@ test('a store whose disk can’t sync says so from then on', async (t) => {
   t.teardown(() => rmSync(directory, { recursive: true }));
   let failing = false;
   const group = new GroupSync(() => (failing ? Promise.reject(new Error('EIO')) : Promise.resolve()));
-  const store = new Store(openDatabase(join(directory, 'store.sqlite'), true, 'NORMAL'), group);
+  const store = new Store(openDatabase(join(directory, 'store.sqlite'), true, 'NORMAL'), undefined, group);
   const one = (): Promise<void> => store.commit(() => store.audit.append(1, { event: 'lock', result: 'ok' }));
   await one();
   failing = true;

@@ -7,6 +7,7 @@ import { AuditTable } from './audit.js';
 import type { Connection } from './connection.js';
 import { changing, openDatabase } from './database.js';
 import { GroupSync } from './group-sync.js';
+import { Reserve } from './reserve.js';
 import type { EpochRow, ScopeRow, ScopeSecretRows, SlotRow, SlotType, WrapRow } from './rows.js';
 import { ShareTable } from './shares.js';
 
@@ -57,13 +58,15 @@ export class Store {
   readonly #db: Connection;
   readonly #statements;
   /** Undefined: each commit is durable when it returns. */
+  readonly #reserve: Reserve | undefined;
   readonly #group: GroupSync | undefined;
   #end: () => void = () => {};
   readonly audit: AuditTable;
   readonly shares: ShareTable;
 
-  constructor(db: Connection, group?: GroupSync) {
+  constructor(db: Connection, reserve?: Reserve, group?: GroupSync) {
     this.#db = db;
+    this.#reserve = reserve;
     this.#group = group;
     this.audit = new AuditTable(db);
     this.shares = new ShareTable(db);
@@ -109,27 +112,39 @@ export class Store {
 
   /** For one program that waits for each commit. */
   static open(path: string): Store {
-    return new Store(openDatabase(path, false, 'FULL'));
+    const reserve = Reserve.of(path);
+    return new Store(
+      reserve.retry(() => openDatabase(path, false, 'FULL')),
+      reserve,
+    );
   }
   static create(path: string): Store {
-    return new Store(openDatabase(path, true, 'FULL'));
+    const store = new Store(openDatabase(path, true, 'FULL'), Reserve.of(path));
+    store.#reserve?.keep(store.#db);
+    return store;
   }
   /** For a server: commits at the same time share a sync, and none holds up the thread. */
   static serve(path: string): Store {
-    const db = openDatabase(path, false, 'NORMAL');
-    // The log exists from the first read on, and for as long as the database is open.
-    db.prepare('SELECT count(*) FROM meta').get();
+    const reserve = Reserve.of(path);
+    const db = reserve.retry(() => {
+      const opened = openDatabase(path, false, 'NORMAL');
+      // The log exists from the first read on, and for as long as the database is open.
+      opened.prepare('SELECT count(*) FROM meta').get();
+      return opened;
+    });
+    reserve.keep(db);
     const log = openSync(`${path}-wal`, 'r');
     const directory = openSync(dirname(path), 'r');
     fsyncSync(directory);
     closeSync(directory);
     const sync = promisify(fdatasync);
-    const store = new Store(db, new GroupSync(() => sync(log)));
+    const store = new Store(db, reserve, new GroupSync(() => sync(log)));
     store.#end = () => closeSync(log);
     return store;
   }
   close(): void {
     this.#db.close();
+    this.#reserve?.close();
     this.#end();
   }
 
@@ -153,14 +168,22 @@ export class Store {
   }
   /** Empties the write-ahead log, which has what was overwritten or deleted. False: another program reads the store. */
   scrub(): boolean {
-    return this.#db.pragma('wal_checkpoint(TRUNCATE)')[0]?.['busy'] === 0;
+    const done = this.#db.pragma('wal_checkpoint(TRUNCATE)')[0]?.['busy'] === 0;
+    this.#reserve?.keepLog();
+    return done;
   }
   /** How many syncs the commits so far took. */
   get syncs(): number {
     return this.#group?.count ?? 0;
   }
   #together<T>(change: () => T): T {
-    return changing(() => this.#db.transaction(change));
+    const result = this.withRoom(() => changing(() => this.#db.transaction(change)));
+    this.#reserve?.fill();
+    return result;
+  }
+  /** Runs a change on the store's disk; where that is full, with room that is kept for it. */
+  withRoom<T>(change: () => T): T {
+    return this.#reserve === undefined ? change() : this.#reserve.retry(change);
   }
 
   meta(key: string): Buffer | undefined {

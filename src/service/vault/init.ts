@@ -95,7 +95,13 @@ export async function initVault(
   try {
     return { ...(await make(options, vault, paths)), path: vault };
   } catch (error) {
-    for (const path of [paths.record, paths.store, `${paths.store}-wal`, `${paths.store}-shm`]) {
+    for (const path of [
+      paths.record,
+      paths.store,
+      `${paths.store}-wal`,
+      `${paths.store}-shm`,
+      `${paths.store}-reserve`,
+    ]) {
       rmSync(path, { force: true });
     }
     rmSync(paths.tree, { recursive: true, force: true });
