@@ -250,7 +250,7 @@ test('it unmounts, is busy while somebody is in it, and a dead one is cleared', 
   run('umount', [vault.mount]);
   // Where nothing reaps orphans the ended process stays as a zombie, without a command line.
   const commandLine = (): string => run('cat', [`/proc/${vault.pid}/cmdline`]).stdout;
-  for (let i = 0; i < 100 && commandLine() !== ''; i++) await sleep(50);
+  for (let i = 0; i < 400 && commandLine() !== ''; i++) await sleep(50);
   t.equal(commandLine(), '', 'a plain umount ends the daemon');
   rmSync(vault.socket, { force: true });
 });

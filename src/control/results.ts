@@ -44,7 +44,8 @@ export const results = {
   }),
   unmount: z.object({ unmounted: z.literal(true), mount: z.string() }),
   create: createdScopeSchema,
-  unlock: leasesSchema,
+  /** `skipped`: with --skip-busy, and why. */
+  unlock: leasesSchema.extend({ skipped: z.array(z.object({ scope: z.string(), why: z.string() })) }),
   lock: receiptsSchema,
   'lease list': leasesSchema,
   'lease show': leaseSchema,

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +53,7 @@ test('a better-sqlite3 that was built for another Node says so, and how to rebui
       filter: (source) => !/better-sqlite3\/(deps|src|build\/.+\/(?!better_sqlite3\.node$))/.test(source),
     });
   }
+  symlinkSync(join(project, 'node_modules/koffi'), join(modules, 'koffi'));
   const native = join(modules, 'better-sqlite3/build/Release/better_sqlite3.node');
   writeFileSync(native, 'not for this Node');
   writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
