@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { input } from '../../src/keyring/test-keyring.js';
 import { Connection } from '../../src/store/connection.js';
+import { scopefs } from '../support/mounted.js';
 import { Rig, sleep } from '../support/probe.js';
 
 /** Slots that may be used at certain times alone (keyring/windows.test.ts has the calendar). */
@@ -113,7 +114,16 @@ test('a use that came to nothing is not counted: exec and unlock over several sc
   const reader = openSync(rig.path('b/file'), 'r');
   const draining = rig.vault.start('lock', 'b', '--wait', '60s');
   const both = (verb: string, ...more: string[]) =>
-    rig.vault.cli(verb, 'a', 'b', '--with', `file:${rig.nightly}`, ...more);
+    scopefs([
+      verb,
+      'a',
+      'b',
+      '--host',
+      `unix://${rig.vault.socket}`,
+      '--with',
+      `file:${rig.nightly}`,
+      ...more,
+    ]);
   const refusal = () =>
     rig.client.createLease('b', {}, input(readFileSync(rig.nightly))).then(
       (lease) => rig.client.endLease(lease.id).then(() => 'open'),
