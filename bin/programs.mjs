@@ -38,12 +38,22 @@ export const programs = [
   {
     program: 'mkfs.ext4',
     package: ['e2fsprogs'],
-    tests: ['native-tests/daemon/full-disk', 'native-tests/daemon/in-use', 'native-tests/posix/full-disk'],
+    tests: [
+      'native-tests/daemon/full-disk',
+      'native-tests/daemon/in-use',
+      'native-tests/daemon/read-only',
+      'native-tests/posix/full-disk',
+    ],
   },
   {
     program: 'losetup',
     package: ['mount'],
-    tests: ['native-tests/daemon/full-disk', 'native-tests/daemon/in-use', 'native-tests/posix/full-disk'],
+    tests: [
+      'native-tests/daemon/full-disk',
+      'native-tests/daemon/in-use',
+      'native-tests/daemon/read-only',
+      'native-tests/posix/full-disk',
+    ],
   },
   { program: 'systemd-analyze', package: ['systemd'], tests: ['native-tests/daemon/service'] },
   { program: 'pgrep', package: ['procps'], tests: ['native-tests/daemon/mount-sources'] },

@@ -8,7 +8,7 @@ import { type Test, test } from 'tap';
 import { writeRecoveryText } from '../../src/keyring/slots/recovery-text.js';
 import { input } from '../../src/keyring/test-keyring.js';
 import { Client } from '../support/client.js';
-import { type CliResult, cliPath, scopefs, Vault } from '../support/mounted.js';
+import { type CliResult, cliPath, run, scopefs, Vault } from '../support/mounted.js';
 
 /** `mount --with`: every kind of slot opens the root scope, and where none does there is no mount. */
 
@@ -154,6 +154,32 @@ test('a mount that is interrupted before its root scope is open takes itself awa
     while (spawnSync('pgrep', ['-f', `server.js scopefs ${vault.vault}`]).status === 0) await sleep(20);
     vault.nothingStays(t, signal);
   }
+});
+
+test('kill -9 of a mount while it unlocks leaves nothing open that no lease shows', async (t) => {
+  const vault = new Vault({ mount: false });
+  t.teardown(() => vault.remove());
+  const args = ['mount', vault.vault, vault.mount, '--with', `file:${vault.keyFile}`];
+  const states = new Map<string, number>();
+  for (const delay of [250, 400, 550, 700]) {
+    const mounting = spawn(process.execPath, [cliPath, ...args, '--host', `unix://${vault.socket}`]);
+    const ended = new Promise((resolve) => mounting.once('close', resolve));
+    await sleep(delay);
+    mounting.kill('SIGKILL');
+    await ended;
+    // The daemon may be about to answer, and what it was asked to be under way.
+    await sleep(1000);
+    const seen = vault.cli('status', '/', '--json');
+    const { state, leases } = seen.stdout === '' ? { state: 'gone', leases: 0 } : JSON.parse(seen.stdout);
+    states.set(state, (states.get(state) ?? 0) + 1);
+    if (state === 'unlocked') t.equal(leases, 1, 'its lease says why');
+    else t.equal(leases, 0);
+    if (state !== 'unlocked')
+      t.throws(() => writeFileSync(vault.path('f'), ''), `${delay} ms: nothing is open`);
+    vault.cli('unmount', vault.mount);
+    run('umount', ['-l', vault.mount]);
+  }
+  t.comment([...states].map(([state, count]) => `${state} ${count}`).join(', '));
 });
 
 test('interrupted while the daemon starts, by the terminal or by the binding: no mount, a clean vault', async (t) => {

@@ -59,6 +59,7 @@ export async function populate(
       chunkSize: info.record.chunkSize,
       suite: info.suite,
       unclean: false,
+      readOnly: false,
       writeback: false,
       session: randomBytes(16),
       uncleanSessions: [],

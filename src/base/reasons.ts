@@ -56,6 +56,7 @@ export interface Reasons {
   mount_detached: null;
   mount_in_use: null;
   mount_held: null;
+  mount_read_only: null;
   mount_use_unknown: { readonly path: string };
   argument_not_utf8: null;
   mount_not_permitted: null;

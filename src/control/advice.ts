@@ -94,6 +94,7 @@ const byReason = {
   mount_detached: 'unmount it by the path of its vault, then mount it again: scopefs unmount VAULT',
   mount_absent: 'see what is mounted with: findmnt -t fuse.scopefs',
   mount_in_use: 'end those processes, or lock everything now with: scopefs lock -a',
+  mount_read_only: 'unmount it and mount it again without --ro',
   mount_held: 'end what holds it, as said above; or lock everything now with: scopefs lock -a',
   mount_use_unknown: ({ path }) =>
     `see what the kernel knows with: fuser -vm ${path}; lock everything now with: scopefs lock -a`,

@@ -148,6 +148,8 @@ export const versionSchema = z.object({
   device: z.string(),
   /** Taken off its mount point while in use (umount -l): all is locked, and ends with its last user. */
   detached: z.boolean(),
+  /** Nothing of the vault is written: changes are refused, and the audit goes to the daemon's log. */
+  read_only: z.boolean(),
   pid: integer,
   /** Minor number of the FUSE protocol that was negotiated. */
   fuse_minor: integer,

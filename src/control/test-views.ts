@@ -8,6 +8,7 @@ export const version: VersionView = {
   mount: '/m',
   device: '0:50',
   detached: false,
+  read_only: false,
   pid: 1,
   fuse_minor: 45,
   secret_memory: 'memfd_secret',

@@ -17,6 +17,7 @@ import { vaultHolders } from '../service/vault/vault-holder.js';
 import { Store } from '../store/store.js';
 import { daemonAt } from './live-daemons.js';
 import { RUN_DIRECTORY, type TransportName } from './options.js';
+import { removeCopy, storeCopy } from './read-only-store.js';
 import { claimLog, removeDeadLogs } from './run-directory.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
 
@@ -30,6 +31,8 @@ export interface MountRequest {
   readonly writeback: boolean;
   readonly transport: TransportName;
   readonly foreground: boolean;
+  /** Nothing of the vault is written: it may lie on a read-only disk. */
+  readonly readOnly: boolean;
   /** What belongs to mounting still, once the daemon answers at its socket: where it fails there is no mount. */
   complete(socket: string): Promise<void>;
 }
@@ -93,10 +96,10 @@ function inUse(vault: string): Failure {
  * The vault's lock. Where it is not mounted any more its last daemon is about to give it back: that is waited for, but not for one
  * whose mount was taken away while it is in use.
  */
-async function takeVault(vault: string): Promise<number> {
+async function takeVault(vault: string, readOnly: boolean): Promise<number> {
   for (const started = systemClock.boottime(); ; ) {
     try {
-      return lockVault(vault);
+      return lockVault(vault, readOnly);
     } catch (error) {
       if (!(error instanceof Failure) || error.code !== 'busy') throw error;
       const isMounted = mounts().some(({ type, device }) => type.startsWith('fuse') && device === vault);
@@ -137,10 +140,11 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   if (mountPoint === vault.path || vault.path.startsWith(`${mountPoint}/`)) {
     throw new Failure('bad_mount_point', `${request.mountPoint} would hide the vault itself`);
   }
-  const lock = await takeVault(vault.path);
+  const lock = await takeVault(vault.path, request.readOnly);
   // That may have taken a while: others mount too.
   clearedDeadMount = prepareMountPoint(listed).clearedDeadMount || clearedDeadMount;
-  checkStore(vault, request.store);
+  const store = request.readOnly ? storeCopy(vault, request.store) : request.store;
+  checkStore(vault, store);
   const native = request.transport === 'fuse-native';
   // Said before the mount, not by a daemon that fails.
   if (native) loadBinding();
@@ -156,8 +160,8 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   };
   for (const signal of START_SIGNALS) process.once(signal, interrupted);
   try {
-    const { store, foreground, writeback, transport, suid, dev } = request;
-    if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev });
+    const { foreground, writeback, transport, suid, dev, readOnly } = request;
+    if (!native) mountFuse(device, { source: vault.path, mountPoint, suid, dev, readOnly });
     // By the binding the server mounts, and takes its mount away where it fails later.
     isMounted = !native;
     const log = foreground ? undefined : logOf(vault);
@@ -167,6 +171,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
       mountPoint,
       socket: request.socket,
       store,
+      readOnly,
       writeback,
       transport,
       log,
@@ -189,6 +194,7 @@ export async function launch(request: MountRequest): Promise<Mounted> {
   } catch (error) {
     if (started !== undefined) await end(started);
     unmountOurs(mountPoint, vault.path);
+    if (request.readOnly && store !== undefined) removeCopy(store);
     throw error;
   } finally {
     for (const signal of START_SIGNALS) process.removeListener(signal, interrupted);

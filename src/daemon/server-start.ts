@@ -11,6 +11,8 @@ export interface ServerArguments {
   /** Where it listens; undefined: in the run directory. */
   readonly socket: string | undefined;
   readonly store: string | undefined;
+  /** Nothing of the vault is written; `store` is a copy, removed once it is open. */
+  readonly readOnly: boolean;
   /** The kernel's writeback cache is asked for. */
   readonly writeback: boolean;
   readonly transport: TransportName;

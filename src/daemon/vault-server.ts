@@ -16,7 +16,7 @@ import { holdersOf } from '../service/scopes/holders.js';
 import { mountUsersOf } from '../service/scopes/mount-users.js';
 import { unreadScopes } from '../service/scopes/scope-paths.js';
 import { leftovers, unlinkAside } from '../service/shred/aside-files.js';
-import { markClean, markDirty } from '../service/vault/dirty.js';
+import { markClean, markDirty, readDirty } from '../service/vault/dirty.js';
 import { MountedVault, SECRETS } from '../service/vault/mounted-vault.js';
 import { readVault, type VaultInfo, vaultPaths } from '../service/vault/vault.js';
 import { VolumeService } from '../service/volume-service.js';
@@ -25,6 +25,7 @@ import type { CoreData, CoreEvent } from '../worker/messages.js';
 import type { Transport } from '../worker/transport.js';
 import { kernelTransport } from './kernel-transport.js';
 import { nativeTransport } from './native-transport.js';
+import { removeCopy } from './read-only-store.js';
 import { fd, type ServerArguments, type StartReport } from './server-start.js';
 import { SocketEntry } from './socket-entry.js';
 
@@ -104,13 +105,17 @@ export class VaultServer {
   }
 
   async #start(info: VaultInfo): Promise<Serving> {
-    const { mountPoint, socket, store: path, transport: by } = this.#argument;
+    const { mountPoint, socket, store: path, transport: by, readOnly } = this.#argument;
     const memory = new SecretMemory(SECRETS);
     const suite = suites[info.suite].make(memory);
     const store = Store.serve(vaultPaths(info.path, path).store);
+    if (readOnly && path !== undefined) removeCopy(path);
     const known = unreadScopes(store);
     becomeIoFlusher();
-    const { unclean, sessions } = store.withRoom(() => markDirty(info.path, sessionMark(this.#session)));
+    const mark = sessionMark(this.#session);
+    const { unclean, sessions } = readOnly
+      ? readDirty(info.path)
+      : store.withRoom(() => markDirty(info.path, mark));
     this.#unclean = unclean;
     const { tree } = vaultPaths(info.path);
     const transport = await this.#mount(info, {
@@ -118,6 +123,7 @@ export class VaultServer {
       chunkSize: info.record.chunkSize,
       suite: info.suite,
       unclean,
+      readOnly,
       writeback: this.#argument.writeback,
       session: this.#session,
       uncleanSessions: sessions,
@@ -130,10 +136,20 @@ export class VaultServer {
     const fuseMinor = await Promise.race([transport.ready, early]);
     early.catch(() => {});
     // Before another scope can be destroyed.
-    const aside = await leftovers(tree);
+    const aside = readOnly ? [] : await leftovers(tree);
     const { core } = transport;
     const knowsCallers = by === 'kernel';
-    const parts = { vault: info, store, suite, memory, core, mountPoint, knowsCallers, log: this.#log };
+    const parts = {
+      vault: info,
+      store,
+      suite,
+      memory,
+      core,
+      mountPoint,
+      readOnly,
+      knowsCallers,
+      log: this.#log,
+    };
     const vault = new MountedVault({ ...parts, device: mountAt(mountPoint)?.deviceNumber ?? '' });
     for (const scope of known) vault.paths.set(scope.id, scope);
     const service: VolumeService = new VolumeService(vault, fuseMinor, () => this.#unmount(service));
@@ -182,7 +198,7 @@ export class VaultServer {
     if (this.#argument.transport === 'fuse-native') await this.#transport?.unmount(true);
     const unclean = this.#unclean;
     this.#unclean = undefined;
-    if (unclean === undefined) return;
+    if (unclean === undefined || this.#argument.readOnly) return;
     markClean(this.#argument.vault, sessionMark(this.#session), { unclean, behind: false });
   }
 
@@ -227,7 +243,9 @@ export class VaultServer {
     // Files are repaired at their first open: until every one was looked at the vault stays unclean.
     const behind = this.#events?.behind === true;
     const ended = { unclean: this.#unclean === true, behind };
-    vault.store.withRoom(() => markClean(info.path, sessionMark(this.#session), ended));
+    if (!vault.readOnly) {
+      vault.store.withRoom(() => markClean(info.path, sessionMark(this.#session), ended));
+    }
     vault.store.close();
     await sleep(REPLY_MS);
     await Promise.race([socket.close(), sleep(CLOSE_MS)]);

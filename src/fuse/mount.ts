@@ -8,6 +8,7 @@ import { isDeadMount, mountAt } from './mount-table.js';
 /** The oldest kernel that has what the lock needs: named at mount (DESIGN.md). */
 const FLOOR = [6, 6] as const;
 
+const MS_RDONLY = 1;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
 
@@ -17,6 +18,7 @@ interface MountOptions {
   readonly mountPoint: string;
   readonly suid: boolean;
   readonly dev: boolean;
+  readonly readOnly: boolean;
 }
 
 export function checkKernel(version = kernelVersion()): void {
@@ -83,7 +85,8 @@ export function mountFuse(fd: number, options: MountOptions): void {
     'allow_other',
     'default_permissions',
   ].join(',');
-  const flags = (options.suid ? 0 : MS_NOSUID) | (options.dev ? 0 : MS_NODEV);
+  const { suid, dev, readOnly } = options;
+  const flags = (suid ? 0 : MS_NOSUID) | (dev ? 0 : MS_NODEV) | (readOnly ? MS_RDONLY : 0);
   const done = mount(options.source, options.mountPoint, 'fuse.scopefs', flags, data);
   if (done >= 0) return;
   throw new Failure('bad_mount_point', `mounting on ${options.mountPoint} failed (${errnoName(-done)})`, {

@@ -81,6 +81,7 @@ export class ScopeService implements ScopeControl {
     asked: LeaseTermsAsked,
     peer: Peer,
   ): Promise<Issued<CreatedScopeView>> {
+    this.#vault.refuseReadOnly();
     const names = path.split('/').filter((name) => name !== '');
     if (names.length === 0)
       throw new Failure('conflict', 'the root scope exists already', {
@@ -135,7 +136,8 @@ export class ScopeService implements ScopeControl {
     }
   }
 
-  shred(id: ScopeId, yes: string, peer: Peer): Promise<ShredView> {
+  async shred(id: ScopeId, yes: string, peer: Peer): Promise<ShredView> {
+    this.#vault.refuseReadOnly();
     return this.#shredder.shred(this.#record(id), yes, peer);
   }
 

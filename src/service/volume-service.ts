@@ -36,7 +36,7 @@ export class VolumeService implements ControlService {
   }
 
   async version(): Promise<VersionView> {
-    const { info, mountPoint, device, detached, core } = this.#vault;
+    const { info, mountPoint, device, detached, readOnly, core } = this.#vault;
     const status = await core.call({ op: 'status' });
     return {
       version,
@@ -45,6 +45,7 @@ export class VolumeService implements ControlService {
       mount: mountPoint,
       device,
       detached,
+      read_only: readOnly,
       pid: process.pid,
       fuse_minor: this.#fuseMinor,
       secret_memory: status.secretMemory,

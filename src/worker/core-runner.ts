@@ -62,6 +62,7 @@ export class CoreRunner<E extends Executor> {
     const backing = new LibcBacking(
       openPath(data.tree, open.O_RDONLY | open.O_DIRECTORY),
       descriptorsForFiles(),
+      data.readOnly,
     );
     this.executor = around.executor(backing);
     const { tell } = around;
@@ -77,6 +78,7 @@ export class CoreRunner<E extends Executor> {
         table: sparseArrayBuffer(InodeTable.bytesFor(INODES)),
         capacity: INODES,
         unclean: data.unclean,
+        readOnly: data.readOnly,
         writeback: data.writeback,
         session: Buffer.from(data.session),
         uncleanSessions: new Set(data.uncleanSessions),

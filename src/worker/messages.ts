@@ -165,6 +165,8 @@ export interface CoreData {
   readonly chunkSize: number;
   readonly suite: SuiteName;
   readonly unclean: boolean;
+  /** Nothing of the vault is written. */
+  readonly readOnly: boolean;
   /** The kernel collects small writes. */
   readonly writeback: boolean;
   /** 16 bytes, and the marks of sessions that stopped uncleanly. */

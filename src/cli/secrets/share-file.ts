@@ -131,7 +131,13 @@ export async function withShareFile<T>(
     const shares = readShares(present, new SecretMemory(MOST_SHARES));
     for (const { value } of shares) value.wipe();
     if (shares[0]?.type !== 'split') return await use(present);
-    await client.call('renewShare', { scope }, present, next);
+    try {
+      await client.call('renewShare', { scope }, present, next);
+    } catch (error) {
+      // A read-only mount renews nothing: the present one goes on being the present one.
+      if (error instanceof Failure && error.details?.read_only === true) return await use(present);
+      throw error;
+    }
     refuseOtherShare(next, shares[0]);
     replace(file, fd, next.view);
     return await use(next);

@@ -12,6 +12,7 @@ interface Options {
   store?: string;
   suid?: boolean;
   dev?: boolean;
+  ro?: boolean;
   writeback?: boolean;
   transport: string;
   readyFd?: string;
@@ -61,6 +62,7 @@ export const mount: Verb = (program, run) => {
       'write READY=1 and a newline there when it is mounted and unlocked, then close it',
     )
     .option('--store <path>', 'the metadata store, where it is not in the vault')
+    .option('--ro', 'write nothing: also a vault on a read-only disk or snapshot; the audit goes to the log')
     .option('--suid', 'honour set-user-id bits')
     .option('--dev', 'honour device nodes')
     .option('--writeback', "let the kernel's cache collect small writes before they are sealed")
@@ -77,7 +79,7 @@ export const mount: Verb = (program, run) => {
             reason: { name: 'transport_unknown', transports },
           });
         }
-        const refused = (['suid', 'dev', 'writeback'] as const).find((name) => options[name] === true);
+        const refused = (['suid', 'dev', 'ro', 'writeback'] as const).find((name) => options[name] === true);
         if (transport === 'fuse-native' && refused !== undefined) {
           throw new Failure('usage', `the transport fuse-native can't do --${refused}`, {
             reason: 'transport_without_option',
@@ -124,6 +126,7 @@ export const mount: Verb = (program, run) => {
           store: options.store,
           suid: options.suid === true,
           dev: options.dev === true,
+          readOnly: options.ro === true,
           writeback: options.writeback === true,
           transport,
           foreground: options.foreground === true,
@@ -152,7 +155,7 @@ export const mount: Verb = (program, run) => {
             locked,
           },
           () =>
-            `mounted ${facts.vault} on ${facts.mount} (pid ${facts.pid})${locked ? ', locked: scopefs unlock / --with SRC' : ''}`,
+            `mounted ${facts.vault} on ${facts.mount}${options.ro === true ? ', read-only' : ''} (pid ${facts.pid})${locked ? ', locked: scopefs unlock / --with SRC' : ''}`,
         );
         if (waiting !== undefined) {
           context.output.failure(waiting);

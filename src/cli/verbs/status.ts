@@ -63,6 +63,7 @@ async function sayMount(context: CommandContext, client: Client): Promise<void> 
   context.output.result({ ...facts, scopes: scopes.length, unlocked }, () =>
     [
       `${facts.vault} on ${facts.mount}${facts.detached ? ', taken away from there: locked, and ends with its last user' : ''}`,
+      ...(facts.read_only ? ['  read-only: nothing of the vault is written'] : []),
       `  ${scopes.length} scopes, ${unlocked} unlocked`,
       `  daemon ${facts.version}, pid ${facts.pid}, keys in ${facts.secret_memory}`,
       `  ${facts.requests} requests, ${facts.inodes} inodes known`,

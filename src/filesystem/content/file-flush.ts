@@ -16,7 +16,7 @@ const stat = new Stat();
  * -errno (kept in `failed`).
  */
 export function flushHeader(file: OpenFile, io: IoBuffers, done: Done): void {
-  if (!file.behind || file.header === undefined) {
+  if (!file.behind || file.header === undefined || file.volume.readOnly) {
     done(0);
     return;
   }

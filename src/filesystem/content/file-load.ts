@@ -105,7 +105,8 @@ function judge(file: OpenFile, io: IoBuffers, backingSize: number, got: number, 
 
 /** After an unclean stop: keeps what opens, from the synced size on, and cuts off the rest. */
 function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize: number, done: Done): void {
-  const { geometry } = file.volume;
+  const { volume, slot } = file;
+  const { geometry } = volume;
   const limit = geometry.plainSizeTrimmed(backingSize);
   if (limit < header.syncedSize) {
     done(-errno.EIO);
@@ -113,13 +114,16 @@ function recover(file: OpenFile, io: IoBuffers, header: FileHeader, backingSize:
   }
   let chunk = geometry.chunkOf(Math.min(header.size, header.syncedSize));
   const cutTo = (size: number): void => {
-    const { volume, slot } = file;
     volume.tell({ kind: 'recovered', ...volume.whereabouts(slot), before: header.size, after: size });
     header.size = size;
     header.chunks = Math.min(geometry.chunksOf(size), Math.max(header.chunks, chunk));
     header.syncedChunks = Math.min(header.syncedChunks, header.chunks);
     file.holes.cut(header.chunks);
     file.headerDirty = true;
+    if (volume.readOnly) {
+      done(0);
+      return;
+    }
     const length = geometry.backingSize(size);
     file.run({ op: 'ftruncate', length, from: backingSize }, done, done);
   };

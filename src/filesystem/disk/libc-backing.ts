@@ -11,12 +11,14 @@ const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK, O_NOATIME, O
 export class LibcBacking implements Backing {
   readonly root: Descriptor;
   readonly #most: number;
+  readonly #access: number;
   /**
    * `root`: an open descriptor of VAULT/tree, taken over. `most`: beyond so many descriptors of this process files are refused
-   * with EMFILE. A new descriptor has the lowest number that is free (open(2)), so its number says how many there are.
+   * with EMFILE. `readOnly`: files are opened to be read; whoever writes gets EBADF. A new descriptor has the lowest number that is free (open(2)), so its number says how many there are.
    */
-  constructor(root: Descriptor, most = Number.POSITIVE_INFINITY) {
+  constructor(root: Descriptor, most = Number.POSITIVE_INFINITY, readOnly = false) {
     this.root = root;
+    this.#access = readOnly ? O_RDONLY : O_RDWR;
     this.#most = most;
   }
   #bounded(descriptor: Descriptor): Descriptor {
@@ -36,7 +38,7 @@ export class LibcBacking implements Backing {
   openFile(dir: Descriptor, name: string): Descriptor {
     // O_NONBLOCK: a fifo planted in the vault must not stop the daemon.
     // O_NOATIME: what we read is not always what somebody read; the access time is set by the core.
-    return this.#bounded(libc.openat(dir, name, O_RDWR | O_NONBLOCK | O_NOATIME));
+    return this.#bounded(libc.openat(dir, name, this.#access | O_NONBLOCK | O_NOATIME));
   }
   createFile(dir: Descriptor, name: string, mode: number): Descriptor {
     const made = libc.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOATIME, mode);

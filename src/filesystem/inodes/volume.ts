@@ -30,6 +30,8 @@ export interface VolumeOptions {
   readonly capacity: number;
   /** The vault was not unmounted cleanly: files are repaired at their first open (FORMAT.md). */
   readonly unclean: boolean;
+  /** Nothing is written: what is repaired is repaired for as long as the file is open. */
+  readonly readOnly?: boolean;
   /** Of this mount: 16 random bytes, and what the sessions that stopped uncleanly left of theirs. */
   readonly session: Buffer;
   readonly uncleanSessions: ReadonlySet<string>;
@@ -64,6 +66,7 @@ export class Volume {
   readonly cache: CachePort;
   readonly geometry: Geometry;
   readonly unclean: boolean;
+  readonly readOnly: boolean;
   readonly writeback: boolean;
   readonly session: Buffer;
   readonly #uncleanSessions: ReadonlySet<string>;
@@ -92,6 +95,7 @@ export class Volume {
     this.cache = options.cache;
     this.tell = options.tell;
     this.unclean = options.unclean;
+    this.readOnly = options.readOnly === true;
     this.writeback = options.writeback === true;
     this.session = options.session;
     this.#uncleanSessions = options.uncleanSessions;

@@ -1,3 +1,4 @@
+import type { Log } from '../../base/log.js';
 import type { Peer } from '../../control/service.js';
 import type { CurrentStoreKey } from '../../keyring/store-key.js';
 import { commandOf } from '../../libc/processes.js';
@@ -17,8 +18,11 @@ export type AuditedEvent = Omit<AuditEntry, 'note' | 'noteKey'> & Omit<AuditText
 export class AuditLog {
   readonly #store: Store;
   readonly #storeKey: CurrentStoreKey;
+  readonly #log: Log | undefined;
 
-  constructor(store: Store, storeKey: CurrentStoreKey) {
+  /** `log`: of a mount whose store is a copy. It has no names and no texts, as it may outlive the lock. */
+  constructor(store: Store, storeKey: CurrentStoreKey, log?: Log) {
+    this.#log = log;
     this.#store = store;
     this.#storeKey = storeKey;
   }
@@ -35,6 +39,7 @@ export class AuditLog {
     // Before the root scope's first unlock there is no key for texts.
     const note = storeKey?.sealNote(entry.scope, JSON.stringify({ command, purpose, detail }));
     const who = peer === undefined ? {} : { uid: peer.uid, pid: peer.pid };
+    this.#log?.info('audit', { ...who, ...facts });
     this.#store.audit.append(systemClock.wall(), { ...who, ...facts, note, noteKey: storeKey?.generation });
   }
   /** The last rows with their texts, the oldest first. */

@@ -136,7 +136,8 @@ export class LeaseService implements LeaseControl {
   }
 
   async #open(request: LeaseRequest, key: Key, peer: Peer, hold: Hold | undefined): Promise<Lease> {
-    const { scope, wait, ...asked } = request;
+    const { scope, wait, ...given } = request;
+    const asked = { ...given, readOnly: given.readOnly || this.#vault.readOnly };
     const terms = termsFor(asked, peer, hold !== undefined);
     return this.#give(scope, key, { peer, terms, pid: asked.pid, wait, hold });
   }

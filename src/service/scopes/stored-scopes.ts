@@ -101,7 +101,8 @@ export class StoredScopes {
   }
 
   /** Runs `work` in turn, on an unlocked scope. @throws Failure locked, or busy where another epoch begins */
-  change<T>(id: ScopeId, work: (scope: UnlockedScope) => Promise<T>): Promise<T> {
+  async change<T>(id: ScopeId, work: (scope: UnlockedScope) => Promise<T>): Promise<T> {
+    this.#vault.refuseReadOnly();
     return this.inTurn(id, () => this.unlocked(id, work));
   }
   /** As {@link change}, whatever else is under way. */

@@ -179,7 +179,8 @@ export class ScopeSlots implements SlotControl {
   }
 
   /** The client's next share of a split slot. */
-  renewShare(id: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+  async renewShare(id: ScopeId, share: SecretInput, peer: Peer): Promise<Issued<SlotView>> {
+    this.#vault.refuseReadOnly();
     const renewed = this.inTurn(id, async () => {
       const { slot, shares } = await this.#attempts.renewShare(this.#scopes.find(id), share, peer);
       return new Issued(this.#names.view(id, slot, undefined), shares);

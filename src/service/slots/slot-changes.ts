@@ -168,6 +168,8 @@ export class SlotChanges {
    * before anything more is written. False: there is none. Call it in turn; `secret`: of the current epoch.
    */
   renewOne(id: ScopeId, secret: Secret, peer: Peer): Promise<boolean> {
+    // Nothing is written there under any epoch.
+    if (this.#vault.readOnly) return Promise.resolve(false);
     return this.#renew(this.#scopes.find(id).unlockedBy(secret), peer);
   }
   async #renew(scope: UnlockedScope, peer: Peer): Promise<boolean> {

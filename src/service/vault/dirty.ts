@@ -3,11 +3,15 @@ import { syncDirectory, vaultPaths } from './vault.js';
 
 /** Marks the vault as in use, durably, before the first write. True: it was left so, by a stop that was not clean. */
 export function markDirty(vault: string, session: string): { unclean: boolean; sessions: string[] } {
+  const found = readDirty(vault);
+  writeSessions(vault, [...found.sessions, session]);
+  return found;
+}
+/** What {@link markDirty} finds, of a vault that is not written. */
+export function readDirty(vault: string): { unclean: boolean; sessions: string[] } {
   const { dirty } = vaultPaths(vault);
   const unclean = existsSync(dirty);
-  const sessions = unclean ? sessionsOf(dirty) : [];
-  writeSessions(vault, [...sessions, session]);
-  return { unclean, sessions };
+  return { unclean, sessions: unclean ? sessionsOf(dirty) : [] };
 }
 /** This session ended well. Others that did not are remembered: their files are looked at when they are opened. */
 export function markClean(

@@ -1,3 +1,4 @@
+import { Failure } from '../../base/failure.js';
 import type { ScopeId } from '../../base/ids.js';
 import type { Log } from '../../base/log.js';
 import type { AeadSuite } from '../../crypto/aead.js';
@@ -27,6 +28,8 @@ export interface MountParts {
   readonly mountPoint: string;
   /** Its number, `MAJOR:MINOR`, by which mount tables name it. */
   readonly device: string;
+  /** Nothing of the vault is written; `store` is a copy that goes with the mount. */
+  readonly readOnly: boolean;
   /** Whether the transport's requests say who asks. */
   readonly knowsCallers: boolean;
   readonly log: Log;
@@ -41,6 +44,7 @@ export class MountedVault {
   readonly device: string;
   /** Gone from the mount table, while processes are still inside: locked, and nothing is unlocked any more. */
   detached = false;
+  readonly readOnly: boolean;
   readonly knowsCallers: boolean;
   readonly log: Log;
   readonly seal: Seal;
@@ -50,20 +54,30 @@ export class MountedVault {
   readonly audit: AuditLog;
   readonly paths = new ScopePaths();
 
-  constructor({ vault, store, suite, memory, core, mountPoint, device, knowsCallers, log }: MountParts) {
+  constructor(parts: MountParts) {
+    const { vault, store, suite, memory, core, mountPoint, device, readOnly, knowsCallers, log } = parts;
     this.info = vault;
     this.store = store;
     this.core = core;
     this.mountPoint = mountPoint;
     this.device = device;
+    this.readOnly = readOnly;
     this.knowsCallers = knowsCallers;
     this.log = log;
     this.seal = new Seal(suite, memory);
     this.slots = new Slots(this.seal, new ChildKem(memory), composed);
     this.secrets = new ScopeSecrets(this.seal, this.slots, vault.recordHash);
-    this.audit = new AuditLog(store, this.storeKey);
+    this.audit = new AuditLog(store, this.storeKey, readOnly ? log : undefined);
   }
 
+  /** @throws Failure conflict where nothing may be changed */
+  refuseReadOnly(): void {
+    if (!this.readOnly) return;
+    throw new Failure('conflict', `${this.info.path} is mounted read-only`, {
+      reason: 'mount_read_only',
+      details: { read_only: true },
+    });
+  }
   /** Where what is sealed of a scope belongs. */
   context(scope: ScopeId): ScopeContext {
     return { volume: this.info.record.volume, scope };

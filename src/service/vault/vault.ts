@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName } from '../../base/errno.js';
 import { Failure } from '../../base/failure.js';
@@ -61,9 +61,11 @@ export function readVault(vault: string): VaultInfo {
 }
 
 /** Takes the vault for this process: the descriptor that holds the lock, to be kept or inherited. */
-export function lockVault(vault: string): number {
-  const path = vaultPaths(vault).lock;
-  const fd = openPath(path, open.O_RDWR | open.O_CREAT, 0o600);
+export function lockVault(vault: string, readOnly = false): number {
+  const { lock, record } = vaultPaths(vault);
+  // A snapshot of a vault that was never mounted has no such file, and none can be made there.
+  const path = readOnly && !existsSync(lock) ? record : lock;
+  const fd = openPath(path, readOnly ? open.O_RDONLY : open.O_RDWR | open.O_CREAT, 0o600);
   if (fd < 0) throw new Failure('io', `${path} cannot be opened (${errnoName(-fd)})`);
   if (lockExclusive(fd) < 0) {
     close(fd);
