@@ -95,6 +95,24 @@ test('--host takes a mount point, by symlink too, and is refused where it is of 
   t.equal(scopefs(['status', '--host', vault.directory]).status, 4, 'nothing is mounted there');
 });
 
+test('the environment names whom to ask, and neither what is unmounted nor what is mounted', async (t) => {
+  const vault = copies(t);
+  vault.both();
+  const env = { SCOPEFS_HOST: vault.mount };
+  const done = scopefs(['unmount', vault.second], { env });
+  t.equal(done.status, 0, done.stderr);
+  t.ok(isMounted(vault.mount) && !isMounted(vault.second), 'what the command says');
+  const args = ['mount', vault.copy, vault.second, '--with', `file:${vault.keyFile}`];
+  const mounted = scopefs(args, { env });
+  t.equal(mounted.status, 0, mounted.stderr);
+  const elsewhere = scopefs(['unmount', vault.vault], {
+    env: { SCOPEFS_HOST: join(vault.directory, 'gone') },
+  });
+  t.equal(elsewhere.status, 0, elsewhere.stderr);
+  const relative = scopefs(['status', '--json', '-H', 'second'], { cwd: vault.directory });
+  t.match(parsed(relative), { mount: vault.second }, 'a name alone is a path');
+});
+
 test('status and ls without a mount list every daemon; a command that needs one says which there are', async (t) => {
   const vault = copies(t);
   vault.both();

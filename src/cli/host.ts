@@ -23,9 +23,14 @@ export function socketPath(host: string): string {
 export const namedHost = (host: string | undefined): string | undefined =>
   host ?? (process.env.SCOPEFS_HOST || undefined);
 
+const isAddress = (host: string): boolean => /^[a-z]+:/i.test(host);
+/** A host where it is a socket's. */
+export const socketNamed = (host: string | undefined): string | undefined =>
+  host !== undefined && isAddress(host) ? host : undefined;
+
 /** The socket of a host: `unix:///PATH`, or a mount point or vault, whose daemon says itself that it has it. */
 export async function socketOf(host: string): Promise<string> {
-  if (/^[a-z]+:/i.test(host) || !host.includes('/')) return socketPath(host);
+  if (isAddress(host)) return socketPath(host);
   const daemon = await daemonAt(host);
   if (daemon !== undefined) return daemon.socket;
   throw new Failure('not_found', `no vault is mounted on ${host}`, { reason: 'mount_absent' });

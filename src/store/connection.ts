@@ -55,6 +55,9 @@ export class Connection {
   transaction<T>(change: () => T): T {
     return this.#database.transaction(change)();
   }
+  get inTransaction(): boolean {
+    return this.#database.inTransaction;
+  }
   close(): void {
     this.#database.close();
   }

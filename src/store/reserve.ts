@@ -50,8 +50,7 @@ export class Reserve {
   private constructor(store: string, file: number) {
     this.#store = store;
     this.#file = file;
-    const { bsize, blocks } = statfsSync(dirname(store));
-    this.#budget = Math.min(BOUNDS.most, Math.max(BOUNDS.least, (bsize * blocks) / PART));
+    this.#budget = Math.min(BOUNDS.most, Math.max(BOUNDS.least, sizeOfDisk(dirname(store)) / PART));
   }
 
   /** Of the store at a path. */
@@ -104,6 +103,7 @@ export class Reserve {
       db.prepare("DELETE FROM meta WHERE key = ''").run();
     });
     db.pragma('wal_checkpoint(TRUNCATE)');
+    this.keepLog();
   }
   /** The log was made, or made empty: it is as long as it gets. */
   keepLog(): void {
@@ -145,6 +145,15 @@ export class Reserve {
   }
 }
 
+/** 0: there is no such directory, which whoever opens the store says. */
+function sizeOfDisk(directory: string): number {
+  try {
+    const { bsize, blocks } = statfsSync(directory);
+    return bsize * blocks;
+  } catch {
+    return 0;
+  }
+}
 function isFull(error: unknown): boolean {
   if (error instanceof Failure) return error.code === 'no_space' || isFull(error.cause);
   const code = (error as { code?: unknown } | undefined)?.code;

@@ -235,3 +235,30 @@ test('unlocks by a slot are counted from a moment on; one that was refused after
   t.equal(store.audit.unlocks(scope, 1, 1000), 2);
   store.close();
 });
+
+test('what a full disk rolled back is tried again as a whole, not in parts', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'scopefs-store-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'store.sqlite');
+  const store = Store.create(path);
+  const full = Object.assign(new Error('full'), { code: 'ENOSPC' });
+  let times = 0;
+  const id = freshId<ScopeId>();
+  await store.commit(() => {
+    times++;
+    store.setMeta(`try-${times}`, Buffer.alloc(1));
+    store.addScope(rowsOf(id));
+    if (times < 3) throw full;
+  });
+  t.equal(times, 3);
+  t.equal(store.meta('try-1'), undefined, 'nothing of what was rolled back');
+  t.ok(store.meta('try-3'));
+  t.equal(store.scopes().length, 1);
+  store.close();
+});
+test('a store in a directory that is not there is missing', async (t) => {
+  t.throws(() => Store.open('/nonexistent/directory/store.sqlite'), {
+    code: 'not_found',
+    reason: 'store_missing',
+  });
+});

@@ -177,6 +177,8 @@ export class Store {
     return this.#group?.count ?? 0;
   }
   #together<T>(change: () => T): T {
+    // A part of another: a full disk may have rolled that back as a whole, so only the whole is tried again.
+    if (this.#db.inTransaction) return changing(() => this.#db.transaction(change));
     const result = this.withRoom(() => changing(() => this.#db.transaction(change)));
     this.#reserve?.fill();
     return result;

@@ -3,7 +3,7 @@ import { Failure } from '../../base/failure.js';
 import { Client } from '../../control/client/client.js';
 import { transports } from '../../daemon/options.js';
 import { notifyManager } from '../../libc/notify.js';
-import { namedHost, socketPath } from '../host.js';
+import { namedHost, socketNamed, socketPath } from '../host.js';
 import type { Verb } from '../verb.js';
 
 interface Options {
@@ -94,7 +94,8 @@ export const mount: Verb = (program, run) => {
         const { readVault } = await import('../../service/vault/vault.js');
         // Before the operator is asked for a secret.
         readVault(vault);
-        const host = namedHost(context.options.host);
+        // Of the environment a socket alone: a mount point there names a daemon that is asked, not one that begins.
+        const host = context.options.host ?? socketNamed(namedHost(undefined));
         const what = 'passphrase of the root scope';
         const source =
           options.with === undefined

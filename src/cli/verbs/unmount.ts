@@ -28,7 +28,11 @@ export const unmount: Verb = (program, run) => {
         }
         // Neither a mount nor a vault: whatever daemon is named.
         if (!('device' in place) && !isVault(place.vault)) throw absent(path);
-        const daemon = (await named(context, path, place)) ?? (await daemonAt(path));
+        // What is said here counts before the environment: the path is of one mount alone.
+        const daemon =
+          (await named(context, context.options.host, path, place)) ??
+          (await daemonAt(path)) ??
+          (await named(context, namedHost(undefined), path, place));
         if (daemon === undefined) {
           said(context, await byHolder(context, path, place));
           return;
@@ -54,8 +58,7 @@ function said({ output }: CommandContext, mount: string): void {
 }
 
 /** The daemon that `--host` says, if it says one: it must be the one that has what is to be unmounted. */
-async function named(context: CommandContext, path: string, place: Place) {
-  const host = namedHost(context.options.host);
+async function named(context: CommandContext, host: string | undefined, path: string, place: Place) {
   if (host === undefined) return undefined;
   const socket = await socketOf(host);
   const facts = await new Client(socket, context.timeout).call('version');
